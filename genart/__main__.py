@@ -1,0 +1,5 @@
+"""`python -m genart`."""
+
+from .cli import main
+
+main()

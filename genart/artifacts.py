@@ -1,0 +1,502 @@
+"""Artifacts: what flows between stages. `Images`, `Model` and `Video`, no more.
+
+Pictures are float32 in [0, 1] in the hands of a stage and 8 bits per channel at rest. What one stage hands to the next
+has passed through the same 8 bits whether it came from the store or straight from memory, so both give the same result.
+
+On disk an `Images` is `pixels.bin` (the pictures one after another, rows first, channels last), `index.json` (how many
+of which shape) and `meta.jsonl` (one JSON object per picture). Pictures of one shape are one memory map: training
+reads 20,000 of them at the speed of memory (docs/decisions/0001).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from .errors import DataError, StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Kind = Literal["images", "model", "video"]
+Meta = dict[str, Any]
+
+#: Bytes of float32 pixels that a batch aims at when nobody asks for a size: 16 MiB.
+BATCH_BYTES = 16 << 20
+MAX_HEADER_BYTES = 64 << 20
+
+
+class Batch:
+    """Some consecutive pictures of one size.
+
+    Args:
+        pixels: (N, C, H, W) float32 in [0, 1] on any device, C = 3 (RGB) or 4 (RGBA). Values outside are clamped.
+        meta: one dict per picture (`seed`, `source`, `label`, ...), or None for no metadata.
+    """
+
+    def __init__(self, pixels: Tensor | None = None, meta: Sequence[Meta] | None = None, *, start: int = 0) -> None:
+        self._pixels = pixels
+        self._array: np.ndarray | None = None
+        self.meta: list[Meta] = list(meta) if meta is not None else [{} for _ in range(len(self))]
+        #: index, in the whole sequence, of the first picture
+        self.start = start
+
+    @classmethod
+    def from_array(cls, array: np.ndarray, meta: Sequence[Meta] | None = None, *, start: int = 0) -> Batch:
+        """Wrap pictures that are 8-bit already: (N, H, W, C) uint8, not copied."""
+        batch = cls.__new__(cls)
+        batch._pixels, batch._array = None, array
+        batch.meta = list(meta) if meta is not None else [{} for _ in range(len(array))]
+        batch.start = start
+        return batch
+
+    def __len__(self) -> int:
+        if self._array is not None:
+            return len(self._array)
+        return 0 if self._pixels is None else int(self._pixels.shape[0])
+
+    @property
+    def index(self) -> range:
+        """Indices of these pictures in the whole sequence."""
+        return range(self.start, self.start + len(self))
+
+    @property
+    def pixels(self) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1], a copy that the caller may change."""
+        import torch
+
+        if self._pixels is None:
+            assert self._array is not None
+            array = torch.tensor(self._array)  # copies: stored pictures are read-only
+            self._pixels = array.permute(0, 3, 1, 2).to(torch.float32).div_(255.0).contiguous()
+        return self._pixels
+
+    @property
+    def array(self) -> np.ndarray:
+        """(N, H, W, C) uint8, rounded to nearest.
+
+        Raises:
+            StageError: if a pixel is NaN or the shape is not (N, 3 or 4, H, W).
+        """
+        if self._array is None:
+            import torch
+
+            x = self._pixels
+            assert x is not None
+            if x.ndim != 4 or x.shape[1] not in (3, 4):
+                raise StageError(f"pictures must be (N, 3, H, W) or (N, 4, H, W), got {tuple(x.shape)}")
+            x = x.detach()
+            if not bool(torch.isfinite(x).all()):
+                raise StageError("a picture contains NaN or infinity")
+            x = x.to(torch.float32).clamp(0, 1).mul(255.0).round_().to(torch.uint8)
+            self._array = x.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return self._array
+
+    def with_pixels(self, pixels: Tensor) -> Batch:
+        """Return a batch of other pixels with the same metadata and place."""
+        return Batch(pixels, self.meta, start=self.start)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Return pictures `start` to `stop` of this batch, counted within it."""
+        meta, place = self.meta[start:stop], self.start + start
+        if self._array is not None:
+            return Batch.from_array(self._array[start:stop], meta, start=place)
+        assert self._pixels is not None
+        return Batch(self._pixels[start:stop], meta, start=place)
+
+
+class Images:
+    """An ordered, lazily read sequence of pictures.
+
+    Iterating yields batches and never holds more than one of them. `len`, indexing and `array` need the whole sequence:
+    when it is still being made, it is made to its end first and read from the store.
+
+    Args:
+        open_batches: called with (first index, batch size or None), yields batches from there.
+        settle: called once when the whole sequence is needed; returns it as read from disk.
+        count: number of pictures when it is known beforehand.
+        fps: frames per second, for a film.
+    """
+
+    kind: Kind = "images"
+
+    def __init__(
+        self,
+        open_batches: Callable[[int, int | None], Iterator[Batch]],
+        settle: Callable[[], Images] | None = None,
+        *,
+        count: int | None = None,
+        fps: float | None = None,
+    ) -> None:
+        self._open = open_batches
+        self._settle = settle
+        self.count = count
+        self.fps = fps
+
+    def batches(self, size: int | None = None, *, start: int = 0) -> Iterator[Batch]:
+        """Yield batches of at most `size` pictures of one shape, from picture `start` on."""
+        for batch in self._open(start, size):
+            if size is None or len(batch) <= size:
+                yield batch
+            else:
+                yield from (batch.part(i, i + size) for i in range(0, len(batch), size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    def settled(self) -> Images:
+        """Return the whole sequence, read from disk."""
+        return self if self._settle is None else self._settle()
+
+    def __len__(self) -> int:
+        count = self.settled().count
+        assert count is not None
+        return count
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return picture `index` as a batch of one."""
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"picture {index} of {count}")
+        return next(self.settled().batches(1, start=index % count))
+
+    def array(self) -> np.ndarray:
+        """All pictures as one read-only memory map, (N, H, W, C) uint8.
+
+        Raises:
+            DataError: if the pictures differ in size.
+        """
+        return self.settled().array()
+
+    @classmethod
+    def from_batches(cls, batches: Sequence[Batch], fps: float | None = None) -> Images:
+        """Make a sequence of batches held in memory: for tests and small things."""
+        return _InMemory(batches, fps)
+
+
+class _InMemory(Images):
+    def __init__(self, batches: Sequence[Batch], fps: float | None) -> None:
+        self._batches: list[Batch] = []
+        place = 0
+        for batch in batches:
+            self._batches.append(Batch.from_array(batch.array, batch.meta, start=place))
+            place += len(batch)
+        super().__init__(self._from, None, count=place, fps=fps)
+
+    def _from(self, start: int, size: int | None) -> Iterator[Batch]:
+        for batch in self._batches:
+            skip = max(0, start - batch.start)
+            if skip < len(batch):
+                yield batch.part(skip, len(batch))
+
+    def array(self) -> np.ndarray:
+        import numpy as np
+
+        return np.concatenate([batch.array for batch in self._batches])
+
+
+class StoredImages(Images):
+    """Pictures read from a folder written by `ImagesWriter`."""
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self.folder = folder
+        #: consecutive pictures of one shape: [count, height, width, channels]
+        self.runs: list[tuple[int, int, int, int]] = [tuple(run) for run in index["runs"]]
+        self.has_meta: bool = index["meta"]
+        super().__init__(self._read, None, count=sum(run[0] for run in self.runs), fps=index["fps"])
+
+    def array(self) -> np.ndarray:
+        import numpy as np
+
+        if len(self.runs) > 1:
+            sizes = ", ".join(f"{run[2]}x{run[1]}" for run in self.runs[:3])
+            raise DataError(
+                f"the pictures differ in size ({sizes}{', ...' if len(self.runs) > 3 else ''})",
+                "give `crop` or `resolution` to the stage that reads them, or add an images.resize stage",
+            )
+        if not self.runs:
+            return np.zeros((0, 1, 1, 3), np.uint8)
+        return np.memmap(self.folder / "pixels.bin", np.uint8, "r", shape=self.runs[0])
+
+    def _read(self, start: int, size: int | None) -> Iterator[Batch]:
+        import numpy as np
+
+        lines = self._meta_lines(start)
+        place = offset = 0
+        with open(self.folder / "pixels.bin", "rb") as file:
+            for count, *shape in self.runs:
+                each = shape[0] * shape[1] * shape[2]
+                step = size or max(1, BATCH_BYTES // (4 * each))
+                first = min(max(0, start - place), count)
+                file.seek(offset + first * each)
+                for at in range(first, count, step):
+                    n = min(step, count - at)
+                    data = np.frombuffer(file.read(n * each), np.uint8).reshape(n, *shape)
+                    meta = [json.loads(next(lines)) for _ in range(n)] if self.has_meta else None
+                    yield Batch.from_array(data, meta, start=place + at)
+                place += count
+                offset += count * each
+
+    def _meta_lines(self, start: int) -> Iterator[str]:
+        if self.has_meta:
+            with open(self.folder / "meta.jsonl", encoding="utf-8") as file:
+                for i, line in enumerate(file):
+                    if i >= start:
+                        yield line
+
+
+class ImagesWriter:
+    """Writes pictures to a folder as they come; `sync` makes the ones so far survive a kill.
+
+    Args:
+        folder: where; made if it is missing. A folder left by a killed writer is taken up at its last sync.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.runs: list[list[int]] = []
+        self.count = 0
+        self._ends = [0, 0]  # bytes in pixels.bin and meta.jsonl
+        self._files: list[BinaryIO] = [self._open("pixels.bin"), self._open("meta.jsonl")]
+        mark = _read_json(folder / "sync.json")
+        if mark is not None and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
+            self.runs, self.count, self._ends = mark["runs"], mark["count"], mark["ends"]
+        self._cut()
+
+    def _open(self, name: str) -> BinaryIO:
+        path = self.folder / name
+        path.touch()
+        return open(path, "r+b")
+
+    def _cut(self) -> None:
+        for file, end in zip(self._files, self._ends, strict=True):
+            file.truncate(end)
+            file.seek(end)
+
+    def append(self, batch: Batch) -> Batch:
+        """Write a batch and return it as a reader of the store would see it."""
+        array = batch.array
+        n, *shape = array.shape
+        if n == 0:
+            return batch
+        if self.runs and self.runs[-1][1:] == shape:
+            self.runs[-1][0] += n
+        else:
+            self.runs.append([n, *shape])
+        lines = "".join(json.dumps(m, sort_keys=True, allow_nan=False) + "\n" for m in batch.meta).encode()
+        for i, data in enumerate((array.data if array.flags.c_contiguous else array.tobytes(), lines)):
+            self._ends[i] += self._files[i].write(data)
+        stored = Batch.from_array(array, batch.meta, start=self.count)
+        self.count += n
+        return stored
+
+    def truncate(self, count: int) -> None:
+        """Forget all pictures after the first `count`."""
+        if count > self.count:
+            raise StageError(f"{self.count} pictures are kept, {count} were expected")
+        if count == self.count:
+            return
+        with open(self.folder / "meta.jsonl", "rb") as file:
+            self._flush()
+            meta_end = sum(len(file.readline()) for _ in range(count))
+        runs, left, pixels_end = [], count, 0
+        for n, *shape in self.runs:
+            n = min(n, left)
+            if n:
+                runs.append([n, *shape])
+                pixels_end += n * shape[0] * shape[1] * shape[2]
+            left -= n
+        self.runs, self.count, self._ends = runs, count, [pixels_end, meta_end]
+        self._cut()
+
+    def _flush(self, *, to_disk: bool = False) -> None:
+        for file in self._files:
+            file.flush()
+            if to_disk:
+                os.fsync(file.fileno())
+
+    def sync(self) -> None:
+        """Make what is written so far survive a kill at any later moment."""
+        self._flush(to_disk=True)
+        write_atomically(self.folder / "sync.json", json.dumps({"runs": self.runs, "count": self.count, "ends": self._ends}).encode())
+
+    def finish(self, fps: float | None = None) -> None:
+        """Close the sequence: after this, `StoredImages` reads the folder."""
+        self._flush(to_disk=True)
+        for file in self._files:
+            file.close()
+        has_meta = _any_meta(self.folder / "meta.jsonl", self.count)
+        if not has_meta:
+            (self.folder / "meta.jsonl").unlink()
+        index = {"runs": self.runs, "fps": fps, "meta": has_meta}
+        write_atomically(self.folder / "index.json", json.dumps(index, sort_keys=True).encode())
+        (self.folder / "sync.json").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the files; what was synced stays."""
+        for file in self._files:
+            file.close()
+
+
+def _any_meta(path: Path, count: int) -> bool:
+    return path.stat().st_size > 3 * count  # an empty object and its newline are 3 bytes
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that `path` holds either its old content or all of the new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows cannot open folders
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network of any family: one safetensors file whose JSON header says how to rebuild it.
+
+    Attributes:
+        path: the file.
+        header: `family`, `parameters` (arguments of the family's generator), `z_dim`, `resolution`, `history`, ...
+    """
+
+    path: Path
+    header: dict[str, Any] = field(default_factory=dict)
+    kind: Kind = field(default="model", init=False)
+
+    @property
+    def family(self) -> str:
+        """Name of the family that knows how to rebuild it."""
+        return str(self.header["family"])
+
+    @classmethod
+    def open(cls, path: Path) -> Model:
+        """Read the header of a model file, without torch.
+
+        Raises:
+            DataError: if it is not a genart model.
+        """
+        try:
+            document = json.loads(read_safetensors_header(path)[0]["__metadata__"]["genart"])
+            header = document["model"]
+            header["family"], header["parameters"]  # noqa: B018  (both must be there)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not a genart model ({type(error).__name__})", "it must be a .safetensors file that genart saved") from error
+        return cls(path, header)
+
+
+def read_safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the JSON header of a safetensors file and the offset of its data, bounded in size.
+
+    Raises:
+        ValueError: if the file is not safetensors.
+    """
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 2 <= size <= MAX_HEADER_BYTES:
+            raise ValueError(f"header of {size} bytes")
+        text = file.read(size)
+        if len(text) != size:
+            raise ValueError("truncated header")
+        header = json.loads(text)
+    if not isinstance(header, dict):
+        raise ValueError("header is not an object")
+    return header, 8 + size
+
+
+@dataclass(frozen=True)
+class Video:
+    """One encoded film.
+
+    Attributes:
+        path: the file; its suffix names the format (.gif, .mp4, .webm).
+        fps: frames per second.
+        count: number of frames.
+    """
+
+    path: Path
+    fps: float
+    count: int
+    kind: Kind = field(default="video", init=False)
+
+
+Artifact = Images | Model | Video
+
+
+class JoinedImages(Images):
+    """Several sequences, one after another. The fps is that of the first film among them."""
+
+    def __init__(self, parts: Iterable[Images]) -> None:
+        self.parts = list(parts)
+        counts = [part.count for part in self.parts]
+        total = None if None in counts else sum(count for count in counts if count is not None)
+        fps = next((part.fps for part in self.parts if part.fps), None)
+        super().__init__(self._read, self._whole, count=total, fps=fps)
+
+    def _whole(self) -> Images:
+        return JoinedImages(part.settled() for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def _read(self, start: int, size: int | None) -> Iterator[Batch]:
+        place = 0
+        for part in self.parts:
+            if start > place and start >= place + len(part):
+                place += len(part)
+                continue
+            end = place
+            for batch in part.batches(size, start=max(0, start - place)):
+                shifted = batch.part(0, len(batch))
+                shifted.start += place
+                end = shifted.start + len(shifted)
+                yield shifted
+            place = end
+
+    def array(self) -> np.ndarray:
+        import numpy as np
+
+        arrays = [part.array() for part in self.parts]
+        sizes = sorted({f"{a.shape[2]}x{a.shape[1]}" for a in arrays})
+        if len({a.shape[1:] for a in arrays}) > 1:
+            raise DataError(f"the merged pictures differ in size ({', '.join(sizes)})", "bring them to one size with images.resize first")
+        return np.concatenate(arrays)
+
+
+def digest_of(files: dict[str, str]) -> str:
+    """Content hash of an artifact: SHA-256 over its sorted file names and their SHA-256."""
+    text = json.dumps(sorted(files.items()), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,108 @@
+"""Everything genart says when it cannot go on.
+
+GenartError                 exit 1 when raised bare
+ ├ UsageError               2   wrong command line
+ │  └ RecipeError           2   wrong recipe: has a file and a line
+ ├ DataError                3   the pictures, films or models given are not usable
+ ├ StageError               4   a stage or a plugin failed
+ ├ ResourceError            5   disk, memory, permissions
+ ├ BusyError                6   somebody else holds what is needed
+ ├ RefusedError             7   refused for safety
+ ├ DivergedError            8   training diverged
+ └ Interrupted          130/143 stopped by a signal; the work so far is kept
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GenartError(Exception):
+    """An error with a documented exit code and a message of at most three lines.
+
+    Args:
+        message: what is wrong and where, in one line.
+        hint: what to do next, in one line.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(GenartError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe is wrong; the message starts with `file:line:`."""
+
+    def __init__(self, path: str, line: int, message: str, hint: str | None = None) -> None:
+        super().__init__(f"{path}:{line}: {message}", hint)
+        self.path = path
+        self.line = line
+
+
+class DataError(GenartError):
+    """Input pictures, films or models cannot be used."""
+
+    exit_code = 3
+
+
+class StageError(GenartError):
+    """A stage or a plugin failed."""
+
+    exit_code = 4
+
+
+class ResourceError(GenartError):
+    """Disk full, out of memory, or a place that cannot be written."""
+
+    exit_code = 5
+
+
+class BusyError(GenartError):
+    """Another process holds what is needed."""
+
+    exit_code = 6
+
+
+class RefusedError(GenartError):
+    """Refused for safety, such as a `save` that leaves the output folder."""
+
+    exit_code = 7
+
+
+class DivergedError(GenartError):
+    """Training ended in NaN, infinity or an explosion."""
+
+    exit_code = 8
+
+
+class Interrupted(GenartError):
+    """A signal asked the run to stop; everything done so far is kept."""
+
+    def __init__(self, signal_number: int = 2) -> None:
+        super().__init__("interrupted")
+        self.exit_code = 128 + signal_number
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed word most like `word`, or None when nothing is close."""
+    found = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?`, or an empty string when nothing is close."""
+    found = nearest(word, allowed)
+    return f"; did you mean '{found}'?" if found else ""

@@ -1,0 +1,40 @@
+"""All hooks of genart. A plugin implements those it needs, with the arguments it needs.
+
+Stages need no hook: every object in a plugin module that `@genart.stage` made is found by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+hookspec = pluggy.HookspecMarker("genart")
+hookimpl = pluggy.HookimplMarker("genart")
+
+#: Version of this page. A hook gains arguments without a new version; it never loses one within a version.
+PLUGIN_API = 1
+
+
+@hookspec
+def genart_stages() -> list[Stage]:
+    """Return stages that are made at run time rather than by the decorator."""
+    raise AssertionError("specification only")
+
+
+@hookspec
+def genart_generators() -> dict[str, str]:
+    """Return how to rebuild trained generators: family -> "package.module:Class".
+
+    The class is called with the model's `parameters`; it is a torch module with `z_dim` and `resolution` that maps
+    z (N, z_dim) to pictures (N, 3, H, W) in [-1, 1].
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def genart_event(record: dict[str, Any]) -> None:
+    """Observe every event of a run (see genart.events for the table). An exception here is reported once and ignored."""

@@ -1,0 +1,216 @@
+"""Parameters of a stage: written once, as a pydantic model, and read by check, help, schema, docs and keys.
+
+Errors name the parameter, what was given, what is allowed and the nearest name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.fields import FieldInfo
+
+from .errors import did_you_mean
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+class Params(BaseModel):
+    """Base of every stage's parameters: unknown names are refused, values are not coerced, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class NoParams(Params):
+    """A stage without parameters."""
+
+
+def parse_duration(value: Any) -> Any:
+    """Read "90s", "10m", "1h30m" or a number of seconds as seconds.
+
+    Raises:
+        ValueError: if the text is none of these.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip().replace(" ", ""))
+    if not match or not any(match.groups()):
+        raise ValueError("expected a duration such as 90s, 10m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+class _ReadsPath:
+    """Marks a parameter whose value is a file or folder that the stage reads: its content enters the key."""
+
+
+#: A file or folder that the stage reads; relative to the recipe. Its content, not its name or date, decides what is new.
+InputPath = Annotated[Path, _ReadsPath()]
+
+#: Seconds, written as "90s", "10m", "1h30m" or a number.
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^([0-9.]+h)?([0-9.]+m)?([0-9.]+s?)?$"}]}),
+]
+
+
+class ParamProblem(Exception):
+    """One parameter is wrong. `name` is the key at fault."""
+
+    def __init__(self, name: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.hint = hint
+
+
+def resolve(model: type[Params], stage: str, table: dict[str, Any]) -> Params:
+    """Check a table of values against a stage's parameters.
+
+    Raises:
+        ParamProblem: for the first wrong name or value.
+    """
+    for name in table:
+        if name not in model.model_fields:
+            allowed = ", ".join(model.model_fields) or "none"
+            raise ParamProblem(name, f"{stage} has no parameter '{name}'{did_you_mean(name, model.model_fields)}", f"it takes: {allowed}")
+    try:
+        # JSON mode: lists become tuples and strings become paths, while "5" stays no number.
+        return model.model_validate_json(json.dumps(table, default=str))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else next(iter(table), "")
+        inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][1:] if part in (table.get(name) or ()) or isinstance(part, int))
+        given = "" if first["type"] == "missing" else f", got {_show(first.get('input'))}"
+        hint = None
+        if name in model.model_fields:
+            hint = model.model_fields[name].description
+        raise ParamProblem(name, f"{stage}.{name}{inner}: {_plain(first)}{given}", hint) from None
+
+
+def _plain(error: Any) -> str:
+    """Say a pydantic error in the words of a recipe's author."""
+    if error["type"] == "missing":
+        return "this parameter is required"
+    message = str(error["msg"])
+    for before, after in (("Value error, ", ""), ("Input should be a valid", "expected a"), ("Input should be", "expected")):
+        message = message.replace(before, after)
+    message = message.replace("expected a integer", "expected an integer").replace("expected a array", "expected a list")
+    return message[0].lower() + message[1:]
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def input_paths(params: Params) -> Iterator[tuple[str, Path]]:
+    """Yield the (name, path) of every file or folder that the parameters name."""
+    for name, info in type(params).model_fields.items():
+        value = getattr(params, name)
+        if value is not None and reads_path(info):
+            for item in value if isinstance(value, tuple | list) else [value]:
+                yield name, item
+
+
+def reads_path(info: FieldInfo) -> bool:
+    """True if the field holds paths that the stage reads."""
+    return any(isinstance(mark, _ReadsPath) for mark in info.metadata) or _mentions_path(info.annotation)
+
+
+def _mentions_path(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return any(isinstance(mark, _ReadsPath) for mark in get_args(annotation)[1:])
+    return any(_mentions_path(part) for part in get_args(annotation) if not isinstance(part, str))
+
+
+def rows(model: type[Params]) -> list[dict[str, Any]]:
+    """Describe every parameter: name, type, default, range and sentence, for help and documents."""
+    return [
+        {
+            "name": name,
+            "type": type_name(info),
+            "default": None if info.is_required() else plain_value(info.get_default(call_default_factory=True)),
+            "required": info.is_required(),
+            "range": _range(info),
+            "description": info.description or "",
+        }
+        for name, info in model.model_fields.items()
+    ]
+
+
+def type_name(info: FieldInfo) -> str:
+    """Name a field's type as a recipe's author would."""
+    if any(isinstance(mark, BeforeValidator) and mark.func is parse_duration for mark in info.metadata):
+        return "duration"
+    if any(isinstance(mark, _ReadsPath) for mark in info.metadata):
+        return "path"
+    return _type_name(info.annotation)
+
+
+def _type_name(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        if any(isinstance(mark, BeforeValidator) and mark.func is parse_duration for mark in args[1:]):
+            return "duration"
+        return "path" if any(isinstance(mark, _ReadsPath) for mark in args[1:]) else _type_name(args[0])
+    if origin is Literal:
+        return " | ".join(json.dumps(choice) for choice in args)
+    if origin in (Union, types.UnionType):
+        return " | ".join(_type_name(part) for part in args if part is not type(None))
+    if origin in (tuple, list):
+        return f"list of {_type_name(args[0])}" if args else "list"
+    if origin is dict:
+        return "table"
+    names = {int: "integer", float: "number", str: "text", bool: "true | false", Path: "path"}
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _range(info: FieldInfo) -> str:
+    words = []
+    for mark in info.metadata:
+        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("multiple_of", "multiple of")):
+            bound = getattr(mark, attribute, None)
+            if bound is not None:
+                words.append(f"{sign} {bound:g}" if isinstance(bound, int | float) else f"{sign} {bound}")
+    return ", ".join(words)
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON would hold it."""
+    return json.loads(json.dumps(value, default=lambda v: v.model_dump(mode="json") if isinstance(v, BaseModel) else str(v)))
+
+
+def canonical(value: Any) -> Any:
+    """Return a value in typed form, so that 1, 1.0 and true differ in canonical JSON.
+
+    Raises:
+        ValueError: for NaN and infinity, which equal nothing.
+    """
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return {"int": str(value)}
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be part of a key")
+        return {"float": value.hex()}
+    if isinstance(value, dict):
+        return {"map": {str(key): canonical(item) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    return canonical(str(value))
+
+
+def canonical_json(value: Any) -> str:
+    """Canonical JSON: sorted keys, typed numbers, no spaces, ASCII."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,303 @@
+"""What a stage is handed beside its input: its random streams, device, progress, checkpoints, memory of choices, sinks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .artifacts import Batch, ImagesWriter, Model, sync_folder, write_atomically
+from .errors import Interrupted, StageError
+from .events import Events
+from .seeds import derive
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+#: A checkpoint may take this share of the time between two of them.
+CHECKPOINT_SHARE = 0.02
+#: Seconds between two progress events.
+PROGRESS_EVERY = 0.1
+
+
+class Stop:
+    """Set by a signal; cooperative loops look at it."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+
+class Checkpoints:
+    """Exact resume: the newest whole checkpoint of this stage, as tensors and JSON, never as pickle.
+
+    Two are kept in turn, each with a SHA-256, so a kill during the writing of one leaves the other.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._saved_at = time.monotonic()
+        self._cost = 0.0
+        self._newest: int | None = None
+
+    def due(self) -> bool:
+        """True when a checkpoint would cost no more than its share of the time since the last one."""
+        return time.monotonic() - self._saved_at >= max(2.0, self._cost / CHECKPOINT_SHARE)
+
+    def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write a checkpoint that survives a kill or a power cut.
+
+        Args:
+            tensors: anything by flat name.
+            state: counters, histories and the like; JSON-serialisable.
+        """
+        from safetensors.torch import save
+
+        began = time.monotonic()
+        number = 0 if self._newest is None else self._newest + 1
+        data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {"state": json.dumps(state, allow_nan=False)})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", hashlib.sha256(data).digest() + data)
+        for old in self._files()[:-2]:
+            old.unlink(missing_ok=True)
+        self._newest = number
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - began
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return (tensors, state) of the newest undamaged checkpoint, or None at a first start."""
+        from safetensors.torch import load
+
+        for path in reversed(self._files()):
+            raw = path.read_bytes()
+            if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+                continue
+            data = raw[32:]
+            size = int.from_bytes(data[:8], "little")
+            state = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["state"])
+            self._newest = int(path.stem.rpartition("-")[2])
+            return load(data), state
+        return None
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("checkpoint-*.safetensors"))
+
+
+class Run:
+    """Handed to a stage as its third argument.
+
+    Attributes:
+        stage_id: the stage's id in the recipe.
+        device: "cpu", "cuda" or "mps".
+        start: index of the first picture to make; above 0 when a killed run of a `pointwise` stage goes on.
+        count: number of pictures this stage will give, if it says so with `expect`.
+        work: a folder of this stage's own, kept until its result is in the store.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage_id: str,
+        seed: int,
+        device: str,
+        work: Path,
+        events: Events,
+        random: bool = True,
+        stop: Stop | None = None,
+        rebuild: Callable[[Model, str], Any] | None = None,
+        start: int = 0,
+    ) -> None:
+        self.stage_id = stage_id
+        self.device = device
+        self.start = start
+        self.count: int | None = None
+        self.fps: float | None = None
+        self.work = work
+        self.checkpoints = Checkpoints(work / "checkpoints")
+        self.warnings: list[str] = []
+        self._seed = seed
+        self._random = random
+        self._events = events
+        self._stop = stop or Stop()
+        self._rebuild = rebuild
+        self._sinks: dict[str, ImagesWriter] = {}
+        self._reported = 0.0
+        self._began: tuple[float, float] | None = None
+        self._choices: dict[str, Any] = self._read_choices()
+
+    # random numbers
+
+    def seed(self, label: str = "", index: int | None = None) -> int:
+        """Seed of this stage's stream `label`, or of picture `index` in it: an integer in [0, 2**63)."""
+        if not self._random:
+            raise StageError(f"{self.stage_id} draws random numbers but is not declared with random=True")
+        return derive(self._seed, label) if index is None else derive(self._seed, label, index)
+
+    def generator(self, label: str = "", index: int | None = None) -> torch.Generator:
+        """A fresh torch generator (on the CPU, so that every device draws the same) for a stream or one picture of it."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed(label, index))
+
+    # telling
+
+    def progress(self, done: float, total: float | None = None, unit: str = "images", **values: float) -> None:
+        """Report progress; events are thinned to ten a second. Also the place where Ctrl-C takes effect for streams."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = (now, done)
+        finished = total is not None and done >= total
+        if now - self._reported < PROGRESS_EVERY and not finished:
+            return
+        self._reported = now
+        seconds, advance = now - self._began[0], done - self._began[1]
+        rate = advance / seconds if seconds > 0 and advance > 0 else None
+        eta = (total - done) / rate if rate and total is not None else None
+        self._events.emit("progress", stage=self.stage_id, done=done, total=total, unit=unit, rate=rate, eta_sec=eta, **values)
+
+    def metric(self, **values: float) -> None:
+        """Report numbers by name, such as `nimg=6400, loss_D=0.7`."""
+        self._events.emit("metric", stage=self.stage_id, **values)
+
+    def preview(self, images: Tensor) -> None:
+        """Show a few pictures, (N, 3, H, W) in [0, 1], in the live display."""
+        import torch
+
+        tiles = images.detach()[:12, :3].to("cpu", torch.float32).clamp(0, 1)
+        tiles = torch.nn.functional.interpolate(tiles, size=(8, 8), mode="area")
+        strip = (tiles.permute(2, 0, 3, 1).flatten(1, 2) * 255).round().to(torch.uint8)  # (8, N*8, 3)
+        self._events.emit("preview", stage=self.stage_id, strip=strip.tolist())
+
+    def warn(self, message: str) -> None:
+        """Tell the user something that does not stop the run; each message is shown once and listed at the end."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self._events.emit("warning", stage=self.stage_id, message=message)
+
+    # going on and stopping
+
+    @property
+    def stopping(self) -> bool:
+        """True after Ctrl-C or a termination signal: finish the current unit of work, save, and call `check`."""
+        return self._stop.signal is not None
+
+    def check(self) -> None:
+        """Stop here if a signal asked for it.
+
+        Raises:
+            Interrupted: after a signal.
+        """
+        if self._stop.signal is not None:
+            raise Interrupted(self._stop.signal)
+
+    def expect(self, count: int | None, fps: float | None = None) -> None:
+        """Say how many pictures (and frames per second) a stage that yields batches will give, before its first batch."""
+        self.count, self.fps = count, fps
+
+    def spans(self, count: int, size: int) -> Iterator[range]:
+        """Yield the index ranges of batches of `size` from `self.start` to `count`, reporting progress."""
+        self.expect(count, self.fps)
+        for at in range(self.start, count, size):
+            yield range(at, min(at + size, count))
+
+    # remembering
+
+    def choose(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return a choice that depends on this machine or moment, made once and remembered by resumes and remakes.
+
+        Args:
+            name: what is chosen.
+            make: called at the first time; returns something JSON-serialisable.
+        """
+        if name not in self._choices:
+            self._choices[name] = make()
+            self.work.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.work / "choices.json", json.dumps(self._choices, sort_keys=True, allow_nan=False).encode())
+        return self._choices[name]
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Everything chosen so far."""
+        return dict(self._choices)
+
+    def _read_choices(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.work / "choices.json").read_bytes()))
+        except (OSError, ValueError):
+            return {}
+
+    # results
+
+    def file(self, name: str) -> Path:
+        """A path for a file of this stage's own, in a folder that exists."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        return self.work / name
+
+    def sink(self, output: str) -> ImagesWriter:
+        """The writer of a further output of pictures. After a resume it holds what was synced: truncate it to the checkpoint."""
+        if output not in self._sinks:
+            self._sinks[output] = ImagesWriter(self.work / "outputs" / output)
+        return self._sinks[output]
+
+    @property
+    def sinks(self) -> dict[str, ImagesWriter]:
+        """Writers opened so far, by output."""
+        return self._sinks
+
+    def model(self, tensors: dict[str, Tensor], *, family: str, parameters: dict[str, Any], **header: Any) -> Model:
+        """Write a trained network and return it as the stage's result.
+
+        Args:
+            tensors: the generator's state, by name.
+            family: the family registered for rebuilding it.
+            parameters: arguments of the family's generator.
+            header: more of the JSON header: `z_dim`, `resolution`, `history`, ...
+        """
+        from safetensors.torch import save
+
+        head = {"family": family, "parameters": parameters, **header}
+        data = save(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            {"genart": json.dumps({"model": head}, sort_keys=True, allow_nan=False)},
+        )
+        path = self.file("model.safetensors")
+        path.write_bytes(data)
+        return Model(path, head)
+
+    def load(self, model: Model) -> torch.nn.Module:
+        """Rebuild a model's generator on this run's device, in evaluation mode: z (N, z_dim) -> (N, 3, H, W) in [-1, 1]."""
+        if self._rebuild is None:
+            raise StageError("this run cannot rebuild models")
+        module: torch.nn.Module = self._rebuild(model, self.device)
+        return module
+
+    # for the runner
+
+    def stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Pass batches through, stopping at a signal and reporting progress."""
+        done = self.start
+        for batch in batches:
+            batch.start = done
+            done += len(batch)
+            yield batch
+            self.progress(done, self.count)
+            self.check()
+
+    def close(self) -> None:
+        """Let go of open files."""
+        for sink in self._sinks.values():
+            sink.close()
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's content and name survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    sync_folder(path.parent)

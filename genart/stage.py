@@ -1,0 +1,133 @@
+"""A stage: a function `(input, params, run) -> output` under a name `family.verb`, and the decorator that declares it."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .artifacts import Artifact, Images, Kind, Model, Video
+from .params import NoParams, Params
+
+STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_-]*)?")
+_KINDS: dict[Any, Kind] = {Images: "images", Model: "model", Video: "video"}
+
+StageFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of step that a recipe can name.
+
+    Attributes:
+        name: `family.verb`; the family is the name of the entry point that brought it.
+        function: called with (input, params, run).
+        takes: kind of the input, or None for a stage that starts a chain.
+        gives: kind of each output by name; `output` is the main one.
+        params: model of its parameters.
+        random: it draws random numbers, so the seed is part of its identity.
+        pointwise: picture i of its output depends on picture i of its input, on i, on the parameters and on the seed alone
+            (for a source or a walk: on i, the parameters and the seed), so that a killed run goes on at the picture where it stopped.
+        depends: distributions whose version is part of its identity.
+        streams: it is a generator of batches.
+    """
+
+    name: str
+    function: StageFunction
+    takes: Kind | None
+    gives: Mapping[str, Kind]
+    params: type[Params] = NoParams
+    random: bool = False
+    pointwise: bool = False
+    depends: tuple[str, ...] = ()
+    streams: bool = field(default=False)
+
+    @property
+    def family(self) -> str:
+        """The part of the name before the dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def doc(self) -> str:
+        """The whole docstring."""
+        return inspect.getdoc(self.function) or ""
+
+    def __call__(self, given: Artifact | None, params: Params, run: Any) -> Any:
+        """Call the stage's function."""
+        return self.function(given, params, run)
+
+
+def stage(
+    name: str,
+    *,
+    outputs: Mapping[str, type] | None = None,
+    random: bool = False,
+    pointwise: bool = False,
+    depends: tuple[str, ...] = (),
+) -> Callable[[StageFunction], Stage]:
+    """Declare a function as a stage. Kinds and parameters are read off its annotations.
+
+    The function is `(input: Images | Model | Video | None, params: SomeParams, run: Run) -> Images | Model | Video`.
+    One that yields batches is annotated `-> Iterator[Batch]` and gives Images.
+
+    Args:
+        name: `family.verb`, or just `family`.
+        outputs: further outputs by name, such as `{"progress": Images}`.
+        random: it draws random numbers (`run.generator` and `run.seed` refuse otherwise).
+        pointwise: each picture depends on its own index and input picture alone.
+        depends: distributions whose version belongs to the stage's identity, such as `("scikit-image",)`.
+
+    Raises:
+        TypeError: if the name or an annotation is not of this form; the message says which.
+    """
+    if not STAGE_NAME.fullmatch(name):
+        raise TypeError(f"stage name {name!r}: expected family.verb in small letters")
+
+    def declare(function: StageFunction) -> Stage:
+        where = f"stage {name!r} ({function.__module__}.{function.__qualname__})"
+        arguments = list(inspect.signature(function).parameters)
+        if len(arguments) != 3:
+            raise TypeError(f"{where} must take (input, params, run), not ({', '.join(arguments)})")
+        hints = _hints(function)
+        takes_hint = hints.get(arguments[0], type(None))
+        params = hints.get(arguments[1], NoParams)
+        if params in (None, type(None)):
+            params = NoParams
+        if not (isinstance(params, type) and issubclass(params, Params)):
+            raise TypeError(f"{where}: annotate `{arguments[1]}` with a subclass of genart.Params")
+        if takes_hint is not type(None) and takes_hint not in _KINDS:
+            raise TypeError(f"{where}: annotate `{arguments[0]}` with Images, Model, Video or None")
+        gives = hints.get("return")
+        streams = typing.get_origin(gives) in (collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable)
+        kind: Kind | None = "images" if streams else _KINDS.get(gives)
+        if kind is None:
+            raise TypeError(f"{where}: annotate the result with Images, Model, Video or Iterator[Batch]")
+        return Stage(
+            name=name,
+            function=function,
+            takes=_KINDS.get(takes_hint),
+            gives={"output": kind, **{key: _KINDS[value] for key, value in (outputs or {}).items()}},
+            params=params,
+            random=random,
+            pointwise=pointwise,
+            depends=depends,
+            streams=streams,
+        )
+
+    return declare
+
+
+def _hints(function: StageFunction) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError as error:
+        raise TypeError(f"{function.__module__}.{function.__qualname__}: annotation {error}; import it at run time, not under TYPE_CHECKING") from None
