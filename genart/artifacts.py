@@ -226,30 +226,34 @@ class StoredImages(Images):
         return np.memmap(self.folder / "pixels.bin", np.uint8, "r", shape=self.runs[0])
 
     def _read(self, start: int, size: int | None) -> Iterator[Batch]:
-        import numpy as np
+        return _read_pictures(self.folder, self.runs, start, size, has_meta=self.has_meta)
 
-        lines = self._meta_lines(start)
-        place = offset = 0
-        with open(self.folder / "pixels.bin", "rb") as file:
-            for count, *shape in self.runs:
-                each = shape[0] * shape[1] * shape[2]
-                step = size or max(1, BATCH_BYTES // (4 * each))
-                first = min(max(0, start - place), count)
-                file.seek(offset + first * each)
-                for at in range(first, count, step):
-                    n = min(step, count - at)
-                    data = np.frombuffer(file.read(n * each), np.uint8).reshape(n, *shape)
-                    meta = [json.loads(next(lines)) for _ in range(n)] if self.has_meta else None
-                    yield Batch.from_array(data, meta, start=place + at)
-                place += count
-                offset += count * each
 
-    def _meta_lines(self, start: int) -> Iterator[str]:
-        if self.has_meta:
-            with open(self.folder / "meta.jsonl", encoding="utf-8") as file:
-                for i, line in enumerate(file):
-                    if i >= start:
-                        yield line
+def _read_pictures(folder: Path, runs: Iterable[Sequence[int]], start: int, size: int | None, *, has_meta: bool) -> Iterator[Batch]:
+    import numpy as np
+
+    lines = _meta_lines(folder / "meta.jsonl", start) if has_meta else iter(())
+    place = offset = 0
+    with open(folder / "pixels.bin", "rb") as file:
+        for count, *shape in runs:
+            each = shape[0] * shape[1] * shape[2]
+            step = size or max(1, BATCH_BYTES // (4 * each))
+            first = min(max(0, start - place), count)
+            file.seek(offset + first * each)
+            for at in range(first, count, step):
+                n = min(step, count - at)
+                data = np.frombuffer(file.read(n * each), np.uint8).reshape(n, *shape)
+                meta = [json.loads(next(lines)) for _ in range(n)] if has_meta else None
+                yield Batch.from_array(data, meta, start=place + at)
+            place += count
+            offset += count * each
+
+
+def _meta_lines(path: Path, start: int) -> Iterator[str]:
+    with open(path, encoding="utf-8") as file:
+        for i, line in enumerate(file):
+            if i >= start:
+                yield line
 
 
 class ImagesWriter:
@@ -298,6 +302,11 @@ class ImagesWriter:
         self.count += n
         return stored
 
+    def kept(self) -> Iterator[Batch]:
+        """Read back what has been written so far."""
+        self._flush()
+        return _read_pictures(self.folder, [list(run) for run in self.runs], 0, None, has_meta=True)
+
     def truncate(self, count: int) -> None:
         """Forget all pictures after the first `count`."""
         if count > self.count:
@@ -341,7 +350,7 @@ class ImagesWriter:
         (self.folder / "sync.json").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the files; what was synced stays."""
+        """Let go of the files; what was synced is taken up by the next writer of this folder."""
         for file in self._files:
             file.close()
 
@@ -414,7 +423,9 @@ class Model:
             header = document["model"]
             header["family"], header["parameters"]  # noqa: B018  (both must be there)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: not a genart model ({type(error).__name__})", "it must be a .safetensors file that genart saved") from error
+            raise DataError(
+                f"{path}: not a genart model ({type(error).__name__})", "it must be a .safetensors file that genart saved"
+            ) from error
         return cls(path, header)
 
 

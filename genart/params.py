@@ -58,7 +58,9 @@ Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     Field(gt=0),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^([0-9.]+h)?([0-9.]+m)?([0-9.]+s?)?$"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^([0-9.]+h)?([0-9.]+m)?([0-9.]+s?)?$"}]}
+    ),
 ]
 
 
@@ -87,7 +89,11 @@ def resolve(model: type[Params], stage: str, table: dict[str, Any]) -> Params:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else next(iter(table), "")
-        inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][1:] if part in (table.get(name) or ()) or isinstance(part, int))
+        inner = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}"
+            for part in first["loc"][1:]
+            if part in (table.get(name) or ()) or isinstance(part, int)
+        )
         given = "" if first["type"] == "missing" else f", got {_show(first.get('input'))}"
         hint = None
         if name in model.model_fields:

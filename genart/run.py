@@ -59,7 +59,9 @@ class Checkpoints:
 
         began = time.monotonic()
         number = 0 if self._newest is None else self._newest + 1
-        data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {"state": json.dumps(state, allow_nan=False)})
+        data = save(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {"state": json.dumps(state, allow_nan=False)}
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", hashlib.sha256(data).digest() + data)
         for old in self._files()[:-2]:

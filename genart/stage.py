@@ -130,4 +130,6 @@ def _hints(function: StageFunction) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except NameError as error:
-        raise TypeError(f"{function.__module__}.{function.__qualname__}: annotation {error}; import it at run time, not under TYPE_CHECKING") from None
+        raise TypeError(
+            f"{function.__module__}.{function.__qualname__}: annotation {error}; import it at run time, not under TYPE_CHECKING"
+        ) from None

@@ -1,1 +1,213 @@
-"""Declared soon."""
+"""Pictures in, sized and laid out: `images.samples`, `images.folder`, `images.resize`, `images.grid`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+
+from genart import Batch, Images, InputPath, Params, Run, stage
+
+from .photos import COLOUR, FILES, read_names
+
+#: Largest side of a picture, in pixels, that a parameter may ask for.
+MAX_SIDE = 16384
+COLOURS = {"white": "#ffffff", "black": "#000000", "grey": "#808080"}
+
+
+def _read_colour(value: str) -> str:
+    colour = COLOURS.get(value, value).lower()
+    if not re.fullmatch(r"#[0-9a-f]{6}", colour):
+        raise ValueError(f"expected a colour such as '#336699', or one of {', '.join(COLOURS)}")
+    return colour
+
+
+Colour = Annotated[str, AfterValidator(_read_colour)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Photos = Annotated[
+    tuple[str, ...],
+    BeforeValidator(read_names),
+    WithJsonSchema({"anyOf": [{"enum": list(FILES)}, {"type": "array", "minItems": 1, "items": {"enum": list(FILES)}}]}),
+]
+
+
+class SamplesParams(Params):
+    """Parameters of `images.samples`."""
+
+    photos: Photos = Field(tuple(COLOUR), description="Names of the photographs to cut from: one, or a list.")
+    crop: Side | None = Field(None, description="Side of a square crop in pixels; left out, the photographs come whole.")
+    count: Annotated[int, Field(ge=1)] | None = Field(None, description="Number of pictures; 1000 crops, or every whole photograph, by default.")
+    scale: tuple[Fraction, Fraction] = Field(
+        (0.2, 0.6), description="Smallest and largest side of the piece that a crop shows, as fractions of the photograph's shorter side."
+    )
+    mirror: bool = Field(False, description="Mirror every other crop, chosen at random.")
+
+    @field_validator("count")
+    @classmethod
+    def _enough_photos(cls, count: int | None, info: ValidationInfo) -> int | None:
+        photos = info.data.get("photos", ())
+        if count is not None and info.data.get("crop", 0) is None and count > len(photos):
+            raise ValueError(f"there are {len(photos)} whole photographs; give `crop` to cut more pictures out of them")
+        return count
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the first fraction must not be above the second")
+        return scale
+
+
+@stage("images.samples", random=True, pointwise=True, depends=("scikit-image", "pillow"))
+def images_samples(_: None, params: SamplesParams, run: Run) -> Iterator[Batch]:
+    """Cut pictures out of the photographs that come with scikit-image: no network, no set-up.
+
+    Picture i is cut from photograph i of the list, round and round, at a place and size of its own seed; more pictures change none
+    of the first ones.
+
+    Example:
+        [[stage]]
+        uses = "images.samples"
+        photos = ["cat", "coffee"]
+        crop = 64
+        count = 4000
+    """
+    from .samples import crops, whole
+
+    photos = list(params.photos)
+    if params.crop is None:
+        return whole(run, photos[: params.count])
+    return crops(run, photos, count=params.count or 1000, crop=params.crop, scale=params.scale, mirror=params.mirror)
+
+
+class FolderParams(Params):
+    """Parameters of `images.folder`."""
+
+    path: InputPath = Field(description="A folder, read with all folders in it, or one picture.")
+    crop: Side | None = Field(None, description="Side in pixels of the square that the middle of each picture is brought to.")
+    resolution: Side | tuple[Side, Side] | None = Field(None, description="Size that each picture is brought to: one side for a square, or [width, height].")
+    fit: Literal["crop", "letterbox", "stretch"] = Field(
+        "crop", description="How a picture of other proportions is brought to `resolution`: cut, padded with `background`, or distorted."
+    )
+    count: Annotated[int, Field(ge=1)] | None = Field(None, description="Take the first so many pictures; all by default.")
+    alpha: Literal["drop", "keep"] = Field("drop", description="Transparency: laid on `background`, or kept as a fourth channel of every picture.")
+    background: Colour = Field("#ffffff", description="Colour behind transparency and of letterbox bars (these are transparent when alpha is kept).")
+    strict: bool = Field(False, description="Stop at the first picture that cannot be read, rather than skip and list it.")
+
+    @field_validator("resolution")
+    @classmethod
+    def _one_size(cls, resolution: int | tuple[int, int] | None, info: ValidationInfo) -> int | tuple[int, int] | None:
+        if resolution is not None and info.data.get("crop") is not None:
+            raise ValueError("give `crop` or `resolution`, not both")
+        return resolution
+
+
+@stage("images.folder", depends=("pillow",))
+def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
+    """Read a folder of pictures: PNG, JPEG, WebP, GIF, BMP and TIFF of any size, depth and colour space.
+
+    Greyscale, palette, 16-bit, CMYK and transparent pictures become 8-bit sRGB (through their ICC profile if they carry one), turned as
+    their EXIF orientation says. Of an animation the first frame is read. The order is that of the sorted paths; in a folder of class
+    folders each picture's metadata holds its class as `label`. Pictures that cannot be read, or have more than 100 megapixels, are
+    skipped and listed at the end. Without `crop` or `resolution` the pictures keep their sizes.
+
+    Example:
+        [[stage]]
+        uses = "images.folder"
+        path = "paintings"
+        crop = 64
+    """
+    from .folder import read_folder
+
+    size, fit = params.resolution, params.fit
+    if params.crop is not None:
+        size, fit = params.crop, "crop"
+    return read_folder(
+        run,
+        params.path,
+        size=(size, size) if isinstance(size, int) else size,
+        fit=fit,
+        count=params.count,
+        background=params.background,
+        keep_alpha=params.alpha == "keep",
+        strict=params.strict,
+    )
+
+
+class ResizeParams(Params):
+    """Parameters of `images.resize`."""
+
+    resolution: Side | tuple[Side, Side] | None = Field(
+        None, description="Size to bring the pictures to: their shorter side, which keeps the proportions, or [width, height]."
+    )
+    scale: Annotated[float, Field(gt=0, le=64)] | None = Field(None, description="Factor to enlarge (above 1) or reduce (below 1) by, instead of `resolution`.")
+    filter: Literal["bicubic", "bilinear", "area", "nearest"] = Field(
+        "bicubic", description="Kornia's interpolation; bicubic and bilinear are antialiased when they reduce."
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _one_of_two(cls, scale: float | None, info: ValidationInfo) -> float | None:
+        if scale is not None and info.data.get("resolution") is not None:
+            raise ValueError("give `resolution` or `scale`, not both")
+        return scale
+
+
+@stage("images.resize", pointwise=True, depends=("kornia",))
+def images_resize(images: Images, params: ResizeParams, run: Run) -> Iterator[Batch]:
+    """Enlarge or reduce pictures, antialiased; transparent ones without dark edges.
+
+    Example:
+        [[stage]]
+        uses = "images.resize"
+        resolution = 256
+    """
+    from .resize import resize_images
+
+    return resize_images(run, images, resolution=params.resolution, scale=params.scale, interpolation=params.filter)
+
+
+class GridParams(Params):
+    """Parameters of `images.grid`."""
+
+    columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Pictures side by side; by default a sheet that is about square.")
+    rows: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="Rows on one sheet; with it, the pictures that do not fit go on to further sheets."
+    )
+    count: Annotated[int, Field(ge=1)] | None = Field(None, description="Lay out the first so many pictures; all by default.")
+    gap: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="Pixels between the pictures and around them.")
+    background: Colour = Field("#ffffff", description="Colour between the pictures.")
+    resolution: Side | tuple[Side, Side] | None = Field(
+        None, description="Size of a cell, a side or [width, height]; pictures are reduced or enlarged into it. By default the largest picture's size."
+    )
+    label: str | None = Field(None, description="Name of the metadata to write under each picture, such as seed, source or label.")
+
+
+@stage("images.grid", depends=("pillow", "kornia"))
+def images_grid(images: Images, params: GridParams, run: Run) -> Iterator[Batch]:
+    """Lay pictures out on a contact sheet, or on several.
+
+    Example:
+        [[stage]]
+        uses = "images.grid"
+        columns = 8
+        count = 64
+        label = "seed"
+    """
+    from .sheet import sheets
+
+    cell = params.resolution
+    return sheets(
+        run,
+        images,
+        columns=params.columns,
+        rows=params.rows,
+        count=params.count,
+        gap=params.gap,
+        background=params.background,
+        cell=(cell, cell) if isinstance(cell, int) else cell,
+        label=params.label,
+    )

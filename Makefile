@@ -1,0 +1,20 @@
+# `make` lists the targets.
+.PHONY: help check fix test slow docs bench
+
+help:
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+check: ## what CI runs: format, lint, types, import contracts, documents, tests
+	ruff format --check . && ruff check . && mypy && lint-imports && python docs/generate.py --check && pytest
+
+fix: ## format and mend what can be mended
+	ruff format . && ruff check --fix . && python docs/generate.py
+
+test: ## the tests
+	pytest
+
+slow: ## the long tests
+	pytest -m slow
+
+docs: ## write docs/stages.md again
+	python docs/generate.py

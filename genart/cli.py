@@ -1,0 +1,524 @@
+"""The command line: parses, calls, prints. Nobody imports it, and it imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from . import __version__
+from .errors import GenartError, Interrupted, ResourceError, UsageError, did_you_mean
+from .events import Events, finite, write_json_line
+from .plan import Planner, Step, device_kind, safe_name
+from .plugins import Plugin, Plugins
+from .recipe import Recipe, load, seconds_of
+from .run import Stop
+from .store import Store, resource_error
+
+app = typer.Typer(
+    name="genart",
+    help="A generative-art pipeline: recipes chain plugin stages from a folder of pictures to films of a GAN's dreams.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache_app = typer.Typer(help="Look after the store of results.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/painting.toml.", show_default=False)]
+PluginFiles = Annotated[list[Path] | None, typer.Option("-p", "--plugin", metavar="PLUGIN.py", help="Also use the stages of this file.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="ID.PARAM=VALUE", help="Override a parameter of one stage.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's seed.")]
+Budget = Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Time for all training together, such as 10m.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="ID", help="Stop after this stage.")]
+Force = Annotated[
+    list[str] | None, typer.Option("--force", metavar="[ID]", help="Make a stage again even if it is cached; without ID, all.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"genart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+# recipes
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    set_: Sets = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Output folder.  [default: out/<recipe name>]")] = None,
+    budget: Budget = None,
+    device: Device = "auto",
+    until: Until = None,
+    force: Force = None,
+    plugin: PluginFiles = None,
+    json_: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Run a recipe: make what is missing, save what is to be saved."""
+    from .runner import Runner
+
+    planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
+    if out is None:
+        out = Path("out") / safe_name(planner.recipe.name)
+    stop = Stop()
+    with _observers(json_, quiet, planner.plugins) as events, _signals(stop):
+        Runner(planner, steps, out, events, stop).run()
+
+
+@app.command()
+def plan(
+    recipe: RecipePath,
+    why: Annotated[bool, typer.Option("--why", help="Name the changed parameter, input or code.")] = False,
+    set_: Sets = None,
+    seed: Seed = None,
+    budget: Budget = None,
+    device: Device = "auto",
+    until: Until = None,
+    force: Force = None,
+    plugin: PluginFiles = None,
+    json_: Json = False,
+) -> None:
+    """Say what would run and what is cached, with an estimate from earlier runs."""
+    planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
+    rows = [_plan_row(step, planner.store) for step in steps.values()]
+    if json_:
+        _print_json({"recipe": planner.recipe.name, "device": planner.device, "stages": rows})
+        return
+    from rich.table import Table
+
+    from .display import duration
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("stage", "uses", "", "time", *(["why"] if why else [])):
+        table.add_column(column)
+    for row in rows:
+        about = {"cached": "[green]cached[/]", "run": "[yellow]run[/]"}[row["status"]]
+        seconds = row["seconds"]
+        time = "" if seconds is None else ("" if row["status"] == "cached" else "~") + duration(seconds)
+        table.add_row(row["id"], row["uses"], about, time, *(["; ".join(row["why"])] if why else []))
+    _console().print(table)
+    waiting = [row for row in rows if row["status"] == "run"]
+    known = sum(row["seconds"] or 0 for row in waiting)
+    unknown = sum(row["seconds"] is None for row in waiting)
+    tail = f", {unknown} without an estimate" if unknown else ""
+    _console().print(
+        f"{len(waiting)} of {len(rows)} stages would run: about {duration(known)}{tail}" if waiting else "everything is cached"
+    )
+
+
+def _plan_row(step: Step, store: Store) -> dict[str, Any]:
+    seconds = step.entry.manifest["seconds"] if step.entry else store.last_seconds(step.node.stage.name, step.parts["params"])
+    return {
+        "id": step.node.id,
+        "uses": step.node.stage.name,
+        "status": "cached" if step.entry else "run",
+        "why": step.changes,
+        "seconds": seconds,
+        "save": step.node.save,
+    }
+
+
+def _plan(
+    recipe: Path,
+    sets: list[str] | None,
+    seed: int | None,
+    budget: str | None,
+    device: str,
+    until: str | None,
+    force: list[str] | None,
+    files: list[Path] | None,
+) -> tuple[Planner, dict[str, Step]]:
+    plugins = Plugins(files or ())
+    loaded = load(recipe, plugins, overrides=sets or (), seed=seed, budget_sec=seconds_of(budget) if budget else None)
+    if until is not None:
+        loaded = loaded.until(until)
+    store = Store.of_user()
+    planner = Planner(loaded, plugins, store, device_kind(device, store.root))
+    force = force or []
+    return planner, planner.steps([name for name in force if name != ALL], force_all=ALL in force)
+
+
+@app.command()
+def check(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to validate.", show_default=False)],
+    plugin: PluginFiles = None,
+    json_: Json = False,
+) -> None:
+    """Validate recipes; compute nothing."""
+    plugins = Plugins(plugin or ())
+    checked: list[Recipe] = [load(path, plugins) for path in recipes]
+    if json_:
+        _print_json([{"path": str(item.path), "name": item.name, "stages": len(item.nodes), "valid": True} for item in checked])
+        return
+    for item in checked:
+        _console().print(f"{item.path}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
+
+
+# what is installed
+
+
+@app.command()
+def stages(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain one stage.", show_default=False)] = None,
+    plugin: PluginFiles = None,
+    json_: Json = False,
+) -> None:
+    """List the stages, or explain one with all its parameters."""
+    from .params import rows
+
+    plugins = Plugins(plugin or ())
+    found = [plugins.stage(name)] if name else plugins.stages()
+    if json_:
+        listed = [
+            {
+                "name": s.name,
+                "summary": s.summary,
+                "takes": s.takes,
+                "gives": dict(s.gives),
+                "random": s.random,
+                "doc": s.doc,
+                "params": rows(s.params),
+            }
+            for s in found
+        ]
+        _print_json(listed[0] if name else listed)
+        return
+    if name:
+        _explain_stage(found[0].name, found[0].doc, _flow(found[0].takes, found[0].gives), rows(found[0].params))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("stage", "takes → gives", "what it does"):
+        table.add_column(column)
+    for stage in found:
+        table.add_row(f"[cyan]{stage.name}[/]", _flow(stage.takes, stage.gives), stage.summary)
+    _console().print(table)
+
+
+def _flow(takes: str | None, gives: Any) -> str:
+    return f"{takes or '–'} → " + ", ".join(kind if name == "output" else f"{name} ({kind})" for name, kind in gives.items())
+
+
+def _explain_stage(name: str, doc: str, flow: str, params: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = _console()
+    console.print(f"[bold cyan]{name}[/]  [dim]{flow}[/]\n\n{escape(doc)}\n", highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("parameter", "type", "default", "range", ""):
+        table.add_column(column)
+    for row in params:
+        default = (
+            "[red]required[/]"
+            if row["required"]
+            else ""
+            if row["default"] is None
+            else escape(json.dumps(row["default"], ensure_ascii=False))
+        )
+        table.add_row(f"[cyan]{row['name']}[/]", escape(row["type"]), default, row["range"], escape(row["description"]))
+    console.print(table)
+
+
+@app.command("plugins")
+def list_plugins(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show one, with the traceback if it is broken.", show_default=False)
+    ] = None,
+    plugin: PluginFiles = None,
+    json_: Json = False,
+) -> None:
+    """List the plugins, their stages, and what is wrong with a broken one."""
+    registry = Plugins(plugin or ())
+    found = registry.load_all()
+    if name is not None:
+        if name not in registry.plugins:
+            raise UsageError(
+                f"there is no plugin '{name}'{did_you_mean(name, registry.plugins)}", f"plugins: {', '.join(sorted(registry.plugins))}"
+            )
+        found = [registry.plugins[name]]
+    if json_:
+        _print_json([_plugin_row(item) for item in found])
+        return
+    from rich.markup import escape
+
+    console = _console()
+    for item in found:
+        state = f"[red]broken:[/] {escape(item.problem)}" if item.problem else ", ".join(sorted(item.stages))
+        console.print(f"[cyan]{item.name}[/] [dim]{escape(item.origin)} {item.version}[/]  {state}", highlight=False, soft_wrap=True)
+        if name is not None and item.traceback:
+            console.print(escape(item.traceback.rstrip()), highlight=False, soft_wrap=True)
+
+
+def _plugin_row(item: Plugin) -> dict[str, Any]:
+    return {"name": item.name, "origin": item.origin, "version": item.version, "stages": sorted(item.stages), "problem": item.problem}
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write to a file.")] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Print a JSON schema (Draft 7) of recipes for editors, made from all installed stages."""
+    from .artifacts import write_atomically
+    from .schema import as_json, recipe_schema
+
+    text = as_json(recipe_schema(Plugins(plugin or ()).stages())) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(out.absolute(), text.encode())
+
+
+# the store
+
+
+@cache_app.command()
+def info(json_: Json = False) -> None:
+    """Say where the store is and what it holds."""
+    from .display import size
+
+    store = Store.of_user()
+    by_stage: dict[str, list[int]] = {}
+    for entry in store.entries():
+        by_stage.setdefault(entry.manifest["stage"], []).append(entry.bytes)
+    total, work = sum(map(sum, by_stage.values())), store.work_bytes()
+    if json_:
+        listed = {name: {"entries": len(sizes), "bytes": sum(sizes)} for name, sizes in sorted(by_stage.items())}
+        _print_json(
+            {"path": str(store.root), "entries": sum(map(len, by_stage.values())), "bytes": total, "work_bytes": work, "stages": listed}
+        )
+        return
+    console = _console()
+    console.print(
+        f"{store.root}: {sum(map(len, by_stage.values()))} results, {size(total)}, unfinished work {size(work)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for name, sizes in sorted(by_stage.items()):
+        console.print(f"  {name}: {len(sizes)}, {size(sum(sizes))}", highlight=False)
+
+
+@cache_app.command()
+def verify(json_: Json = False) -> None:
+    """Check every byte of the store; what is damaged is removed, and made again when it is needed."""
+    store = Store.of_user()
+    sound, damaged = 0, []
+    for entry in store.entries():
+        bad = entry.damaged()
+        if bad:
+            damaged.append({"key": entry.key, "stage": entry.manifest["stage"], "files": bad})
+            store.discard(entry.key)
+        else:
+            sound += 1
+    if json_:
+        _print_json({"sound": sound, "damaged": damaged})
+        return
+    for item in damaged:
+        _console().print(f"removed {item['stage']} {item['key'][:12]}: {', '.join(item['files'])}", highlight=False, soft_wrap=True)
+    _console().print(f"{sound} results are sound, {len(damaged)} were damaged", highlight=False)
+
+
+@cache_app.command()
+def gc(
+    max_size: Annotated[
+        str, typer.Option("--max-size", metavar="SIZE", help="Keep the newest used results up to this, such as 500MB or 10GB.")
+    ] = "10GB",
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="DAYS", help="Also remove what was unused for so many days.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Remove results, the longest unused first."""
+    from .display import size
+
+    try:
+        older_sec = float(older_than) * 86400 if older_than else 0.0
+    except ValueError:
+        raise UsageError(f"--older-than {older_than}: expected a number of days") from None
+    removed, freed = Store.of_user().collect(_bytes(max_size), older_than_sec=older_sec)
+    if json_:
+        _print_json({"removed": removed, "bytes": freed})
+        return
+    _console().print(f"removed {removed} results, {size(freed)}", highlight=False)
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", text.strip())
+    if not match:
+        raise UsageError(f"--max-size {text}: expected a size such as 500MB or 10GB")
+    return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
+
+
+# printing
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _observers(json_: bool, quiet: bool, plugins: Plugins) -> Iterator[Events]:
+    """Yield the events of a run with everyone who wants to hear them."""
+    from .display import Display, LiveDisplay, PlainDisplay
+
+    observers: list[Callable[[dict[str, Any]], None]] = [_PluginObservers(plugins)]
+    if json_:
+        observers.append(write_json_line)
+    display: Display | None = None
+    if not quiet and not json_:
+        console = _console(stderr=True)
+        display = LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+        observers.append(display)
+    events = Events(*observers)
+    if display is None:
+        yield events
+    else:
+        with display:
+            yield events
+
+
+class _PluginObservers:
+    """Hands events to the `genart_event` hooks of loaded plugins; one that raises is told once and then left out."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self.failed: set[str] = set()
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        for hook in self.plugins.manager.hook.genart_event.get_hookimpls():
+            if hook.plugin_name in self.failed:
+                continue
+            try:
+                hook.function(**({"record": record} if "record" in hook.argnames else {}))
+            except Exception as error:
+                self.failed.add(hook.plugin_name)
+                _say_error(f"plugin '{hook.plugin_name}': its observer failed and is switched off: {type(error).__name__}: {error}", None)
+
+
+def _say_error(message: str, hint: str | None) -> None:
+    """Print an error in at most three lines, without anything a terminal would obey."""
+    lines = [f"genart: {message}", *([f"  {hint}"] if hint else [])]
+    clean = [re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", line)[:1000] for line in lines]
+    sys.stderr.write("\n".join(clean) + "\n")
+
+
+# signals and the door
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """First signal: stop at the next safe place. Second: stop now."""
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.signal is not None:
+            raise KeyboardInterrupt
+        stop.signal = number
+
+    wanted = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    before = {number: signal.signal(number, handle) for number in wanted if signal.getsignal(number) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+ALL = "*"
+
+
+def _expand(arguments: Sequence[str]) -> list[str]:
+    """A `--force` without ID means all stages."""
+    result: list[str] = []
+    for i, argument in enumerate(arguments):
+        result.append(argument)
+        after = arguments[i + 1] if i + 1 < len(arguments) else "-"
+        if argument == "--force" and (after.startswith("-") or after.endswith(".toml")):
+            result.append(ALL)
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with a documented code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(_expand(arguments), prog_name="genart", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except GenartError as error:
+        if debug and not isinstance(error, Interrupted):
+            raise
+        code = _tell(error, arguments)
+    except KeyboardInterrupt:
+        code = _tell(Interrupted(signal.SIGINT), arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except TyperException as error:
+        code = _tell(UsageError(_usage(error), "see genart --help"), arguments)
+    except (OSError, MemoryError) as error:
+        if debug:
+            raise
+        known = ResourceError("out of memory") if isinstance(error, MemoryError) else resource_error(error)
+        code = _tell(known or _bug(error), arguments)
+    except Exception as error:
+        if debug:
+            raise
+        code = _tell(_bug(error), arguments)
+    sys.exit(code)
+
+
+def _usage(error: TyperException) -> str:
+    form = getattr(error, "format_message", None)
+    return str(form() if form else error).strip() or type(error).__name__
+
+
+def _bug(error: Exception) -> GenartError:
+    first = (str(error).splitlines() or [""])[0]
+    return GenartError(
+        f"this is a bug in genart: {type(error).__name__}: {first}", "please report it with the output of the same command and --debug"
+    )
+
+
+def _tell(error: GenartError, arguments: Sequence[str]) -> int:
+    message, hint = error.message, error.hint
+    if isinstance(error, Interrupted):
+        message, hint = "interrupted; what was done so far is kept. Go on with:", shlex.join(["genart", *arguments])
+    if "--json" in arguments:
+        write_json_line({"event": "error", "message": message, "hint": hint, "exit_code": error.exit_code})
+    _say_error(message, hint)
+    return error.exit_code

@@ -1,0 +1,62 @@
+"""Measuring the machine for a moment, to choose a size and a number of images that fit a time budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+#: Share of a budget that training plans to use; the rest is for a machine that slows down.
+PLANNED = 0.92
+#: Share of a budget at which training stops although it is not done.
+DEADLINE = 0.97
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what was asked of it."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def seconds_per_call(call: Callable[[], object], device: str, seconds: float = 1.0, warmup: int = 2) -> float:
+    """Measure a call: the median over about `seconds`, at least two calls, after a warm-up."""
+    for _ in range(warmup):
+        call()
+    synchronize(device)
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 2:
+        began = time.perf_counter()
+        call()
+        synchronize(device)
+        times.append(time.perf_counter() - began)
+    return sorted(times)[len(times) // 2]
+
+
+def largest_that_fits(candidates: Sequence[int], rate: Callable[[int], float], wanted: float, seconds: float) -> int:
+    """Choose the largest size at which `wanted` images fit into `seconds`; the smallest if none does.
+
+    Args:
+        candidates: sizes, ascending; each is measured until one is too slow.
+        rate: images per second at a size.
+        wanted: images that training should see.
+        seconds: time for them.
+    """
+    chosen = candidates[0]
+    for size in candidates:
+        if rate(size) * seconds < wanted and size != candidates[0]:
+            break
+        chosen = size
+    return chosen
+
+
+def gains_from_bfloat16(device: str) -> bool:
+    """True where matrix products in bfloat16 are faster than in float32: newer CUDA devices, CPUs with the instructions for it."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device == "cpu":
+        tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in tests)
+    return False

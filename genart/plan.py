@@ -1,0 +1,296 @@
+"""The plan: for each stage its key, and the reason to run it or to skip it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import seeds
+from .artifacts import write_atomically
+from .errors import UsageError
+from .params import canonical_json, input_paths, plain_value, reads_path
+from .plugins import Plugins
+from .recipe import Node, Recipe
+from .store import Entry, Store, sha256_of
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass
+class Step:
+    """One stage of a recipe with its identity.
+
+    Attributes:
+        parts: everything that makes the result what it is, except its inputs.
+        partial: hash of `parts`.
+        ancestry: hash of `parts` and of the ancestries of its inputs: known before anything has run.
+        entry: its result, once there is one.
+        changes: why it must run, in words; empty when it is cached.
+        forced: run even if cached.
+        shaken: something before it is forced, so only the content of its inputs tells whether it is cached.
+    """
+
+    node: Node
+    parts: dict[str, Any]
+    partial: str
+    ancestry: str
+    entry: Entry | None = None
+    changes: list[str] = field(default_factory=list)
+    forced: bool = False
+    shaken: bool = False
+
+    @property
+    def seed(self) -> int:
+        """The stage's seed."""
+        return int(self.parts.get("seed", 0))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class Planner:
+    """Works out keys and reasons for the stages of a recipe.
+
+    Args:
+        recipe: what is to be made.
+        plugins: for the identity of code.
+        store: for what is there already.
+        device: "cpu", "cuda" or "mps".
+    """
+
+    def __init__(self, recipe: Recipe, plugins: Plugins, store: Store, device: str) -> None:
+        self.recipe = recipe
+        self.plugins = plugins
+        self.store = store
+        self.device = device
+
+    def steps(self, force: Iterable[str] = (), *, force_all: bool = False) -> dict[str, Step]:
+        """Return a step for every stage, by id, in order, with what is already known to be there.
+
+        Raises:
+            UsageError: `force` names a stage that does not exist.
+        """
+        force = set(force)
+        ids = [node.id for node in self.recipe.nodes]
+        for name in force - set(ids):
+            raise UsageError(f"--force {name}: there is no such stage", f"stages: {', '.join(ids)}")
+        steps: dict[str, Step] = {}
+        for node in self.recipe.nodes:
+            steps[node.id] = self._step(node, steps)
+            steps[node.id].forced = force_all or node.id in force
+            before = [steps[source.node] for source in node.sources]
+            steps[node.id].shaken = any(step.forced or step.shaken for step in before)
+            self.look(steps[node.id], steps)
+        return steps
+
+    def _step(self, node: Node, steps: dict[str, Step]) -> Step:
+        parts = self._parts(node)
+        inputs = [[steps[source.node].ancestry, source.output] for source in node.sources]
+        return Step(node, parts, _hash(parts), _hash({"parts": parts, "ancestors": inputs}))
+
+    def _parts(self, node: Node) -> dict[str, Any]:
+        stage = node.stage
+        plugin = self.plugins.owner(stage.name)
+        assert plugin is not None
+        fields = type(node.params).model_fields
+        params = {name: plain_value(getattr(node.params, name)) for name in fields if not reads_path(fields[name])}
+        files: dict[str, list[str]] = {}
+        for name, path in input_paths(node.params):
+            files.setdefault(name, []).append(content_hash(path, self.store.root))
+        parts: dict[str, Any] = {
+            "stage": stage.name,
+            "code": self.plugins.identity(plugin),
+            "params": params,
+            "files": files,
+            "device": self.device,
+            "torch": torch_version(),
+            "versions": {name: importlib.metadata.version(name) for name in stage.depends},
+        }
+        if stage.random:
+            parts["seed"] = seeds.derive(self.recipe.seed, node.id)
+        return parts
+
+    def key(self, step: Step, steps: dict[str, Step]) -> str | None:
+        """Return the key of a step: its parts and the content of its inputs; None while an input is not there."""
+        inputs: list[Any] = []
+        for source in step.node.sources:
+            entry = steps[source.node].entry
+            if entry is None:
+                return None
+            inputs.append(entry.digest(source.output))
+            family = entry.manifest["outputs"][source.output].get("family")
+            if family is not None:  # whoever draws from a model depends on the code that rebuilds it
+                inputs.append(self.plugins.identity(self.plugins.generator(family)[1]))
+        return _hash({"parts": step.parts, "inputs": inputs})
+
+    def look(self, step: Step, steps: dict[str, Step]) -> None:
+        """Find a step's result in the store, by its chain or by its inputs, and note the reason if it is not there."""
+        step.changes = []
+        if step.forced:
+            step.changes = ["forced by --force"]
+            return
+        step.entry = None if step.shaken else self.store.find_by_ancestry(step.ancestry)
+        if step.entry is None:
+            key = self.key(step, steps)
+            step.entry = self.store.find(key) if key else None
+            if step.entry is not None:
+                self.store.alias(step.ancestry, step.partial, step.entry.key)
+        if step.entry is None:
+            step.changes = self._reasons(step, steps)
+
+    def slot(self, node: Node) -> str:
+        """Name under which the newest identity of a recipe's stage is remembered."""
+        return hashlib.sha256(json.dumps([self.recipe.name, node.id]).encode()).hexdigest()[:32]
+
+    def identity(self, step: Step, steps: dict[str, Step]) -> dict[str, Any]:
+        """What is remembered of a step to say later what changed."""
+        return {**step.parts, "inputs": [[str(s), steps[s.node].ancestry] for s in step.node.sources]}
+
+    def _reasons(self, step: Step, steps: dict[str, Step]) -> list[str]:
+        before = self.store.recall(self.slot(step.node))
+        if before is None:
+            return ["never made before"]
+        return list(differences(before, self.identity(step, steps))) or ["its result is no longer in the store"]
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[str]:
+    """Say what changed between two identities of a stage, one line each."""
+    if before.get("stage") != now["stage"]:
+        yield f"stage {before.get('stage')} → {now['stage']}"
+    for name in sorted({*before.get("params", {}), *now["params"]}):
+        old, new = before.get("params", {}).get(name), now["params"].get(name)
+        if old != new or type(old) is not type(new):
+            yield f"parameter {name}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+    for name in sorted({*before.get("files", {}), *now["files"]}):
+        if before.get("files", {}).get(name) != now["files"].get(name):
+            yield f"content of {name} changed"
+    code, new_code = before.get("code", {}), now["code"]
+    if code.get("version") != new_code["version"]:
+        yield f"plugin version {code.get('version')} → {new_code['version']}"
+    elif code != new_code:
+        yield f"code of the plugin '{now['stage'].partition('.')[0]}' changed"
+    for label in ("seed", "device", "torch"):
+        if before.get(label) != now.get(label):
+            yield f"{label} {before.get(label)} → {now.get(label)}"
+    for name, version in now["versions"].items():
+        if before.get("versions", {}).get(name) != version:
+            yield f"{name} {before.get('versions', {}).get(name)} → {version}"
+    old_inputs = before.get("inputs", [])
+    if [name for name, _ in old_inputs] != [name for name, _ in now["inputs"]]:
+        yield "input: from " + (", ".join(name for name, _ in now["inputs"]) or "nothing")
+    else:
+        yield from (f"input '{name}' changed" for (_, a), (name, b) in zip(old_inputs, now["inputs"], strict=True) if a != b)
+
+
+# content of input files
+
+
+def content_hash(path: Path, cache: Path) -> str:
+    """Hash of a file's content, or of a folder's files by their relative names and contents, not by date.
+
+    What was hashed before is remembered by size, inode and both times, and trusted only when older than two seconds.
+
+    Args:
+        path: file or folder; hidden files and linked folders are left out.
+        cache: where the memory lies.
+    """
+    memory_path = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+    try:
+        memory: dict[str, list[Any]] = json.loads(memory_path.read_bytes())
+    except (OSError, ValueError):
+        memory = {}
+    fresh: dict[str, list[Any]] = {}
+    total = hashlib.sha256()
+    base = path if path.is_dir() else path.parent
+    for file in _files_below(path):
+        stat = file.stat()
+        name = file.relative_to(base).as_posix() if path.is_dir() else ""
+        mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+        known = memory.get(name)
+        digest = known[4] if known and known[:4] == mark else sha256_of(file)
+        fresh[name] = [*mark, digest]
+        total.update(json.dumps([name, digest]).encode())
+    newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
+    if fresh != memory and _settled(newest):
+        memory_path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(memory_path, json.dumps(fresh).encode())
+    return total.hexdigest()
+
+
+def _settled(newest_ns: int) -> bool:
+    import time
+
+    return time.time_ns() - newest_ns > 2_000_000_000
+
+
+def _files_below(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.is_file())
+
+
+# this machine
+
+
+@functools.cache
+def torch_version() -> str:
+    """torch's major.minor, from package metadata."""
+    return ".".join(importlib.metadata.version("torch").split(".")[:2])
+
+
+def device_kind(wanted: str, cache: Path) -> str:
+    """Return "cpu", "cuda" or "mps" for what the user wants; "auto" probes once and remembers.
+
+    Raises:
+        UsageError: an unknown name, or a device that is not there.
+    """
+    if wanted not in DEVICES:
+        raise UsageError(f"--device {wanted}: expected one of {', '.join(DEVICES)}")
+    if wanted == "cpu":
+        return wanted
+    mark = [importlib.metadata.version("torch"), os.environ.get("CUDA_VISIBLE_DEVICES", ""), _gpu_there()]
+    path = cache / "device.json"
+    try:
+        remembered = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        remembered = None
+    if not (isinstance(remembered, dict) and remembered.get("mark") == mark):
+        remembered = {"mark": mark, "devices": _probe()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(remembered).encode())
+    devices = remembered["devices"]
+    if wanted == "auto":
+        return str(devices[0])
+    if wanted not in devices:
+        raise UsageError(f"--device {wanted}: this machine has {', '.join(devices)}")
+    return wanted
+
+
+def _gpu_there() -> bool:
+    """A cheap sign that the hardware changed since the probe."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+
+
+def _probe() -> list[str]:
+    import torch
+
+    found = [name for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there]
+    return [*found, "cpu"]
+
+
+def safe_name(text: str) -> str:
+    """Return the text as a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)

@@ -1,0 +1,244 @@
+"""Finding plugins by their entry points, loading those a recipe names, and keeping a broken one from breaking anything else."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from . import hookspecs
+from .artifacts import Model
+from .errors import DataError, StageError, UsageError, did_you_mean
+from .stage import Stage
+
+GROUP = "genart"
+_NN_IMPORT = re.compile(r"^\s*(?:from|import)\s+genart\.nn(?:\.(\w+))?(?:\s+import\s+([\w, ()]+))?", re.MULTILINE)
+_NN_SIBLING = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.MULTILINE)
+
+
+@dataclass
+class Plugin:
+    """One plugin, loaded or not. `problem` says why it cannot be used."""
+
+    name: str
+    origin: str
+    version: str = ""
+    entry: importlib.metadata.EntryPoint | None = None
+    file: Path | None = None
+    module: ModuleType | None = None
+    stages: dict[str, Stage] = field(default_factory=dict)
+    problem: str | None = None
+    traceback: str | None = None
+
+
+class Plugins:
+    """All plugins of this installation and those given as files. Nothing is imported until a stage is asked for.
+
+    Args:
+        files: single-file plugins from the command line.
+    """
+
+    def __init__(self, files: Sequence[Path] = ()) -> None:
+        self.manager = pluggy.PluginManager("genart")
+        self.manager.add_hookspecs(hookspecs)
+        self.plugins: dict[str, Plugin] = {}
+        self._sources: dict[str, str] = {}
+        for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+            self._discover(entry)
+        for file in files:
+            self._discover_file(file)
+
+    def _discover(self, entry: importlib.metadata.EntryPoint) -> None:
+        dist = entry.dist
+        origin, version = (dist.name, dist.version) if dist else ("?", "")
+        other = self.plugins.get(entry.name)
+        if other is not None:
+            other.problem = f"duplicate: both {other.origin} and {origin} bring a plugin '{entry.name}'; uninstall one"
+            return
+        self.plugins[entry.name] = Plugin(entry.name, origin, version, entry=entry)
+
+    def _discover_file(self, file: Path) -> None:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such plugin file")
+        name = file.stem
+        if name in self.plugins:
+            origin = self.plugins[name].origin
+            raise UsageError(f"{file}: a plugin '{name}' is installed already ({origin})", "rename the file")
+        plugin = self.plugins[name] = Plugin(name, str(file), file=file)
+        self._load(plugin)
+        for stage in plugin.stages.values():
+            if stage.family != name and stage.family in self.plugins:
+                plugin.problem = f"duplicate: its stage '{stage.name}' belongs to the installed plugin '{stage.family}'"
+        if plugin.problem:
+            raise UsageError(f"{file}: {plugin.problem}")
+
+    # loading
+
+    def _load(self, plugin: Plugin) -> None:
+        """Import a plugin and register what it brings; whatever goes wrong becomes its `problem`."""
+        if plugin.module is not None or plugin.problem:
+            return
+        try:
+            plugin.module = _import_file(plugin.file) if plugin.file else plugin.entry.load()  # type: ignore[union-attr]
+            self.manager.register(plugin.module, name=plugin.name)
+            try:
+                self.manager.check_pending()
+            except pluggy.PluginValidationError:
+                self.manager.unregister(plugin.module)
+                raise
+            for stage in self._offered(plugin):
+                if plugin.file is None and stage.family != plugin.name:
+                    raise TypeError(f"its stage '{stage.name}' must be named '{plugin.name}.…', like its entry point")
+                if stage.name in plugin.stages and plugin.stages[stage.name] is not stage:
+                    raise TypeError(f"it declares the stage '{stage.name}' twice")
+                plugin.stages[stage.name] = stage
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except BaseException as error:  # a plugin may even call sys.exit
+            import traceback
+
+            plugin.stages = {}
+            plugin.problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
+            plugin.traceback = traceback.format_exc()
+
+    def _offered(self, plugin: Plugin) -> Iterator[Stage]:
+        yield from (value for value in vars(plugin.module).values() if isinstance(value, Stage))
+        hook = self.manager.subset_hook_caller("genart_stages", [p for p in self.manager.get_plugins() if p is not plugin.module])
+        for stages in hook():
+            yield from stages
+
+    def load_all(self) -> list[Plugin]:
+        """Load every plugin and return all, sorted by name."""
+        for plugin in self.plugins.values():
+            self._load(plugin)
+        return [self.plugins[name] for name in sorted(self.plugins)]
+
+    def observers(self) -> list[Plugin]:
+        """Plugins loaded so far."""
+        return [plugin for plugin in self.plugins.values() if plugin.module is not None and not plugin.problem]
+
+    # asking
+
+    def owner(self, stage_name: str) -> Plugin | None:
+        """Return the plugin that brings a stage name's family."""
+        family = stage_name.partition(".")[0]
+        if family in self.plugins:
+            return self.plugins[family]
+        return next((p for p in self.plugins.values() if p.file and stage_name in p.stages), None)
+
+    def stage(self, name: str) -> Stage:
+        """Return a stage by name, loading only the plugin that brings it.
+
+        Raises:
+            UsageError: there is no such stage; the message has the nearest name.
+            StageError: its plugin is broken.
+        """
+        plugin = self.owner(name)
+        if plugin is not None:
+            self._load(plugin)
+            if name in plugin.stages and not plugin.problem:
+                return plugin.stages[name]
+            if plugin.problem:
+                raise StageError(
+                    f"stage '{name}' needs plugin '{plugin.name}' ({plugin.origin} {plugin.version}), which cannot be used: {plugin.problem}",
+                    "details: genart plugins " + plugin.name,
+                )
+        known = sorted(stage for p in self.load_all() for stage in p.stages)
+        family = [stage for stage in known if stage.startswith(name.partition(".")[0] + ".")]
+        raise UsageError(f"there is no stage '{name}'{did_you_mean(name, known)}", f"stages: {', '.join(family or known)}")
+
+    def stages(self) -> list[Stage]:
+        """Every usable stage, sorted by name."""
+        return sorted((s for p in self.load_all() if not p.problem for s in p.stages.values()), key=lambda s: s.name)
+
+    def generator(self, family: str) -> tuple[str, Plugin]:
+        """Return ("package.module:Class", plugin) of the generator of a family.
+
+        Raises:
+            DataError: no plugin knows the family.
+        """
+        plugin = self.plugins.get(family)
+        if plugin is not None:
+            self._load(plugin)
+        for everything in (False, True):
+            if everything:
+                self.load_all()
+            for candidate in self.observers():
+                hook = getattr(candidate.module, "genart_generators", None)
+                if hook is not None and family in (table := hook()):
+                    return table[family], candidate
+        broken = f": {plugin.problem}" if plugin and plugin.problem else ""
+        raise DataError(f"no plugin can rebuild models of the family '{family}'{broken}", "see genart plugins")
+
+    def rebuild(self, model: Model, device: str) -> Any:
+        """Rebuild a model's generator with its weights, on a device, ready to draw."""
+        target, _ = self.generator(model.family)
+        module_name, _, class_name = target.partition(":")
+        from .nn.rebuild import rebuild
+
+        return rebuild(getattr(importlib.import_module(module_name), class_name), model, device)
+
+    # identity
+
+    def identity(self, plugin: Plugin) -> dict[str, str]:
+        """What of a plugin's code enters keys: its version and the hash of its sources and the shared torch code they use."""
+        if plugin.name not in self._sources:
+            self._sources[plugin.name] = _source_hash(plugin)
+        return {"version": plugin.version, "source": self._sources[plugin.name]}
+
+
+def _import_file(file: Path) -> ModuleType:
+    name = f"genart_local.{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _source_hash(plugin: Plugin) -> str:
+    assert plugin.module is not None
+    file = Path(plugin.module.__file__ or "")
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    root = file.parent
+    total = hashlib.sha256()
+    shared: set[str] = set()
+    for path in files:
+        text = path.read_bytes()
+        total.update(f"{path.relative_to(root).as_posix()}\0{len(text)}\0".encode() + text)
+        shared |= _nn_modules(text.decode("utf-8", "replace"), _NN_IMPORT)
+    nn = Path(__file__).parent / "nn"
+    done: set[str] = set()
+    while shared - done:
+        name = min(shared - done)
+        done.add(name)
+        path = nn / f"{name}.py"
+        if path.is_file():
+            text = path.read_bytes()
+            total.update(f"nn/{name}\0{len(text)}\0".encode() + text)
+            source = text.decode("utf-8", "replace")
+            shared |= _nn_modules(source, _NN_IMPORT) | set(_NN_SIBLING.findall(source))
+    return total.hexdigest()
+
+
+def _nn_modules(source: str, pattern: re.Pattern[str]) -> set[str]:
+    found: set[str] = set()
+    for module, names in pattern.findall(source):
+        found |= {module} if module else {name.strip("() ").split(" as ")[0].strip() for name in names.split(",")}
+    return found - {""}

@@ -1,0 +1,544 @@
+"""A recipe: a TOML file that chains stages. Reading it checks everything that can be checked before anything is computed."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .artifacts import Kind
+from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean
+from .params import ParamProblem, Params, input_paths, parse_duration, resolve
+from .plugins import Plugins
+from .stage import Stage
+
+OWN_KEYS = ("uses", "id", "from", "save")
+RECIPE_KEYS = {"name": str, "seed": int, "description": str}
+MAX_RECIPE_BYTES = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+#: Suffixes that each kind can be saved under; "" is a folder.
+SUFFIXES: dict[Kind, tuple[str, ...]] = {
+    "images": ("", ".png"),
+    "model": (".safetensors",),
+    "video": (".gif", ".mp4", ".webm"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One name in `from`: an output of another stage."""
+
+    node: str
+    output: str = "output"
+
+    def __str__(self) -> str:
+        return self.node if self.output == "output" else f"{self.node}.{self.output}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of a recipe, checked: what it uses, from where, with which parameters."""
+
+    id: str
+    stage: Stage
+    params: Params
+    sources: tuple[Source, ...]
+    save: str | None
+    line: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe; `nodes` are in an order in which they can run."""
+
+    name: str
+    seed: int
+    path: Path
+    nodes: tuple[Node, ...]
+    description: str = ""
+
+    def node(self, node_id: str) -> Node:
+        """Return a stage by its id."""
+        return next(node for node in self.nodes if node.id == node_id)
+
+    def until(self, node_id: str) -> Recipe:
+        """Return the recipe cut down to one stage and what it needs.
+
+        Raises:
+            UsageError: there is no such stage.
+        """
+        ids = [node.id for node in self.nodes]
+        if node_id not in ids:
+            raise UsageError(f"the recipe '{self.name}' has no stage '{node_id}'{did_you_mean(node_id, ids)}", f"stages: {', '.join(ids)}")
+        wanted = {node_id}
+        for node in reversed(self.nodes):
+            if node.id in wanted:
+                wanted.update(source.node for source in node.sources)
+        return Recipe(self.name, self.seed, self.path, tuple(n for n in self.nodes if n.id in wanted), self.description)
+
+
+@dataclass
+class _Draft:
+    """A [[stage]] table as written, before it is linked."""
+
+    table: dict[str, Any]
+    line: int
+    lines: dict[str, int]
+    id: str = ""
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def at(self, key: str) -> int:
+        return self.lines.get(key, self.lines.get("uses", self.line))
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `--set ID.PARAM=VALUE`."""
+
+    target: str
+    value: Any
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """Read `ID.PARAM=VALUE`; a value that is not TOML is text.
+
+        Raises:
+            UsageError: if it has another form.
+        """
+        target, equals, value = text.partition("=")
+        if not equals or "." not in target:
+            raise UsageError(f"--set {text}: expected ID.PARAM=VALUE", "such as --set train.budget=30s")
+        try:
+            parsed = tomllib.loads(f"v = {value}")["v"]
+        except (tomllib.TOMLDecodeError, KeyError):
+            parsed = value
+        return cls(target.strip(), parsed, text)
+
+
+def load(
+    path: Path,
+    plugins: Plugins,
+    *,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    budget_sec: float | None = None,
+) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: the TOML file.
+        plugins: where its stages come from.
+        overrides: `ID.PARAM=VALUE` texts from the command line.
+        seed: instead of the recipe's own.
+        budget_sec: shared evenly by the stages that have a parameter `budget`.
+
+    Raises:
+        RecipeError: with file and line, for the first thing that is wrong.
+        UsageError: an override names what does not exist.
+        RefusedError: a `save` leaves the output folder.
+        StageError: it uses a stage of a broken plugin.
+    """
+    text = _read(path)
+    name = str(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message, line = _syntax(str(error), text)
+        raise RecipeError(name, line, f"not valid TOML: {message}") from None
+    tables = list(_table_lines(text))
+    head = _check_head(name, document, tables)
+    drafts = _drafts(name, document, tables)
+    _assign_ids(name, drafts)
+    _apply(drafts, [Override.parse(item) for item in overrides])
+    stages = [_stage_of(name, draft, plugins) for draft in drafts]
+    if budget_sec is not None:
+        _share_budget(drafts, stages, budget_sec)
+    nodes = _link(path, drafts, stages)
+    _check_random_ids(name, drafts, stages)
+    return Recipe(
+        name=head["name"],
+        seed=head.get("seed", 0) if seed is None else seed,
+        path=path,
+        nodes=_order(name, nodes),
+        description=head.get("description", ""),
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise UsageError(f"{path}: larger than 1 MiB; that is not a recipe")
+        return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise RecipeError(str(path), line, "not valid TOML: the text is not UTF-8") from None
+    except FileNotFoundError:
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
+        raise UsageError(f"{path}: no such recipe{near}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: is a folder, not a recipe") from None
+
+
+def _syntax(message: str, text: str) -> tuple[str, int]:
+    match = re.search(r"\(at (?:line (\d+), column \d+|end of document)\)", message)
+    line = int(match[1]) if match and match[1] else text.rstrip("\n").count("\n") + 1
+    return message[0].lower() + message[1:], line
+
+
+# where things stand in the text
+
+
+@dataclass
+class _TableLines:
+    header: str
+    line: int
+    keys: dict[str, int]
+
+
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]#]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(?:\.|=)""")
+_TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', re.DOTALL)
+
+
+def _table_lines(text: str) -> Iterator[_TableLines]:
+    """Yield every table of a valid TOML text with the line of its header and of its keys."""
+    current = _TableLines("", 1, {})
+    depth = 0
+    lines = text.split("\n")
+    number = 0
+    while number < len(lines):
+        line, first = lines[number], number
+        header = _HEADER.match(line) if depth == 0 else None
+        if header and "=" not in line.partition("]")[0]:
+            yield current
+            current = _TableLines(header[1] + header[2], first + 1, {})
+            number += 1
+            continue
+        key = _KEY.match(line)
+        if key:
+            current.keys.setdefault(key[1] or key[2] or key[3], first + 1)
+            number += _height("\n".join(lines[number:]))
+        else:
+            number += 1
+    yield current
+
+
+def _height(text: str) -> int:
+    """Number of lines that the key and value at the start of `text` take."""
+    depth = 0
+    at = text.index("=")
+    while True:
+        end = text.find("\n", at)
+        token = _TOKEN.search(text, at)
+        if token is None or (end != -1 and token.start() > end):
+            if depth <= 0 or end == -1:
+                return text.count("\n", 0, end if end != -1 else len(text)) + 1
+            at = end + 1
+            continue
+        if token[0] in "[{":
+            depth += 1
+        elif token[0] in "]}":
+            depth -= 1
+        at = token.end()
+
+
+# checking
+
+
+def _check_head(name: str, document: dict[str, Any], tables: list[_TableLines]) -> dict[str, Any]:
+    for key in document:
+        if key not in ("recipe", "stage"):
+            line = next((t.keys[key] for t in tables if key in t.keys and not t.header), None)
+            line = line or next((t.line for t in tables if t.header.lstrip("[").split(".")[0].strip() == key), 1)
+            raise RecipeError(
+                name, line, f"unknown table '{key}'{did_you_mean(key, ['recipe', 'stage'])}", "a recipe has [recipe] and [[stage]]"
+            )
+    head = document.get("recipe")
+    if not isinstance(head, dict):
+        raise RecipeError(name, 1, "a recipe starts with a table [recipe]", 'such as [recipe] and below it name = "painting"')
+    at = next((t for t in tables if t.header == "[recipe"), _TableLines("", 1, {}))
+    for key, value in head.items():
+        line = at.keys.get(key, at.line)
+        if key not in RECIPE_KEYS:
+            raise RecipeError(
+                name, line, f"[recipe] has no key '{key}'{did_you_mean(key, RECIPE_KEYS)}", f"it takes: {', '.join(RECIPE_KEYS)}"
+            )
+        if type(value) is not RECIPE_KEYS[key]:
+            wanted = {"str": "a text", "int": "an integer"}[RECIPE_KEYS[key].__name__]
+            raise RecipeError(name, line, f"recipe.{key}: expected {wanted}, got {value!r}")
+    if "name" not in head:
+        raise RecipeError(name, at.line, "[recipe] needs a name", 'such as name = "painting"')
+    if not _NAME.fullmatch(head["name"]) or head["name"].endswith((".", " ")):
+        raise RecipeError(
+            name,
+            at.keys["name"],
+            f"recipe.name: {head['name'][:60]!r} cannot name a folder",
+            "use letters, digits, spaces, '.', '_' and '-'",
+        )
+    return head
+
+
+def _drafts(name: str, document: dict[str, Any], tables: list[_TableLines]) -> list[_Draft]:
+    listed = document.get("stage", [])
+    headers = [t for t in tables if t.header == "[[stage"]
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        line = next((t.line for t in tables if t.header == "[stage"), 1)
+        raise RecipeError(name, line, "stages are written [[stage]], with two brackets")
+    if not listed:
+        raise RecipeError(name, 1, "the recipe has no stages", 'add [[stage]] and below it uses = "images.samples"')
+    drafts = []
+    for i, table in enumerate(listed):
+        at = headers[i] if i < len(headers) else _TableLines("", 1, {})
+        draft = _Draft(table, at.line, at.keys)
+        for key in OWN_KEYS:
+            value = table.get(key)
+            many = key == "from" and isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+            if value is not None and not isinstance(value, str) and not many:
+                raise RecipeError(name, draft.at(key), f"{key}: expected a text, got {value!r}")
+        if "uses" not in table:
+            near = next((k for k in table if k.lower() in ("use", "stage", "name", "usse", "using")), None)
+            raise RecipeError(name, draft.at(near or ""), "this stage does not say what it uses", 'such as uses = "images.samples"')
+        drafts.append(draft)
+    return drafts
+
+
+def _assign_ids(name: str, drafts: list[_Draft]) -> None:
+    taken: dict[str, int] = {}
+    for draft in drafts:
+        given = draft.table.get("id")
+        if given is not None:
+            if not _ID.fullmatch(given):
+                raise RecipeError(name, draft.at("id"), f"id: {given!r} is not a name", "use letters, digits, '.', '_' and '-'")
+            if given in taken:
+                raise RecipeError(name, draft.at("id"), f"id '{given}' is taken by the stage in line {taken[given]}")
+            draft.id = given
+            taken[given] = draft.line
+    for draft in drafts:
+        if not draft.id:
+            base = draft.table["uses"]
+            number = 1
+            while (candidate := base if number == 1 else f"{base}-{number}") in taken:
+                number += 1
+            draft.id = candidate
+            taken[candidate] = draft.line
+
+
+def _apply(drafts: list[_Draft], overrides: Iterable[Override]) -> None:
+    ids = {draft.id: draft for draft in drafts}
+    for override in overrides:
+        node_id, _, param = override.target.rpartition(".")
+        if node_id not in ids:
+            raise UsageError(
+                f"--set {override.text}: there is no stage '{node_id}'{did_you_mean(node_id, ids)}", f"stages: {', '.join(ids)}"
+            )
+        if param in OWN_KEYS:
+            raise UsageError(f"--set {override.text}: '{param}' belongs to the recipe and is not a parameter")
+        ids[node_id].overrides[param] = override.value
+
+
+def _stage_of(name: str, draft: _Draft, plugins: Plugins) -> Stage:
+    try:
+        return plugins.stage(draft.table["uses"])
+    except UsageError as error:
+        raise RecipeError(name, draft.at("uses"), error.message, error.hint) from None
+    except StageError as error:
+        raise StageError(f"{name}:{draft.at('uses')}: {error.message}", error.hint) from None
+
+
+def _share_budget(drafts: list[_Draft], stages: list[Stage], budget_sec: float) -> None:
+    takers = [d for d, s in zip(drafts, stages, strict=True) if "budget" in s.params.model_fields and "budget" not in d.overrides]
+    if not takers:
+        raise UsageError("--budget: no stage of this recipe has a parameter 'budget'")
+    for draft in takers:
+        draft.overrides["budget"] = budget_sec / len(takers)
+
+
+def _link(path: Path, drafts: list[_Draft], stages: list[Stage]) -> list[Node]:
+    name = str(path)
+    by_id = {draft.id: stage for draft, stage in zip(drafts, stages, strict=True)}
+    saves: dict[str, int] = {}
+    nodes = []
+    for i, (draft, stage) in enumerate(zip(drafts, stages, strict=True)):
+        sources = _sources(name, draft, stage, drafts[i - 1].id if i else None, by_id)
+        save = _check_save(name, draft, stage, saves)
+        params = _params(path, draft, stage, save)
+        nodes.append(Node(draft.id, stage, params, sources, save, draft.line))
+    return nodes
+
+
+def _sources(name: str, draft: _Draft, stage: Stage, before: str | None, by_id: Mapping[str, Stage]) -> tuple[Source, ...]:
+    given = draft.table.get("from")
+    if stage.takes is None:
+        if given is not None:
+            raise RecipeError(name, draft.at("from"), f"{stage.name} starts a chain and takes nothing, so it has no `from`")
+        return ()
+    if given is None:
+        if before is None:
+            raise RecipeError(name, draft.at("uses"), f"{stage.name} takes {_say(stage.takes)}, but no stage comes before it")
+        sources = (Source(before),)
+    else:
+        sources = tuple(_source(name, draft, item, by_id) for item in ([given] if isinstance(given, str) else given))
+    for source in sources:
+        kind = by_id[source.node].gives[source.output]
+        if kind != stage.takes:
+            others = [str(Source(i, o)) for i, s in by_id.items() for o, k in s.gives.items() if k == stage.takes and i != draft.id]
+            hint = f'from = "{others[-1]}" would fit' if others else None
+            message = f"{stage.name} takes {_say(stage.takes)}, but '{source}' ({by_id[source.node].name}) gives {_say(kind)}"
+            raise RecipeError(name, draft.at("from" if given else "uses"), message, hint)
+    if len(sources) > 1 and stage.takes != "images":
+        raise RecipeError(name, draft.at("from"), f"{stage.name} takes one {stage.takes}; only images can be merged")
+    return sources
+
+
+def _say(kind: Kind) -> str:
+    return {"images": "images", "model": "a model", "video": "a video"}[kind]
+
+
+def _source(name: str, draft: _Draft, text: str, by_id: Mapping[str, Stage]) -> Source:
+    if text in by_id:
+        found = Source(text)
+    else:
+        node, _, output = text.rpartition(".")
+        if node in by_id and output in by_id[node].gives:
+            found = Source(node, output)
+        elif node in by_id:
+            allowed = by_id[node].gives
+            raise RecipeError(
+                name,
+                draft.at("from"),
+                f"from: '{node}' has no output '{output}'{did_you_mean(output, allowed)}",
+                f"outputs: {', '.join(allowed)}",
+            )
+        else:
+            every = [str(Source(i, o)) for i, s in by_id.items() for o in s.gives]
+            raise RecipeError(
+                name, draft.at("from"), f"from: there is no stage '{text}'{did_you_mean(text, every)}", f"stages: {', '.join(by_id)}"
+            )
+    if found.node == draft.id:
+        raise RecipeError(name, draft.at("from"), f"from: '{draft.id}' cannot be its own input; that would be a cycle")
+    return found
+
+
+def _check_save(name: str, draft: _Draft, stage: Stage, saves: dict[str, int]) -> str | None:
+    save = draft.table.get("save")
+    if save is None:
+        return None
+    where = f"{name}:{draft.at('save')}"
+    pure = PurePosixPath(save)
+    bad = (
+        pure.is_absolute()
+        or ".." in pure.parts
+        or "\\" in save
+        or ":" in save
+        or not pure.parts
+        or any(ord(c) < 32 or ord(c) == 127 for c in save)
+    )
+    if bad:
+        raise RefusedError(
+            f"{where}: save = {save!r} leaves the output folder", "a save is a relative path inside it, such as film/painting.gif"
+        )
+    clean = pure.as_posix()
+    if any(part.startswith(".") for part in pure.parts) or clean == "run.json" or len(clean) > 200:
+        raise RefusedError(f"{where}: save = {save!r} is reserved", "choose another name, without a dot in front")
+    allowed = SUFFIXES[stage.gives["output"]]
+    if pure.suffix.lower() not in allowed:
+        say = ", ".join("a folder" if s == "" else s for s in allowed)
+        raise RecipeError(
+            name,
+            draft.at("save"),
+            f"save: {_say(stage.gives['output'])} cannot be saved as '{pure.suffix or pure.name}'",
+            f"allowed: {say}",
+        )
+    for other, line in saves.items():
+        if clean == other or clean.startswith(other + "/") or other.startswith(clean + "/"):
+            raise RecipeError(name, draft.at("save"), f"save: '{clean}' is taken by the stage in line {line}")
+    saves[clean] = draft.line
+    return clean
+
+
+def _params(path: Path, draft: _Draft, stage: Stage, save: str | None) -> Params:
+    table = {key: value for key, value in draft.table.items() if key not in OWN_KEYS}
+    written = dict(table)
+    table.update(draft.overrides)
+    if "format" in stage.params.model_fields and "format" not in table and save:
+        table["format"] = PurePosixPath(save).suffix.lstrip(".").lower()
+    try:
+        params = resolve(stage.params, stage.name, table)
+    except ParamProblem as problem:
+        if problem.name in draft.overrides:
+            raise UsageError(f"--set {draft.id}.{problem.name}: {problem}", problem.hint) from None
+        raise RecipeError(str(path), draft.at(problem.name if problem.name in written else "uses"), str(problem), problem.hint) from None
+    if save and getattr(params, "format", None) and "." + str(params.format) != PurePosixPath(save).suffix.lower():  # type: ignore[attr-defined]
+        raise RecipeError(str(path), draft.at("format"), f"format = {params.format!r} does not fit save = '{save}'")  # type: ignore[attr-defined]
+    return _locate(path, draft, stage, params)
+
+
+def _locate(path: Path, draft: _Draft, stage: Stage, params: Params) -> Params:
+    """Make the input paths absolute: relative to the recipe, or to the current directory when given on the command line."""
+    changed: dict[str, Any] = {}
+    for name, value in input_paths(params):
+        base = Path.cwd() if name in draft.overrides else path.parent
+        absolute = (base / value.expanduser()).resolve()
+        if not absolute.exists():
+            message = f"{stage.name}.{name}: no such file or folder: {value}"
+            if name in draft.overrides:
+                raise UsageError(f"--set {draft.id}.{name}: {message}")
+            near = did_you_mean(absolute.name, [p.name for p in absolute.parent.iterdir()]) if absolute.parent.is_dir() else ""
+            raise RecipeError(str(path), draft.at(name), message + near, "paths are relative to the recipe")
+        old = getattr(params, name)
+        changed[name] = (*changed.get(name, ()), absolute) if isinstance(old, tuple | list) else absolute
+    return params.model_copy(update=changed) if changed else params
+
+
+def _check_random_ids(name: str, drafts: list[_Draft], stages: list[Stage]) -> None:
+    """A stage's random numbers hang on its id, so an id must not move when another stage is put before it."""
+    seen: set[str] = set()
+    for draft, stage in zip(drafts, stages, strict=True):
+        if stage.random and "id" not in draft.table:
+            if stage.name in seen:
+                raise RecipeError(
+                    name,
+                    draft.at("uses"),
+                    f"{stage.name} draws random numbers and is used more than once without an `id`",
+                    'give this one an id of its own, such as id = "second", so that its pictures stay when stages are added',
+                )
+            seen.add(stage.name)
+
+
+def _order(name: str, nodes: list[Node]) -> tuple[Node, ...]:
+    """Return the nodes so that each comes after its sources; otherwise in the order of the file.
+
+    Raises:
+        RecipeError: when they form a cycle.
+    """
+    done: dict[str, Node] = {}
+    waiting = list(nodes)
+    while waiting:
+        ready = next((n for n in waiting if all(source.node in done for source in n.sources)), None)
+        if ready is None:
+            loop = " → ".join(node.id for node in waiting)
+            raise RecipeError(name, waiting[0].line, f"these stages wait for each other in a cycle: {loop}")
+        done[ready.id] = ready
+        waiting.remove(ready)
+    return tuple(done.values())
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration from the command line.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    try:
+        value = float(parse_duration(text))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"--budget {text}: {error}") from None
+    if value <= 0:
+        raise UsageError(f"--budget {text}: must be more than nothing")
+    return value

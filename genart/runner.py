@@ -1,0 +1,581 @@
+"""The runner: makes every artifact of a plan once, safely, and never again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, write_atomically
+from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
+from .events import Events
+from .plan import Planner, Step
+from .provenance import save
+from .run import Run, Stop
+from .store import Entry, resource_error, sha256_of
+
+#: Seconds of streamed pictures that a kill may cost.
+SYNC_EVERY = 3.0
+
+
+class Runner:
+    """Runs the steps of a plan.
+
+    Args:
+        planner: knows the recipe, the store and the keys.
+        steps: what to make, in order.
+        out: the output folder.
+        events: who is told.
+        stop: set by a signal.
+    """
+
+    def __init__(self, planner: Planner, steps: dict[str, Step], out: Path, events: Events, stop: Stop) -> None:
+        self.planner = planner
+        self.steps = steps
+        self.store = planner.store
+        self.out = out
+        self.events = events
+        self.stop = stop
+        self.live: dict[str, LiveImages] = {}
+        self.busy: dict[str, float] = {}
+        self.records: dict[str, dict[str, Any]] = {}
+        self.saved: list[dict[str, Any]] = []
+        self._before: dict[str, Any] = {}
+
+    def run(self) -> list[dict[str, Any]]:
+        """Make everything and save what is to be saved.
+
+        Returns:
+            One record per saved output: path, stage, sha256, bytes.
+        """
+        began = time.monotonic()
+        recipe = self.planner.recipe
+        self.store.sweep_temporary()
+        self._before = self._read_run_json()
+        self.events.emit("run_started", recipe=recipe.name, seed=recipe.seed, out=str(self.out), stages=list(self.steps))
+        try:
+            for step in self.steps.values():
+                if step.entry is None and not self._needed(step):
+                    continue
+                if step.entry is None and self._may_wait(step):
+                    self.live[step.node.id] = LiveImages(self, step)
+                else:
+                    self.entry(step)
+                    self._settle_and_save()
+            for node_id in list(self.live):
+                self.entry(self.steps[node_id])
+            self._settle_and_save()
+        finally:
+            for live in self.live.values():
+                live.close()
+        self._write_run_json(time.monotonic() - began)
+        self.events.emit("run_finished", seconds=time.monotonic() - began, saved=[record["path"] for record in self.saved])
+        return self.saved
+
+    def _settle_and_save(self) -> None:
+        """Save the outputs that have just become available, in order."""
+        for step in self.steps.values():
+            if step.entry is not None and step.node.save and step.node.id not in {record["stage"] for record in self.saved}:
+                self._save(step)
+
+    def _consumers(self, step: Step) -> list[Step]:
+        return [other for other in self.steps.values() if any(source.node == step.node.id for source in other.node.sources)]
+
+    def _needed(self, step: Step) -> bool:
+        """False for a result that is gone from the store while everything made of it is still there."""
+        consumers = self._consumers(step)
+        return (
+            step.forced or bool(step.node.save) or not consumers or any(other.entry is None and self._needed(other) for other in consumers)
+        )
+
+    def _may_wait(self, step: Step) -> bool:
+        """True if a stage's pictures can flow straight into the next stage.
+
+        Not so if a result of that next stage exists that might turn out to be the right one: then this stage runs first,
+        and if its pictures stay the same, the next stage is spared.
+        """
+        if not step.node.stage.streams:
+            return False
+        consumers = self._consumers(step)
+        if not consumers:
+            return False
+        first = consumers[0]
+        return first.entry is None and not first.forced and first.node.stage.takes == "images" and not self.store.has_similar(first.partial)
+
+    # making
+
+    def entry(self, step: Step) -> Entry:
+        """Return the whole, verified result of a step, making it if it is not there."""
+        if step.entry is None and not step.forced:
+            self.planner.look(step, self.steps)
+        if step.entry is not None:
+            if self._is_fine(step):
+                self._note_cached(step)
+                return step.entry
+            self.events.emit("note", message=f"the stored result of '{step.node.id}' was damaged and is made again")
+            step.entry, step.changes = None, ["its stored result was damaged"]
+        if step.node.id in self.live:
+            self.live[step.node.id].finish()
+        else:
+            self._with_lock(step)
+        assert step.entry is not None
+        return step.entry
+
+    def _is_fine(self, step: Step) -> bool:
+        """A result that nobody reads in this run need not be verified; the others are, once."""
+        assert step.entry is not None
+        read = step.node.save and not self._is_saved(step)
+        read = read or any(other.entry is None for other in self._consumers(step))
+        return not read or self.store.verified(step.entry)
+
+    def _note_cached(self, step: Step) -> None:
+        if step.node.id not in self.records:
+            assert step.entry is not None
+            self.records[step.node.id] = self._record(step, cached=True, seconds=0.0)
+            self.events.emit("stage_cached", stage=step.node.id, uses=step.node.stage.name, key=step.entry.key)
+            self._remember(step)
+
+    def _with_lock(self, step: Step) -> None:
+        with self.locked(step):
+            self.planner.look(step, self.steps)
+            if step.entry is not None and self.store.verified(step.entry):
+                self._note_cached(step)
+            else:
+                self._make(step)
+
+    def locked(self, step: Step) -> contextlib.AbstractContextManager[None]:
+        """Hold the work folder of a step against other processes."""
+
+        def waiting() -> None:
+            self.events.emit("note", message=f"another genart is making '{step.node.id}'; waiting for it")
+
+        def check() -> None:
+            if self.stop.signal is not None:
+                raise Interrupted(self.stop.signal)
+
+        return self.store.lock(step.ancestry, waiting, check)
+
+    def _make(self, step: Step) -> None:
+        """Run a stage that gives its result at once."""
+        began = time.monotonic()
+        if step.node.stage.streams:
+            LiveImages(self, step, locked=True).finish()
+            return
+        run = self.new_run(step)
+        self._announce(step, run)
+        given = self.input(step, 0)
+        try:
+            with _Named(step):
+                result = step.node.stage(given, step.node.params, run)
+                self._keep(step, run, result)
+            self.commit(step, run, time.monotonic() - began - self._upstream_sec(step))
+        finally:
+            run.close()
+
+    def _upstream_sec(self, step: Step) -> float:
+        """Seconds that a stage spent in waiting for pictures that were made while it ran."""
+        return sum(self.busy.get(node, 0.0) for node in {source.node for source in step.node.sources})
+
+    def _announce(self, step: Step, run: Run) -> None:
+        reason = "; ".join(step.changes)
+        self.events.emit("stage_started", stage=step.node.id, uses=step.node.stage.name, reason=reason, resumed_at=run.start)
+
+    def new_run(self, step: Step, start: int = 0) -> Run:
+        """Return the `Run` that a stage is handed."""
+        work = self.store.work(step.ancestry)
+        work.mkdir(parents=True, exist_ok=True)
+        if step.forced:
+            shutil.rmtree(work / "checkpoints", ignore_errors=True)
+            (work / "choices.json").unlink(missing_ok=True)
+        return Run(
+            stage_id=step.node.id,
+            seed=step.seed,
+            device=self.planner.device,
+            work=work,
+            events=self.events,
+            random=step.node.stage.random,
+            stop=self.stop,
+            rebuild=self.planner.plugins.rebuild,
+            start=start,
+        )
+
+    def input(self, step: Step, start: int) -> Artifact | None:
+        """Open a stage's input; pictures that are still being made are read while they are made."""
+        given: list[Artifact] = []
+        for source in step.node.sources:
+            live = self.live.get(source.node)
+            if live is not None and source.output == "output":
+                given.append(live)
+            else:
+                given.append(self.entry(self.steps[source.node]).artifact(source.output))
+        if not given:
+            return None
+        if len(given) == 1 and not start:
+            return given[0]
+        images = JoinedImages([item for item in given if isinstance(item, Images)])
+        return _from_picture(images, start) if start else images
+
+    def _keep(self, step: Step, run: Run, result: Any) -> None:
+        """Put a stage's result under `work/outputs/output`, checking that it is what the stage declares."""
+        folder = run.work / "outputs" / "output"
+        shutil.rmtree(folder, ignore_errors=True)
+        kind = step.node.stage.gives["output"]
+        if getattr(result, "kind", None) != kind:
+            raise StageError(f"it declares {kind} and returned {type(result).__name__}")
+        if isinstance(result, Images):
+            writer = ImagesWriter(folder)
+            for batch in run.stream(iter(result)):
+                writer.append(batch)
+            writer.finish(result.fps)
+            return
+        folder.mkdir(parents=True)
+        if isinstance(result, Model):
+            os.replace(result.path, folder / "model.safetensors")
+        elif isinstance(result, Video):
+            name = f"film{result.path.suffix}"
+            os.replace(result.path, folder / name)
+            about = {"file": name, "fps": result.fps, "count": result.count}
+            (folder / "video.json").write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
+
+    def commit(self, step: Step, run: Run, seconds: float) -> None:
+        """Put a finished stage into the store."""
+        for name, kind in step.node.stage.gives.items():
+            if name != "output" and kind == "images":
+                run.sink(name).finish()
+        run.close()
+        for source in step.node.sources:
+            self.entry(self.steps[source.node])
+        key = self.planner.key(step, self.steps)
+        assert key is not None
+        inputs = [{"from": str(source), "key": self.entry(self.steps[source.node]).key} for source in step.node.sources]
+        about = {
+            "stage": step.node.stage.name,
+            "parts": step.parts,
+            "inputs": inputs,
+            "choices": run.choices,
+            "warnings": run.warnings,
+            "seconds": round(seconds, 3),
+            "genart": __version__,
+        }
+        step.entry = self.store.commit(
+            key,
+            ancestry=step.ancestry,
+            partial=step.partial,
+            kinds=dict(step.node.stage.gives),
+            work=run.work,
+            about=about,
+            replace=step.forced,
+        )
+        step.forced = False
+        self.records[step.node.id] = self._record(step, cached=False, seconds=seconds)
+        self.events.emit("stage_finished", stage=step.node.id, uses=step.node.stage.name, key=key, seconds=seconds)
+        self._remember(step)
+
+    def _remember(self, step: Step) -> None:
+        slot, identity = self.planner.slot(step.node), self.planner.identity(step, self.steps)
+        if self.store.recall(slot) != json.loads(json.dumps(identity)):
+            self.store.remember(slot, identity)
+
+    # saving
+
+    def _target(self, step: Step) -> Path:
+        assert step.node.save is not None
+        target = self.out / step.node.save
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(self.out.resolve()):
+            raise RefusedError(f"save = '{step.node.save}': a link leads out of the output folder", f"remove the link in {self.out}")
+        return target
+
+    def _is_saved(self, step: Step) -> bool:
+        """True if the output folder holds this result, unchanged since it was saved."""
+        record = self._before.get(step.node.save or "")
+        assert step.entry is not None
+        return bool(
+            record
+            and record.get("key") == step.entry.key
+            and record.get("mark") == self._mark(step)
+            and _sha256_of_any(self.out / str(step.node.save)) == record.get("sha256")
+        )
+
+    def _save(self, step: Step) -> None:
+        assert step.node.save is not None
+        entry = self.entry(step)
+        target = self._target(step)
+        unchanged = self._is_saved(step)
+        if not unchanged:
+            with _Named(step):
+                save(entry.artifact("output"), target, self.provenance(step))
+        record = {
+            "path": step.node.save,
+            "stage": step.node.id,
+            "key": entry.key,
+            "sha256": _sha256_of_any(target),
+            "bytes": _bytes_of(target),
+            "mark": self._mark(step),
+        }
+        self.saved.append(record)
+        fields = {name: record[name] for name in ("stage", "bytes", "sha256")}
+        self.events.emit("saved", path=str(target), unchanged=unchanged, **fields)
+
+    def provenance(self, step: Step) -> dict[str, Any]:
+        """What an output says of itself: the chain of stages that made it, with seeds, versions and hashes."""
+        chain = {step.node.id}
+        for other in reversed(self.steps.values()):
+            if other.node.id in chain:
+                chain.update(source.node for source in other.node.sources)
+        recipe = self.planner.recipe
+        return {
+            "genart": __version__,
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "stage": step.node.id,
+            "device": self.planner.device,
+            "torch": step.parts["torch"],
+            "stages": [self._told(other) for other in self.steps.values() if other.node.id in chain],
+        }
+
+    def _told(self, step: Step) -> dict[str, Any]:
+        manifest = step.entry.manifest if step.entry is not None else {"outputs": {}}
+        told: dict[str, Any] = {
+            "id": step.node.id,
+            "uses": step.node.stage.name,
+            "from": [str(source) for source in step.node.sources],
+            "params": step.parts["params"],
+            "plugin": {"version": step.parts["code"]["version"], "source": step.parts["code"]["source"][:16]},
+            "outputs": {name: about["digest"] for name, about in manifest["outputs"].items()},
+        }
+        optional = {"seed": step.parts.get("seed"), "files": step.parts["files"], "versions": step.parts["versions"]}
+        optional["choices"] = manifest.get("choices")
+        return told | {name: value for name, value in optional.items() if value}
+
+    def _mark(self, step: Step) -> str:
+        """Changes when the provenance inside a saved output would."""
+        recipe = self.planner.recipe
+        return hashlib.sha256(json.dumps([__version__, recipe.name, recipe.seed, step.ancestry]).encode()).hexdigest()[:16]
+
+    # the run folder
+
+    def _record(self, step: Step, *, cached: bool, seconds: float) -> dict[str, Any]:
+        assert step.entry is not None
+        manifest = step.entry.manifest
+        record = {"id": step.node.id, "uses": step.node.stage.name, "key": step.entry.key, "cached": cached}
+        record["seconds"] = round(manifest["seconds"] if cached else seconds, 3)
+        return record | {name: manifest[name] for name in ("choices", "warnings") if manifest.get(name)}
+
+    def _read_run_json(self) -> dict[str, Any]:
+        try:
+            outputs = json.loads((self.out / "run.json").read_bytes())["outputs"]
+            return {record["path"]: record for record in outputs}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _write_run_json(self, seconds: float) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        recipe = self.planner.recipe
+        names = ("torch", "torchvision", "kornia", "numpy", "pillow", "av")
+        document = {
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "genart": __version__,
+            "versions": {name: importlib.metadata.version(name) for name in names},
+            "device": self.planner.device,
+            "seconds": round(seconds, 3),
+            "stages": list(self.records.values()),
+            "outputs": self.saved,
+        }
+        write_atomically(self.out / "run.json", json.dumps(document, indent=1).encode())
+
+
+class LiveImages(Images):
+    """Pictures of a stage that has not finished: the first reader drives the stage, and the store gets every picture on its way."""
+
+    def __init__(self, runner: Runner, step: Step, *, locked: bool = False) -> None:
+        self.runner = runner
+        self.step = step
+        self._locked = locked
+        self._run: Run | None = None
+        self._flow: Iterator[Batch] | None = None
+        self._head: list[Batch] = []
+        self._synced_at = 0.0
+        self._finished = False
+
+    @property
+    def count(self) -> int | None:  # type: ignore[override]
+        """Number of pictures, if the stage says it beforehand."""
+        self._prime()
+        return self._entry().count if self._finished else self._run.count if self._run else None
+
+    @property
+    def fps(self) -> float | None:  # type: ignore[override]
+        """Frames per second, for a film."""
+        self._prime()
+        return self._entry().fps if self._finished else self._run.fps if self._run else None
+
+    def _entry(self) -> StoredImages:
+        assert self.step.entry is not None
+        artifact = self.step.entry.artifact("output")
+        assert isinstance(artifact, StoredImages)
+        return artifact
+
+    def batches(self, size: int | None = None, *, start: int = 0) -> Iterator[Batch]:
+        """Yield batches from picture `start` on: fresh from the stage for the first reader, from the store for others."""
+        if self._finished or self._flow is not None and not self._head:
+            yield from self.settled().batches(size, start=start)
+            return
+        self._prime()
+        if self._finished:
+            yield from self._entry().batches(size, start=start)
+            return
+        assert self._flow is not None
+        head, self._head = self._head, []
+        for batch in itertools.chain(head, self._flow):
+            part = batch.part(max(0, start - batch.start), len(batch)) if batch.start < start else batch
+            if len(part):
+                yield from (part.part(i, i + size) for i in range(0, len(part), size)) if size else (part,)
+
+    def settled(self) -> Images:
+        """Make the sequence to its end and return it as read from the store."""
+        self.finish()
+        return self._entry()
+
+    def _prime(self) -> None:
+        """Start the stage as far as its first batch, after which it has said how many pictures there will be."""
+        if self._flow is None and not self._finished:
+            self._flow = self._pictures()
+            self._head = list(itertools.islice(self._flow, 1))
+
+    def finish(self) -> None:
+        """Make what is left of the sequence and put it into the store."""
+        if self._finished:
+            return
+        self._prime()
+        self._head = []
+        assert self._flow is not None
+        for _ in self._flow:
+            pass
+        self.runner.live.pop(self.step.node.id, None)
+
+    def _pictures(self) -> Iterator[Batch]:
+        """Make the pictures, under the lock of their work folder, and commit them at the end."""
+        if self._locked:
+            yield from self._made()
+            return
+        with self.runner.locked(self.step):
+            self.runner.planner.look(self.step, self.runner.steps)
+            if self.step.entry is not None and self.runner.store.verified(self.step.entry):  # another process was faster
+                self._finished = True
+                self.runner._note_cached(self.step)
+            else:
+                yield from self._made()
+
+    def _made(self) -> Iterator[Batch]:
+        runner, step = self.runner, self.step
+        resumed = self._synced_at = time.monotonic()
+        busy = 0.0
+        writer = ImagesWriter(runner.store.work(step.ancestry) / "outputs" / "output")
+        if step.forced or not step.node.stage.pointwise:
+            writer.truncate(0)
+        run = self._run = runner.new_run(step, start=writer.count)
+        runner._announce(step, run)
+        try:
+            with _Named(step):
+                given = runner.input(step, run.start)
+                made = run.stream(step.node.stage(given, step.node.params, run))
+                ahead = list(itertools.islice(made, 1))  # so that run.expect has been heard
+                for batch in itertools.chain(writer.kept(), map(writer.append, itertools.chain(ahead, made))):
+                    busy += time.monotonic() - resumed
+                    runner.busy[step.node.id] = busy
+                    yield batch
+                    resumed = time.monotonic()
+                    if resumed - self._synced_at > SYNC_EVERY:
+                        writer.sync()
+                        self._synced_at = resumed
+                writer.finish(run.fps)
+            busy += time.monotonic() - resumed
+            runner.busy[step.node.id] = busy
+            runner.commit(step, run, busy - runner._upstream_sec(step))
+            self._finished = True
+        except BaseException:
+            _sync_quietly(writer)
+            raise
+        finally:
+            writer.close()
+            run.close()
+
+    def close(self) -> None:
+        """Stop making pictures; those that are there are kept for a resume."""
+        if self._flow is not None and hasattr(self._flow, "close"):
+            self._flow.close()
+
+
+class _Named:
+    """Says which stage an error came from, and turns what a plugin raised into an error with an exit code."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt | Interrupted | GeneratorExit) or getattr(error, "stage_named", False):
+            return
+        where = f"stage '{self.step.node.id}' ({self.step.node.stage.name})"
+        named = _explain(error, where)
+        if named is not None:
+            named.stage_named = True  # type: ignore[attr-defined]
+            raise named from error
+
+
+def _explain(error: BaseException, where: str) -> GenartError | None:
+    if isinstance(error, GenartError):
+        told = type(error)(f"{where}: {error.message}", error.hint)
+        return told
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error).lower():
+        return ResourceError(f"{where}: out of memory", "use a smaller resolution, width or batch_size")
+    if isinstance(error, OSError) and (known := resource_error(error)) is not None:
+        return ResourceError(f"{where}: {known.message}", known.hint)
+    if isinstance(error, Exception):
+        first = (str(error).splitlines() or [""])[0][:300]
+        return StageError(f"{where} failed: {type(error).__name__}: {first}", "run with --debug for the traceback")
+    return None
+
+
+def _sync_quietly(writer: ImagesWriter) -> None:
+    try:
+        writer.sync()
+    except (OSError, ValueError):  # the disk may be what failed
+        return
+
+
+def _from_picture(images: Images, start: int) -> Images:
+    """The same sequence, read from picture `start` on."""
+    return Images(
+        lambda at, size: images.batches(size, start=max(at, start)),
+        images.settled,
+        count=images.count,
+        fps=images.fps,
+    )
+
+
+def _sha256_of_any(path: Path) -> str | None:
+    """SHA-256 of a file, or of a folder's names and contents; None if it is not there."""
+    if path.is_dir():
+        total = hashlib.sha256()
+        for file in sorted(path.iterdir()):
+            total.update(f"{file.name}\0{sha256_of(file)}\n".encode())
+        return total.hexdigest()
+    return sha256_of(path) if path.is_file() else None
+
+
+def _bytes_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size

@@ -1,0 +1,238 @@
+"""One file of any kind to one 8-bit sRGB picture, within bounds.
+
+The kind is told by the first bytes, never by the name. Nothing of Pillow's global state is read or changed: its limit
+on pixels is a global, so ours is checked here, between the header and the first pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+#: Pictures with more pixels than this are refused from their header. A 50,000x50,000 PNG of one colour is a few
+#: kilobytes on disk and 7.5 GB in memory.
+MAX_PIXELS = 100_000_000
+MAX_FILE_BYTES = 1 << 30
+
+Opener = Callable[..., ImageFile.ImageFile]
+#: first bytes -> decoder
+MAGIC: list[tuple[bytes, Opener]] = [
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (b"GIF87a", GifImagePlugin.GifImageFile),
+    (b"GIF89a", GifImagePlugin.GifImageFile),
+    (b"II*\0", TiffImagePlugin.TiffImageFile),
+    (b"MM\0*", TiffImagePlugin.TiffImageFile),
+    (b"II+\0", TiffImagePlugin.TiffImageFile),
+    (b"MM\0+", TiffImagePlugin.TiffImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+]
+
+
+class Unreadable(Exception):
+    """A picture cannot be used; the text says why in a few words."""
+
+
+@dataclass(frozen=True)
+class Want:
+    """What every picture is brought to.
+
+    Attributes:
+        size: width and height in pixels, or None for each picture's own.
+        fit: "crop" (cut the longer side), "letterbox" (pad the shorter one) or "stretch".
+        background: "#rrggbb" behind transparency and in letterbox bars.
+        keep_alpha: give RGBA, for every picture.
+    """
+
+    size: tuple[int, int] | None = None
+    fit: str = "crop"
+    background: str = "#ffffff"
+    keep_alpha: bool = False
+
+
+def decode(path: Path, want: Want) -> np.ndarray:
+    """Read one picture.
+
+    Returns:
+        (H, W, 3 or 4) uint8 sRGB.
+
+    Raises:
+        Unreadable: if it is not a whole picture of a known kind within bounds.
+    """
+    picture, profile = _load(path, want)
+    sized = picture if want.size is None else _fit(picture, want)
+    return np.asarray(_finish(_to_srgb(sized, profile), want))
+
+
+def _load(path: Path, want: Want) -> tuple[Image.Image, bytes | None]:
+    """Return a file's picture, upright, in mode L, RGB, RGBA or CMYK, and its ICC profile. What can go wrong with a file goes wrong here."""
+    try:
+        info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode):
+            raise Unreadable("not a regular file")
+        if info.st_size == 0:
+            raise Unreadable("empty file")
+        if info.st_size > MAX_FILE_BYTES:
+            raise Unreadable(f"{info.st_size >> 20} MB, above the limit of {MAX_FILE_BYTES >> 20}")
+        with open(path, "rb") as file, _open(file) as picture:
+            if want.size is not None:
+                # A JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that leaves twice the size for the filter.
+                # Squared, since the EXIF orientation may turn it later.
+                picture.draft(None, (2 * max(want.size), 2 * max(want.size)))
+            picture.load()
+            return _plain(_upright(picture)), picture.info.get("icc_profile")
+    except Unreadable:
+        raise
+    except OSError as error:
+        raise Unreadable(_reason(error)) from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise Unreadable(f"damaged ({type(error).__name__})") from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno is not None:
+        return (error.strerror or "cannot be read").lower()
+    text = str(error)
+    return "truncated" if "truncated" in text.lower() else f"damaged ({text.partition(chr(10))[0][:60]})"
+
+
+def opener(head: bytes) -> Opener | None:
+    """Return the decoder for a file that begins with these 16 bytes, or None if it is no picture that we read."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    return next((decoder for magic, decoder in MAGIC if head.startswith(magic)), None)
+
+
+def _open(file: io.BufferedReader) -> ImageFile.ImageFile:
+    """Read the header; `Image.open` would do the same and consult the process's pixel limit."""
+    decoder = opener(file.peek(16)[:16])
+    if decoder is None:
+        raise Unreadable("not a PNG, JPEG, WebP, GIF, BMP or TIFF")
+    try:
+        picture = decoder(file)
+    except SyntaxError as error:  # how Pillow says that a header is wrong
+        raise Unreadable("damaged header") from error
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        picture.close()
+        raise Unreadable(f"{width}x{height} is {width * height / 1e6:,.0f} megapixels, above the limit of {MAX_PIXELS / 1e6:.0f}")
+    if width * height == 0:
+        raise Unreadable("no pixels")
+    return picture
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation says; a damaged EXIF block leaves it as it lies."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # the parser raises nearly anything, and the pixels are whole
+        return picture
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """Return an 8-bit picture of mode L, RGB, RGBA or CMYK."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _from_deep(picture)
+    if picture.has_transparency_data:
+        return picture.convert("RGBA")
+    if picture.mode in ("L", "RGB", "CMYK"):
+        return picture
+    return picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def _from_deep(picture: Image.Image) -> Image.Image:
+    """Scale a grey picture of 16, 32 or floating bits to 8, rounded: 65535 becomes 255, and 257 becomes 1.
+
+    32-bit integers are taken as 16-bit ones if all of them fit; else, and for floats beyond [0, 1], the largest is white.
+    """
+    values = np.asarray(picture).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise Unreadable("contains NaN or infinity")
+    top = values.max(initial=0.0)
+    if picture.mode == "F":
+        white = top if top > 1 else 1.0
+    else:
+        white = 65535.0 if top <= 65535 else top
+    return Image.fromarray(np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8))
+
+
+def _fit(picture: Image.Image, want: Want) -> Image.Image:
+    """Bring a picture to the wanted size; transparent pixels weigh nothing (Pillow premultiplies RGBA when it resizes)."""
+    assert want.size is not None
+    size, (width, height) = want.size, picture.size
+    if want.fit == "stretch":
+        return _resize(picture, size, (0, 0, width, height))
+    across, down = size[0] / width, size[1] / height
+    if want.fit == "crop":
+        factor = max(across, down)
+        cut = (size[0] / factor, size[1] / factor)
+        # max() and min() keep rounding from pushing the box past the edges
+        left, top = max(0.0, (width - cut[0]) / 2), max(0.0, (height - cut[1]) / 2)
+        return _resize(picture, size, (left, top, min(width, left + cut[0]), min(height, top + cut[1])))
+    factor = min(across, down)
+    inner = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return _letterbox(_resize(picture, inner, (0, 0, width, height)), want)
+
+
+def _letterbox(picture: Image.Image, want: Want) -> Image.Image:
+    """Put a picture in the middle of bars that are marked transparent; `_finish` gives them their colour."""
+    assert want.size is not None
+    bars = Image.new("L", want.size, 0)
+    place = ((want.size[0] - picture.width) // 2, (want.size[1] - picture.height) // 2)
+    alpha = picture.getchannel("A") if picture.mode == "RGBA" else Image.new("L", picture.size, 255)
+    bars.paste(alpha, place)
+    sheet = Image.new(picture.mode, want.size)
+    sheet.paste(picture, place)
+    sheet.info["bars"] = bars
+    return sheet
+
+
+def _resize(picture: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
+    if picture.size == size and box == (0, 0, *size):
+        return picture
+    # reducing_gap: huge pictures are first averaged down to three times the size, which no eye can tell
+    return picture.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return the picture as sRGB, mode RGB or RGBA, through its ICC profile where that fits its mode."""
+    bars = picture.info.get("bars")
+    alpha = bars if bars is not None else picture.getchannel("A") if picture.mode == "RGBA" else None
+    colours = picture.convert("RGB") if picture.mode == "RGBA" else picture
+    transform = _transform(profile, colours.mode) if profile else None
+    rgb = transform.apply(colours) if transform is not None else colours.convert("RGB")
+    if alpha is not None:
+        rgb.putalpha(alpha)
+    return rgb
+
+
+@functools.lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Build the transform of an ICC profile to sRGB; None if the profile is damaged or for other colours than the picture's."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}[mode]
+        if source.profile.xcolor_space.strip() != space:
+            return None
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.buildTransform(source, target, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION)
+    except (ImageCms.PyCMSError, OSError, KeyError):
+        return None
+
+
+def _finish(picture: Image.Image, want: Want) -> Image.Image:
+    """Keep transparency for every picture, or lay it on the background."""
+    if want.keep_alpha:
+        return picture.convert("RGBA")
+    if picture.mode == "RGB":
+        return picture
+    sheet = Image.new("RGBA", picture.size, want.background)
+    return Image.alpha_composite(sheet, picture).convert("RGB")

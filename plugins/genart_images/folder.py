@@ -1,0 +1,202 @@
+"""A folder of pictures, decoded once, in parallel and in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from genart import Batch, DataError, Run
+
+from .decode import Unreadable, Want, decode, opener
+
+PICTURES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+#: Pictures that we do not read: named at the end rather than passed over in silence.
+OTHER_PICTURES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf"}
+#: Files that are never pictures, and not even looked into.
+NO_PICTURES = {".txt", ".md", ".json", ".jsonl", ".csv", ".xml", ".html", ".pdf", ".zip", ".tar", ".gz", ".py", ".toml", ".yaml", ".yml", ".ini", ".db", ".mp4", ".npy"}
+
+#: Bytes of pixels in one batch.
+BATCH_BYTES = 4 << 20
+#: Files that one task of a worker decodes: handing over a task costs as much as a third of a thumbnail.
+FILES_PER_TASK = 16
+#: Names of skipped files that the warning lists.
+NAMES_LISTED = 5
+
+
+@dataclass
+class Skipped:
+    """Files that could not be used: all are counted, the first few named."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: str, reason: str) -> None:
+        """Note one file."""
+        self.count += 1
+        name = "".join(sign if sign.isprintable() else "?" for sign in name)
+        if len(self.first) < NAMES_LISTED:
+            self.first.append(f"{name} ({reason})")
+
+    def __str__(self) -> str:
+        more = self.count - len(self.first)
+        return ", ".join(self.first) + (f" and {more} more" if more else "")
+
+
+def read_folder(
+    run: Run,
+    path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    fit: str = "crop",
+    count: int | None = None,
+    background: str = "#ffffff",
+    keep_alpha: bool = False,
+    strict: bool = False,
+) -> Iterator[Batch]:
+    """Yield the pictures of a folder, in the order of their sorted paths.
+
+    Args:
+        run: told of progress and of skipped files.
+        path: a folder, or one picture.
+        size: width and height to bring each picture to; None keeps each one's own, and a batch holds pictures of one size.
+        fit: "crop", "letterbox" or "stretch".
+        count: stop after so many pictures.
+        background: "#rrggbb" behind transparency and in letterbox bars.
+        keep_alpha: give RGBA.
+        strict: stop at the first picture that cannot be read.
+
+    Raises:
+        DataError: if nothing in the folder is a usable picture, or in strict mode one is not.
+    """
+    root = path if path.is_dir() else path.parent
+    files = picture_files(path)
+    if not files:
+        raise DataError(f"{path}: no picture in this folder", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, in folders below it too")
+    run.expect(None)
+    skipped, given = Skipped(), 0
+    want = Want(size, fit, background, keep_alpha)
+    with closing(_decoded(files, want, strict=strict, root=root, skipped=skipped, run=run)) as decoded:
+        for batch in _batches(islice(decoded, count)):
+            given += len(batch)
+            yield batch
+    if given == 0:
+        raise DataError(f"{path}: none of the {len(files)} pictures can be used", f"{skipped}")
+    if skipped.count:
+        run.warn(f"skipped {skipped.count} of {len(files)} files: {skipped}")
+
+
+def picture_files(path: Path) -> list[Path]:
+    """List the pictures below a folder, sorted by path, hidden files and folders left out; a file is listed as it is.
+
+    Raises:
+        DataError: if there is nothing at `path`.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder or picture", "check `path`; in a recipe it is relative to the recipe's folder")
+    found = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    # by parts, so that the order of folders is the same whatever separator the system has
+    return sorted(filter(_looks_like_picture, found), key=lambda file: file.relative_to(path).parts)
+
+
+def _looks_like_picture(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    if suffix in PICTURES or suffix in OTHER_PICTURES:
+        return True
+    if suffix in NO_PICTURES or not file.is_file():
+        return False
+    try:
+        with open(file, "rb") as handle:
+            head = handle.read(16)
+    except OSError:
+        return False
+    # two letters, as BMP begins with, prove nothing without a suffix
+    return opener(head) is not None and not head.startswith(b"BM")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One picture and what is known of it."""
+
+    pixels: np.ndarray
+    meta: dict[str, str]
+
+
+def _decoded(files: list[Path], want: Want, *, strict: bool, root: Path, skipped: Skipped, run: Run) -> Generator[Decoded, None, None]:
+    """Yield the usable pictures in order; threads decode ahead of the reader, a bounded number of files at a time.
+
+    Pillow leaves the interpreter's lock while it decodes and resizes, so threads use every core and nothing is copied between
+    processes.
+    """
+    workers = min(16, os.cpu_count() or 1)
+    step = FILES_PER_TASK if want.size is not None else 1
+    tasks = (files[i : i + step] for i in range(0, len(files), step))
+    waiting: deque[Future[list[np.ndarray | Unreadable]]] = deque()
+    done = 0
+    pool = ThreadPoolExecutor(workers, "decode")
+    try:
+        for task in islice(tasks, workers + 1):
+            waiting.append(pool.submit(_decode_each, task, want))
+        while waiting:
+            results = waiting.popleft().result()
+            for task in islice(tasks, 1):
+                waiting.append(pool.submit(_decode_each, task, want))
+            for file, result in zip(files[done : done + step], results, strict=True):
+                if isinstance(result, Unreadable):
+                    _skip(file.relative_to(root).as_posix(), result, skipped, strict=strict)
+                else:
+                    yield Decoded(result, _meta(file, root))
+            done += len(results)
+            run.progress(done, len(files))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decode_each(files: list[Path], want: Want) -> list[np.ndarray | Unreadable]:
+    results: list[np.ndarray | Unreadable] = []
+    for file in files:
+        try:
+            results.append(decode(file, want))
+        except Unreadable as error:
+            results.append(error)
+    return results
+
+
+def _skip(name: str, error: Unreadable, skipped: Skipped, *, strict: bool) -> None:
+    if strict:
+        raise DataError(f"{name}: {error}", "mend or remove this picture, or leave out `strict` to skip such pictures") from error
+    skipped.add(name, str(error))
+
+
+def _meta(file: Path, root: Path) -> dict[str, str]:
+    """Return the file's name and, below a class folder, its class; never a path, which may hold a user's name."""
+    parts = file.relative_to(root).parts
+    return {"source": file.name, **({"label": parts[0]} if len(parts) > 1 else {})}
+
+
+def _batches(pictures: Iterable[Decoded]) -> Iterator[Batch]:
+    """Gather consecutive pictures of one size into batches."""
+    held: list[Decoded] = []
+    for picture in pictures:
+        if held and (held[0].pixels.shape != picture.pixels.shape or len(held) * held[0].pixels.nbytes >= BATCH_BYTES):
+            yield _batch(held)
+            held = []
+        held.append(picture)
+    if held:
+        yield _batch(held)
+
+
+def _batch(pictures: list[Decoded]) -> Batch:
+    return Batch.from_array(np.stack([picture.pixels for picture in pictures]), [picture.meta for picture in pictures])
