@@ -1,13 +1,53 @@
-"""genart: a plugin-based generative-art pipeline for the command line. Importing this package loads nothing heavy."""
+"""genart: a plugin-based generative-art pipeline for the command line.
 
-from .artifacts import Artifact, Batch, Images, Model, Video
-from .errors import BusyError, DataError, DivergedError, GenartError, Interrupted, RefusedError, ResourceError, StageError, UsageError
-from .hookspecs import PLUGIN_API, hookimpl
-from .params import Duration, InputPath, Params
-from .run import Run
-from .stage import Stage, stage
+Importing this package loads nothing; each public name is imported from its module when it is first used (PEP 562), which is
+what lets `genart --help` start at the speed of its command-line library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .artifacts import Artifact, Batch, Images, Model, Video
+    from .errors import (
+        BusyError,
+        DataError,
+        DivergedError,
+        GenartError,
+        Interrupted,
+        RefusedError,
+        ResourceError,
+        StageError,
+        UsageError,
+    )
+    from .hookspecs import PLUGIN_API, hookimpl
+    from .params import Duration, InputPath, Params
+    from .run import Run
+    from .stage import Stage, stage
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "artifacts": ("Artifact", "Batch", "Images", "Model", "Video"),
+    "errors": (
+        "BusyError",
+        "DataError",
+        "DivergedError",
+        "GenartError",
+        "Interrupted",
+        "RefusedError",
+        "ResourceError",
+        "StageError",
+        "UsageError",
+    ),
+    "hookspecs": ("PLUGIN_API", "hookimpl"),
+    "params": ("Duration", "InputPath", "Params"),
+    "run": ("Run",),
+    "stage": ("Stage", "stage"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "PLUGIN_API",
@@ -34,3 +74,12 @@ __all__ = [
     "hookimpl",
     "stage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'genart' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value

@@ -213,6 +213,11 @@ class StoredImages(Images):
         super().__init__(self._read, None, count=sum(run[0] for run in self.runs), fps=index["fps"])
 
     def array(self) -> np.ndarray:
+        """All pictures as one read-only memory map, (N, H, W, C) uint8.
+
+        Raises:
+            DataError: if the pictures differ in size.
+        """
         import numpy as np
 
         if len(self.runs) > 1:
@@ -421,7 +426,7 @@ class Model:
         try:
             document = json.loads(read_safetensors_header(path)[0]["__metadata__"]["genart"])
             header = document["model"]
-            header["family"], header["parameters"]  # noqa: B018  (both must be there)
+            header["family"], header["parameters"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}: not a genart model ({type(error).__name__})", "it must be a .safetensors file that genart saved"
@@ -498,6 +503,11 @@ class JoinedImages(Images):
             place = end
 
     def array(self) -> np.ndarray:
+        """All pictures in memory, (N, H, W, C) uint8.
+
+        Raises:
+            DataError: if the pictures differ in size.
+        """
         import numpy as np
 
         arrays = [part.array() for part in self.parts]

@@ -11,25 +11,28 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from . import __version__
 from .errors import GenartError, Interrupted, ResourceError, UsageError, did_you_mean
-from .events import Events, finite, write_json_line
-from .plan import Planner, Step, device_kind, safe_name
-from .plugins import Plugin, Plugins
-from .recipe import Recipe, load, seconds_of
-from .run import Stop
-from .store import Store, resource_error
+
+if TYPE_CHECKING:
+    from .events import Events
+    from .plan import Planner, Step
+    from .plugins import Plugin, Plugins
+    from .run import Stop
+    from .store import Store
+
+# Each command imports what it needs in its first lines: `--help` pays for the command-line library alone.
 
 app = typer.Typer(
     name="genart",
     help="A generative-art pipeline: recipes chain plugin stages from a folder of pictures to films of a GAN's dreams.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain help: loading Rich for it would double the time it takes
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -81,6 +84,8 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run a recipe: make what is missing, save what is to be saved."""
+    from .plan import safe_name
+    from .run import Stop
     from .runner import Runner
 
     planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
@@ -154,6 +159,11 @@ def _plan(
     force: list[str] | None,
     files: list[Path] | None,
 ) -> tuple[Planner, dict[str, Step]]:
+    from .plan import Planner, device_kind
+    from .plugins import Plugins
+    from .recipe import load, seconds_of
+    from .store import Store
+
     plugins = Plugins(files or ())
     loaded = load(recipe, plugins, overrides=sets or (), seed=seed, budget_sec=seconds_of(budget) if budget else None)
     if until is not None:
@@ -171,8 +181,11 @@ def check(
     json_: Json = False,
 ) -> None:
     """Validate recipes; compute nothing."""
+    from .plugins import Plugins
+    from .recipe import load
+
     plugins = Plugins(plugin or ())
-    checked: list[Recipe] = [load(path, plugins) for path in recipes]
+    checked = [load(path, plugins) for path in recipes]
     if json_:
         _print_json([{"path": str(item.path), "name": item.name, "stages": len(item.nodes), "valid": True} for item in checked])
         return
@@ -191,6 +204,7 @@ def stages(
 ) -> None:
     """List the stages, or explain one with all its parameters."""
     from .params import rows
+    from .plugins import Plugins
 
     plugins = Plugins(plugin or ())
     found = [plugins.stage(name)] if name else plugins.stages()
@@ -256,6 +270,8 @@ def list_plugins(
     json_: Json = False,
 ) -> None:
     """List the plugins, their stages, and what is wrong with a broken one."""
+    from .plugins import Plugins
+
     registry = Plugins(plugin or ())
     found = registry.load_all()
     if name is not None:
@@ -288,6 +304,7 @@ def schema(
 ) -> None:
     """Print a JSON schema (Draft 7) of recipes for editors, made from all installed stages."""
     from .artifacts import write_atomically
+    from .plugins import Plugins
     from .schema import as_json, recipe_schema
 
     text = as_json(recipe_schema(Plugins(plugin or ()).stages())) + "\n"
@@ -304,6 +321,7 @@ def schema(
 def info(json_: Json = False) -> None:
     """Say where the store is and what it holds."""
     from .display import size
+    from .store import Store
 
     store = Store.of_user()
     by_stage: dict[str, list[int]] = {}
@@ -329,6 +347,8 @@ def info(json_: Json = False) -> None:
 @cache_app.command()
 def verify(json_: Json = False) -> None:
     """Check every byte of the store; what is damaged is removed, and made again when it is needed."""
+    from .store import Store
+
     store = Store.of_user()
     sound, damaged = 0, []
     for entry in store.entries():
@@ -358,6 +378,7 @@ def gc(
 ) -> None:
     """Remove results, the longest unused first."""
     from .display import size
+    from .store import Store
 
     try:
         older_sec = float(older_than) * 86400 if older_than else 0.0
@@ -387,6 +408,8 @@ def _console(*, stderr: bool = False) -> Any:
 
 
 def _print_json(value: Any) -> None:
+    from .events import finite
+
     sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -394,6 +417,7 @@ def _print_json(value: Any) -> None:
 def _observers(json_: bool, quiet: bool, plugins: Plugins) -> Iterator[Events]:
     """Yield the events of a run with everyone who wants to hear them."""
     from .display import Display, LiveDisplay, PlainDisplay
+    from .events import Events, write_json_line
 
     observers: list[Callable[[dict[str, Any]], None]] = [_PluginObservers(plugins)]
     if json_:
@@ -493,6 +517,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (OSError, MemoryError) as error:
         if debug:
             raise
+        from .store import resource_error
+
         known = ResourceError("out of memory") if isinstance(error, MemoryError) else resource_error(error)
         code = _tell(known or _bug(error), arguments)
     except Exception as error:
@@ -519,6 +545,8 @@ def _tell(error: GenartError, arguments: Sequence[str]) -> int:
     if isinstance(error, Interrupted):
         message, hint = "interrupted; what was done so far is kept. Go on with:", shlex.join(["genart", *arguments])
     if "--json" in arguments:
+        from .events import write_json_line
+
         write_json_line({"event": "error", "message": message, "hint": hint, "exit_code": error.exit_code})
     _say_error(message, hint)
     return error.exit_code

@@ -57,7 +57,7 @@ class Display:
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Take an event."""
-        handler = getattr(self, "on_" + record["event"], None)
+        handler = getattr(self, "_on_" + record["event"], None)
         if handler is not None:
             handler(record)
 
@@ -65,31 +65,31 @@ class Display:
         """Print a line above whatever is live."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def on_run_started(self, record: dict[str, Any]) -> None:
+    def _on_run_started(self, record: dict[str, Any]) -> None:
         self.line(f"[bold]{escape(record['recipe'])}[/] · seed {record['seed']} · {len(record['stages'])} stages")
 
-    def on_stage_started(self, record: dict[str, Any]) -> None:
+    def _on_stage_started(self, record: dict[str, Any]) -> None:
         at = f", going on at {record['resumed_at']}" if record["resumed_at"] else ""
         self.line(f"  [cyan]…[/] {escape(record['stage'])} [dim]({escape(record['reason'])}{at})[/]")
 
-    def on_stage_cached(self, record: dict[str, Any]) -> None:
+    def _on_stage_cached(self, record: dict[str, Any]) -> None:
         self.line(f"  [green]=[/] {escape(record['stage'])} [dim]cached[/]")
 
-    def on_stage_finished(self, record: dict[str, Any]) -> None:
+    def _on_stage_finished(self, record: dict[str, Any]) -> None:
         self.line(f"  [green]✓[/] {escape(record['stage'])} [dim]{duration(record['seconds'])}[/]")
 
-    def on_warning(self, record: dict[str, Any]) -> None:
+    def _on_warning(self, record: dict[str, Any]) -> None:
         self.warnings.append(f"{record['stage']}: {record['message']}")
         self.line(f"  [yellow]![/] {escape(self.warnings[-1])}")
 
-    def on_note(self, record: dict[str, Any]) -> None:
+    def _on_note(self, record: dict[str, Any]) -> None:
         self.line(f"  [dim]{escape(record['message'])}[/]")
 
-    def on_saved(self, record: dict[str, Any]) -> None:
+    def _on_saved(self, record: dict[str, Any]) -> None:
         same = " [dim]unchanged[/]" if record["unchanged"] else ""
         self.line(f"  [bold]→[/] {escape(record['path'])} [dim]{size(record['bytes'])}[/]{same}")
 
-    def on_run_finished(self, record: dict[str, Any]) -> None:
+    def _on_run_finished(self, record: dict[str, Any]) -> None:
         noted = f", {len(self.warnings)} warning{'s' * (len(self.warnings) > 1)} above" if self.warnings else ""
         self.line(f"done in {duration(record['seconds'])}{noted}")
 
@@ -102,10 +102,10 @@ class PlainDisplay(Display):
         self._told: dict[str, float] = {}
         self._metrics: dict[str, str] = {}
 
-    def on_metric(self, record: dict[str, Any]) -> None:
+    def _on_metric(self, record: dict[str, Any]) -> None:
         self._metrics[record["stage"]] = metrics_text(record)
 
-    def on_progress(self, record: dict[str, Any]) -> None:
+    def _on_progress(self, record: dict[str, Any]) -> None:
         now, stage = time.monotonic(), record["stage"]
         if now - self._told.setdefault(stage, now) >= PLAIN_EVERY:
             self._told[stage] = now
@@ -145,25 +145,25 @@ class LiveDisplay(Display):
             self._tasks[stage] = self._progress.add_task(escape(stage), total=None, text="", metrics="")
         return self._tasks[stage]
 
-    def on_stage_started(self, record: dict[str, Any]) -> None:
-        super().on_stage_started(record)
+    def _on_stage_started(self, record: dict[str, Any]) -> None:
+        super()._on_stage_started(record)
         self._task(record["stage"])
 
-    def on_stage_finished(self, record: dict[str, Any]) -> None:
-        super().on_stage_finished(record)
+    def _on_stage_finished(self, record: dict[str, Any]) -> None:
+        super()._on_stage_finished(record)
         task = self._tasks.pop(record["stage"], None)
         if task is not None:
             self._progress.remove_task(task)
         self._strip = ""
         self._live.update(self._view())
 
-    def on_progress(self, record: dict[str, Any]) -> None:
+    def _on_progress(self, record: dict[str, Any]) -> None:
         self._progress.update(self._task(record["stage"]), completed=record["done"], total=record["total"], text=progress_text(record))
 
-    def on_metric(self, record: dict[str, Any]) -> None:
+    def _on_metric(self, record: dict[str, Any]) -> None:
         self._progress.update(self._task(record["stage"]), metrics=metrics_text(record))
 
-    def on_preview(self, record: dict[str, Any]) -> None:
+    def _on_preview(self, record: dict[str, Any]) -> None:
         self._strip = half_blocks(record["strip"])
         self._live.update(self._view())
 

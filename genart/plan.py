@@ -247,7 +247,7 @@ def _files_below(path: Path) -> list[Path]:
 
 @functools.cache
 def torch_version() -> str:
-    """torch's major.minor, from package metadata."""
+    """Version of torch as major.minor, from package metadata."""
     return ".".join(importlib.metadata.version("torch").split(".")[:2])
 
 

@@ -381,7 +381,7 @@ def _sources(name: str, draft: _Draft, stage: Stage, before: str | None, by_id: 
     if given is None:
         if before is None:
             raise RecipeError(name, draft.at("uses"), f"{stage.name} takes {_say(stage.takes)}, but no stage comes before it")
-        sources = (Source(before),)
+        sources: tuple[Source, ...] = (Source(before),)
     else:
         sources = tuple(_source(name, draft, item, by_id) for item in ([given] if isinstance(given, str) else given))
     for source in sources:

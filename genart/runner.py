@@ -428,7 +428,7 @@ class LiveImages(Images):
 
     def batches(self, size: int | None = None, *, start: int = 0) -> Iterator[Batch]:
         """Yield batches from picture `start` on: fresh from the stage for the first reader, from the store for others."""
-        if self._finished or self._flow is not None and not self._head:
+        if self._finished or (self._flow is not None and not self._head):
             yield from self.settled().batches(size, start=start)
             return
         self._prime()
@@ -538,8 +538,7 @@ class _Named:
 
 def _explain(error: BaseException, where: str) -> GenartError | None:
     if isinstance(error, GenartError):
-        told = type(error)(f"{where}: {error.message}", error.hint)
-        return told
+        return type(error)(f"{where}: {error.message}", error.hint)
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error).lower():
         return ResourceError(f"{where}: out of memory", "use a smaller resolution, width or batch_size")
     if isinstance(error, OSError) and (known := resource_error(error)) is not None:

@@ -60,10 +60,13 @@ class Frames:
                 yield self._finish(batch)[::-1], batch.index[::-1]
 
     def sample(self, step: int) -> Iterator[np.ndarray]:
-        """Yield every picture `step` apart as (1, H, W, 3) uint8, for looking ahead."""
+        """Yield every picture `step` apart as (H, W, 3) uint8, neither enlarged nor captioned, for looking ahead."""
         for batch in self._forward():
-            for i in range(-batch.start % step, len(batch), step):
-                yield self._finish(batch.part(i, i + 1))
+            yield from self._opaque(batch.array[-batch.start % step :: step])
+
+    def caption_colours(self) -> tuple[tuple[int, int, int], ...]:
+        """Colours that a palette must have for captions to stay crisp."""
+        return self.caption.colours([*self.images[0].meta, *self.images[-1].meta])
 
     def _forward(self) -> Iterator[Batch]:
         size = None

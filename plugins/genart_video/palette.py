@@ -1,172 +1,213 @@
-"""256 colours for a film: a histogram of its frames, a palette fitted to it, and a table from colour and place to palette index.
+"""255 colours for a film: a histogram of its frames, a palette fitted to it, and a table from colour and place to palette index.
 
-Colours are counted in 64x64x64 cells, 4 levels of each channel wide: the rounding costs 48 dB, far below what 255 colours
-can show. The palette is Wu-like variance splitting followed by k-means. Dithering is ordered (Knoll's pattern dithering, US
-patent 6606166, lapsed in 2019): a pixel's index depends on its colour and its place alone, so what stands still in the film stands still
-in the GIF, the pattern compresses, and a whole frame is one look-up.
+Dithering is ordered: a pixel's index depends on its colour and its place alone. So what stands still in the film stands
+still in the GIF, where it costs nothing, and a frame is one look-up. The mixing is Knoll's pattern dithering (US patent
+6606166, lapsed), with an error memory that leaks: unlike the full dither it leaves colours that the palette has nearly
+got alone, which is worth 1 to 2 dB and a tenth of the size (bench/film.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Bits per channel of a histogram cell.
-BITS = 6
-CELLS = 1 << (3 * BITS)
-#: Side of the threshold matrix; a cell has as many candidate colours as the matrix has thresholds.
-BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.int32)
+#: A GIF has 256 colours; one is kept for "unchanged" unless the film needs all of them.
+COLOURS = 256
+TRANSPARENT = COLOURS - 1
+#: Bits per channel by which colours are told apart: 6 costs 48 dB of PSNR, 5 costs 41 dB.
+FINE, COARSE = 6, 5
+#: Above so many fine cells in use the palette itself is worse than 35 dB, and the coarse table is made in a quarter of the time.
+MANY_CELLS = 40_000
+#: Thresholds of Bayer's matrix of order 4, and their number.
+BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.uint32)
 LEVELS = BAYER.size
-#: Share of the error that the pattern makes good: 1 is a full dither, 0 none. Chosen on bench/film.py's walks and by eye.
-STRENGTH = 0.75
-#: Palette colours nearest to a cell among which its pattern is mixed.
-NEIGHBOURS = 12
-KMEANS_STEPS = 12
+#: Share of the error that is carried to a pattern's next pixel: 0 is no dither, 1 Knoll's.
+STRENGTH = 0.5
+#: Palette colours, nearest first, that a pattern may mix.
+NEIGHBOURS = 8
+KMEANS_STEPS = 10
+BLOCK = 4096
 
 
-def pack(frames: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 -> (...) int32, 0xRRGGBB."""
-    x = frames.astype(np.int32)
-    return (x[..., 0] << 16) | (x[..., 1] << 8) | x[..., 2]
+def packed(frame: np.ndarray) -> np.ndarray:
+    """(..., 3) uint8 -> (...) uint32, 0xBBGGRR."""
+    padded = np.empty((*frame.shape[:-1], 4), np.uint8)
+    padded[..., :3] = frame
+    padded[..., 3] = 0
+    return padded.view("<u4")[..., 0]
 
 
-def cells(frames: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 -> (...) int32, the histogram cell of each pixel."""
-    x = (frames >> (8 - BITS)).astype(np.int32)
-    return (x[..., 0] << (2 * BITS)) | (x[..., 1] << BITS) | x[..., 2]
+def unpacked(colours: np.ndarray) -> np.ndarray:
+    """(M,) uint32 as of `packed` -> (M, 3) uint8."""
+    return np.stack([colours & 255, colours >> 8 & 255, colours >> 16 & 255], 1).astype(np.uint8)
+
+
+def cells(colours: np.ndarray, bits: int) -> np.ndarray:
+    """Colours as of `packed` -> their cell at `bits` per channel, times LEVELS (room for a threshold)."""
+    mask = 255 >> (8 - bits) << (8 - bits)
+    place = (colours & mask) << (bits - 4)
+    place |= (colours & mask << 8) >> (12 - 2 * bits)
+    place |= (colours & mask << 16) >> (20 - 3 * bits)
+    return place
+
+
+def centres(place: np.ndarray, bits: int) -> np.ndarray:
+    """Cells (M,) as of `cells`, divided by LEVELS -> their mean colour, (M, 3) float32."""
+    side = 1 << (8 - bits)
+    mask = (1 << bits) - 1
+    channels = np.stack([place & mask, place >> bits & mask, place >> 2 * bits & mask], 1)
+    return channels.astype(np.float32) * side + (side - 1) / 2
 
 
 class Histogram:
-    """Colours of a film: exactly while there are few of them, by cell once there are more than `limit`."""
+    """Colours of a film: each of them while they are few, and how often each cell occurs."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self.exact: set[int] | None = set()
-        self.counts = np.zeros(CELLS)
-        self.sums = np.zeros((CELLS, 3))
+        self.counts = np.zeros(1 << 3 * FINE, np.int64)
 
-    def add(self, frames: np.ndarray, *, sample: bool = True) -> None:
-        """Count the pixels of (N, H, W, 3) uint8.
+    def add(self, frames: np.ndarray) -> None:
+        """Count the pixels of (..., 3) uint8."""
+        self.counts += np.bincount((cells(packed(frames), FINE) // LEVELS).ravel(), minlength=self.counts.size)
 
-        Args:
-            frames: some frames.
-            sample: False looks for new colours only.
-        """
+    def look(self, frames: np.ndarray) -> bool:
+        """Look for new colours in (..., 3) uint8; False once there are too many to show each."""
         if self.exact is not None:
-            self.exact.update(np.unique(pack(frames)).tolist())
-            if len(self.exact) > self.limit:
+            self.exact.update(np.unique(packed(frames)).tolist())
+            if len(self.exact) > COLOURS:
                 self.exact = None
-        if sample:
-            place = cells(frames).ravel()
-            self.counts += np.bincount(place, minlength=CELLS)
-            for channel in range(3):
-                self.sums[:, channel] += np.bincount(place, weights=frames[..., channel].ravel(), minlength=CELLS)
+        return self.exact is not None
+
+    @property
+    def bits(self) -> int:
+        """How finely a `Dither` of these colours must tell them apart."""
+        return FINE if np.count_nonzero(self.counts) <= MANY_CELLS else COARSE
 
     def palette(self, keep: tuple[tuple[int, int, int], ...] = ()) -> np.ndarray:
-        """Fit at most `limit` colours: (K, 3) uint8, sorted by luminance.
+        """The colours of the film if they are few, else 255 that fit it best: (K, 3) uint8, dark to light.
 
         Args:
-            keep: colours that must be in it, such as those of a caption.
+            keep: colours that must be among them, such as those of a caption.
         """
         if self.exact is not None:
-            packed = np.array(sorted(self.exact), np.int32)
-            return np.stack([packed >> 16, (packed >> 8) & 255, packed & 255], 1).astype(np.uint8)
+            return _by_luminance(unpacked(np.array(sorted(self.exact), np.uint32)))
         used = np.flatnonzero(self.counts)
-        weights = self.counts[used]
-        colours = self.sums[used] / weights[:, None]
-        centres = kmeans(colours, weights, split(colours, weights, self.limit - len(keep)))
-        palette = np.unique(np.concatenate([np.rint(centres), np.array(keep).reshape(-1, 3)]).astype(np.uint8), axis=0)
-        return palette[np.argsort(palette @ np.array([0.299, 0.587, 0.114]), kind="stable")]
+        colours, weights = centres(used, FINE), self.counts[used].astype(np.float64)
+        if len(used) > MANY_CELLS:
+            coarse, owner = np.unique(cells(packed(colours.astype(np.uint8)), COARSE), return_inverse=True)
+            weights, colours = np.bincount(owner, weights), centres(coarse // LEVELS, COARSE)
+        fitted = kmeans(colours, weights, split(colours, weights, TRANSPARENT - len(keep)))
+        return _by_luminance(np.unique(np.concatenate([np.rint(fitted), np.array(keep).reshape(-1, 3)]).astype(np.uint8), axis=0))
+
+
+def _by_luminance(palette: np.ndarray) -> np.ndarray:
+    return palette[np.argsort(palette @ np.array([0.299, 0.587, 0.114]), kind="stable")]
 
 
 def split(colours: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """Cut the box of greatest squared error at the mean of its widest channel until there are `count`: (count, 3) means."""
-    boxes = [np.arange(len(colours))]
-    scores = [_spread(colours, weights)]
-    while len(boxes) < min(count, len(colours)):
-        worst = int(np.argmax([score for score, _, _ in scores]))
-        score, axis, mean = scores[worst]
-        if score <= 0:
+    """Cut the box with the greatest squared error at the mean of its widest channel until there are `count` boxes.
+
+    Args:
+        colours: (M, 3).
+        weights: (M,), above 0.
+        count: how many boxes at most.
+
+    Returns:
+        The mean colour of each box, (at most count, 3).
+    """
+    boxes, errors = [np.arange(len(colours))], [_errors(colours, weights)]
+    while len(boxes) < count:
+        worst = int(np.argmax([error.max() for error, _ in errors]))
+        error, mean = errors[worst]
+        if error.max() <= 0:
             break
-        box = boxes[worst]
-        below = colours[box, axis] <= mean
-        for at, part in ((worst, box[below]), (len(boxes), box[~below])):
-            boxes[at : at + 1] = [part]
-            scores[at : at + 1] = [_spread(colours[part], weights[part])]
-    return np.stack([np.average(colours[box], axis=0, weights=weights[box]) for box in boxes])
+        box, axis = boxes[worst], int(np.argmax(error))
+        low = colours[box, axis] <= mean[axis]
+        boxes[worst], errors[worst] = box[low], _errors(colours[box[low]], weights[box[low]])
+        boxes.append(box[~low])
+        errors.append(_errors(colours[box[~low]], weights[box[~low]]))
+    return np.stack([mean for _, mean in errors])
 
 
-def _spread(colours: np.ndarray, weights: np.ndarray) -> tuple[float, int, float]:
-    """Weighted squared error of a box, its widest channel, and the mean there."""
-    mean = np.average(colours, axis=0, weights=weights)
-    squares = weights @ (colours - mean) ** 2
-    axis = int(np.argmax(squares))
-    return (float(squares.sum()), axis, float(mean[axis])) if len(colours) > 1 else (0.0, 0, 0.0)
+def _errors(colours: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted squared error of each channel, and the mean: two (3,)."""
+    mean = weights @ colours / weights.sum()
+    if len(colours) == 1:  # rounding must not make one colour look divisible
+        return np.zeros(3), colours[0].astype(np.float64)
+    return weights @ (colours - mean) ** 2, mean
 
 
-def nearest(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Index of the palette colour nearest to each of (M, 3), in blocks that stay small."""
-    centres = palette.astype(np.float32)
-    half = (centres**2).sum(1) / 2
-    blocks = [np.argmin(half - block @ centres.T, axis=1) for block in np.array_split(colours.astype(np.float32), len(colours) // 8192 + 1)]
-    return np.concatenate(blocks)
-
-
-def kmeans(colours: np.ndarray, weights: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Lloyd's algorithm on weighted colours (M, 3); an emptied centre stays where it was."""
+def kmeans(colours: np.ndarray, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Lloyd's algorithm on weighted colours (M, 3); a mean that lost all its colours stays where it was."""
     for _ in range(KMEANS_STEPS):
-        owner = nearest(colours, centres)
-        mass = np.bincount(owner, weights, len(centres))
-        sums = np.stack([np.bincount(owner, weights * colours[:, channel], len(centres)) for channel in range(3)], 1)
-        centres = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1e-9)[:, None], centres)
-    return centres
+        owner = np.concatenate([np.argmin(distances(block, means), 1) for block in blocks(colours)])
+        mass = np.bincount(owner, weights, len(means))
+        sums = np.stack([np.bincount(owner, weights * colours[:, channel], len(means)) for channel in range(3)], 1)
+        means = np.where(mass[:, None] > 0, sums / np.maximum(mass, 1)[:, None], means)
+    return means
+
+
+def distances(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Half the squared distance of each of (M, 3) to each of (K, 3), less a term that is the colour's own: (M, K) float32."""
+    palette = palette.astype(np.float32)
+    return (palette**2).sum(1) / 2 - colours.astype(np.float32) @ palette.T
+
+
+def blocks(rows: np.ndarray) -> list[np.ndarray]:
+    """Cut (M, ...) into parts whose tables fit the processor's cache."""
+    return np.array_split(rows, max(1, -(-len(rows) // BLOCK)))
 
 
 class Dither:
-    """Maps frames to palette indices by table; a cell's entry is computed when a frame first shows it."""
+    """Maps frames to palette indices by table; a cell's entry is made when a frame first shows it.
 
-    def __init__(self, palette: np.ndarray, *, exact: bool, strength: float = STRENGTH) -> None:
+    Args:
+        palette: (K, 3) uint8, K < 256 unless exact, dark to light.
+        bits: how finely colours are told apart, or None: the palette holds each colour and there is nothing to mix.
+        strength: share of the error that a pattern makes good.
+    """
+
+    def __init__(self, palette: np.ndarray, bits: int | None, strength: float = STRENGTH) -> None:
         self.palette = palette.astype(np.float32)
-        self.exact = exact
+        self.bits = bits
         self.strength = strength
-        if exact:
+        if bits is None:
             self.table = np.zeros(1 << 24, np.uint8)
-            self.table[pack(palette)] = np.arange(len(palette))
+            self.table[packed(palette)] = np.arange(len(palette))
         else:
-            self.table = np.zeros(CELLS * LEVELS, np.uint8)
-            self.known = np.zeros(CELLS, bool)
+            self.table = np.full(LEVELS << 3 * bits, TRANSPARENT, np.uint8)
+        self._thresholds = np.zeros((0, 0), np.uint32)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (H, W) uint8 indices."""
-        if self.exact:
-            return self.table[pack(frame)]
-        place = cells(frame)
-        known = self.known[place]
-        if not known.all():
-            self._learn(np.unique(place[~known]))
-        height, width = place.shape
-        thresholds = np.tile(BAYER, (height // 4 + 1, width // 4 + 1))[:height, :width]
-        return self.table[place * LEVELS + thresholds]
+        if self.bits is None:
+            return self.table[packed(frame)]
+        if self._thresholds.shape != frame.shape[:2]:
+            height, width = frame.shape[:2]
+            self._thresholds = np.tile(BAYER, (-(-height // 4), -(-width // 4)))[:height, :width]
+        place = cells(packed(frame), self.bits)
+        place |= self._thresholds
+        index = self.table.take(place)
+        if (index == TRANSPARENT).any():  # a cell not met before
+            self._learn(np.unique(place[index == TRANSPARENT] // LEVELS))
+            index = self.table.take(place)
+        return index
 
     def _learn(self, new: np.ndarray) -> None:
-        """Mix each new cell's colour from palette colours, darkest first, so that thresholds spread them evenly."""
-        mask, shift = (1 << BITS) - 1, 8 - BITS
-        colours = np.stack([new >> (2 * BITS), (new >> BITS) & mask, new & mask], 1).astype(np.float32) * (1 << shift) + ((1 << shift) - 1) / 2
-        for block in np.array_split(np.arange(len(new)), len(new) // 8192 + 1):
-            mixed = self._mix(colours[block])
-            self.table.reshape(CELLS, LEVELS)[new[block]] = mixed
-        self.known[new] = True
+        assert self.bits is not None
+        for some in blocks(new):
+            self.table.reshape(-1, LEVELS)[some] = self._mix(centres(some, self.bits))
 
     def _mix(self, colours: np.ndarray) -> np.ndarray:
-        """(M, 3) -> (M, LEVELS) indices whose mean approaches each colour, in order of luminance (of index)."""
+        """(M, 3) -> (M, LEVELS) indices whose mean approaches each colour, dark to light so that thresholds scatter them."""
         few = min(NEIGHBOURS, len(self.palette))
-        distance = (self.palette**2).sum(1) - 2 * colours @ self.palette.T
-        near = np.argpartition(distance, few - 1, axis=1)[:, :few]
-        choices = self.palette[near]  # (M, few, 3)
-        row, error = np.arange(len(colours)), np.zeros_like(colours)
-        mixed = np.empty((len(colours), LEVELS), np.uint8)
+        near = np.argpartition(distances(colours, self.palette), few - 1, axis=1)[:, :few].T  # (few, M)
+        choices = self.palette[near]  # (few, M, 3)
+        columns = np.arange(len(colours))
+        mixed = np.empty((LEVELS, len(colours)), np.uint8)
+        wanted = colours.copy()
         for level in range(LEVELS):
-            wanted = colours + self.strength * error
-            chosen = np.argmin(((choices - wanted[:, None]) ** 2).sum(2), axis=1)
-            mixed[:, level] = near[row, chosen]
-            error += colours - choices[row, chosen]
-        return np.sort(mixed, axis=1)
+            difference = choices - wanted
+            chosen = np.einsum("kmc,kmc->km", difference, difference).argmin(0)
+            mixed[level] = near[chosen, columns]
+            wanted = colours - self.strength * difference[chosen, columns]
+        return np.sort(mixed, axis=0).T
