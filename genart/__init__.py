@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .hookspecs import PLUGIN_API, hookimpl
     from .params import Duration, InputPath, Params
     from .run import Run
-    from .stage import Stage, stage
+    from .stages import Stage, stage
 
 __version__ = "0.1.0"
 
@@ -45,7 +45,7 @@ _HOMES = {
     "hookspecs": ("PLUGIN_API", "hookimpl"),
     "params": ("Duration", "InputPath", "Params"),
     "run": ("Run",),
-    "stage": ("Stage", "stage"),
+    "stages": ("Stage", "stage"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from .stages import Stage
 
 hookspec = pluggy.HookspecMarker("genart")
 hookimpl = pluggy.HookimplMarker("genart")

@@ -19,7 +19,7 @@ import pluggy
 from . import hookspecs
 from .artifacts import Model
 from .errors import DataError, StageError, UsageError, did_you_mean
-from .stage import Stage
+from .stages import Stage
 
 GROUP = "genart"
 _NN_IMPORT = re.compile(r"^\s*(?:from|import)\s+genart\.nn(?:\.(\w+))?(?:\s+import\s+([\w, ()]+))?", re.MULTILINE)

@@ -13,7 +13,7 @@ from .artifacts import Kind
 from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean
 from .params import ParamProblem, Params, input_paths, parse_duration, resolve
 from .plugins import Plugins
-from .stage import Stage
+from .stages import Stage
 
 OWN_KEYS = ("uses", "id", "from", "save")
 RECIPE_KEYS = {"name": str, "seed": int, "description": str}

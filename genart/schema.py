@@ -8,7 +8,7 @@ from typing import Any
 
 from .artifacts import Kind
 from .recipe import SUFFIXES
-from .stage import Stage
+from .stages import Stage
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 

@@ -10,7 +10,7 @@ from .artifacts import Artifact, Batch, Images, Model, StoredImages
 from .events import Events
 from .params import resolve
 from .run import Run
-from .stage import Stage
+from .stages import Stage
 
 
 def run_stage(
