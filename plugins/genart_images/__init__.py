@@ -39,7 +39,9 @@ class SamplesParams(Params):
 
     photos: Photos = Field(tuple(COLOUR), description="Names of the photographs to cut from: one, or a list.")
     crop: Side | None = Field(None, description="Side of a square crop in pixels; left out, the photographs come whole.")
-    count: Annotated[int, Field(ge=1)] | None = Field(None, description="Number of pictures; 1000 crops, or every whole photograph, by default.")
+    count: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Number of pictures; 1000 crops, or every whole photograph, by default."
+    )
     scale: tuple[Fraction, Fraction] = Field(
         (0.2, 0.6), description="Smallest and largest side of the piece that a crop shows, as fractions of the photograph's shorter side."
     )
@@ -88,13 +90,19 @@ class FolderParams(Params):
 
     path: InputPath = Field(description="A folder, read with all folders in it, or one picture.")
     crop: Side | None = Field(None, description="Side in pixels of the square that the middle of each picture is brought to.")
-    resolution: Side | tuple[Side, Side] | None = Field(None, description="Size that each picture is brought to: one side for a square, or [width, height].")
+    resolution: Side | tuple[Side, Side] | None = Field(
+        None, description="Size that each picture is brought to: one side for a square, or [width, height]."
+    )
     fit: Literal["crop", "letterbox", "stretch"] = Field(
         "crop", description="How a picture of other proportions is brought to `resolution`: cut, padded with `background`, or distorted."
     )
     count: Annotated[int, Field(ge=1)] | None = Field(None, description="Take the first so many pictures; all by default.")
-    alpha: Literal["drop", "keep"] = Field("drop", description="Transparency: laid on `background`, or kept as a fourth channel of every picture.")
-    background: Colour = Field("#ffffff", description="Colour behind transparency and of letterbox bars (these are transparent when alpha is kept).")
+    alpha: Literal["drop", "keep"] = Field(
+        "drop", description="Transparency: laid on `background`, or kept as a fourth channel of every picture."
+    )
+    background: Colour = Field(
+        "#ffffff", description="Colour behind transparency and of letterbox bars (these are transparent when alpha is kept)."
+    )
     strict: bool = Field(False, description="Stop at the first picture that cannot be read, rather than skip and list it.")
 
     @field_validator("resolution")
@@ -143,7 +151,9 @@ class ResizeParams(Params):
     resolution: Side | tuple[Side, Side] | None = Field(
         None, description="Size to bring the pictures to: their shorter side, which keeps the proportions, or [width, height]."
     )
-    scale: Annotated[float, Field(gt=0, le=64)] | None = Field(None, description="Factor to enlarge (above 1) or reduce (below 1) by, instead of `resolution`.")
+    scale: Annotated[float, Field(gt=0, le=64)] | None = Field(
+        None, description="Factor to enlarge (above 1) or reduce (below 1) by, instead of `resolution`."
+    )
     filter: Literal["bicubic", "bilinear", "area", "nearest"] = Field(
         "bicubic", description="Kornia's interpolation; bicubic and bilinear are antialiased when they reduce."
     )
@@ -173,7 +183,9 @@ def images_resize(images: Images, params: ResizeParams, run: Run) -> Iterator[Ba
 class GridParams(Params):
     """Parameters of `images.grid`."""
 
-    columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Pictures side by side; by default a sheet that is about square.")
+    columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, description="Pictures side by side; by default a sheet that is about square."
+    )
     rows: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="Rows on one sheet; with it, the pictures that do not fit go on to further sheets."
     )
@@ -181,7 +193,8 @@ class GridParams(Params):
     gap: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="Pixels between the pictures and around them.")
     background: Colour = Field("#ffffff", description="Colour between the pictures.")
     resolution: Side | tuple[Side, Side] | None = Field(
-        None, description="Size of a cell, a side or [width, height]; pictures are reduced or enlarged into it. By default the largest picture's size."
+        None,
+        description="Size of a cell that pictures are fitted into: a side or [width, height]; by default the largest picture's.",
     )
     label: str | None = Field(None, description="Name of the metadata to write under each picture, such as seed, source or label.")
 

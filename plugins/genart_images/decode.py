@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 #: Pictures with more pixels than this are refused from their header. A 50,000x50,000 PNG of one colour is a few
 #: kilobytes on disk and 7.5 GB in memory.
@@ -73,7 +84,7 @@ def decode(path: Path, want: Want) -> np.ndarray:
 
 
 def _load(path: Path, want: Want) -> tuple[Image.Image, bytes | None]:
-    """Return a file's picture, upright, in mode L, RGB, RGBA or CMYK, and its ICC profile. What can go wrong with a file goes wrong here."""
+    """Return a file's picture, upright, in mode L, RGB, RGBA or CMYK, and its ICC profile; all that hostile bytes reach is here."""
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
@@ -157,10 +168,7 @@ def _from_deep(picture: Image.Image) -> Image.Image:
     if not np.isfinite(values).all():
         raise Unreadable("contains NaN or infinity")
     top = values.max(initial=0.0)
-    if picture.mode == "F":
-        white = top if top > 1 else 1.0
-    else:
-        white = 65535.0 if top <= 65535 else top
+    white = max(top, 1.0 if picture.mode == "F" else 65535.0)
     return Image.fromarray(np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8))
 
 
@@ -223,7 +231,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         if source.profile.xcolor_space.strip() != space:
             return None
         target = ImageCms.createProfile("sRGB")
-        return ImageCms.buildTransform(source, target, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION)
+        return ImageCms.buildTransform(
+            source, target, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+        )
     except (ImageCms.PyCMSError, OSError, KeyError):
         return None
 

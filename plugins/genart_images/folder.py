@@ -20,8 +20,6 @@ from .decode import Unreadable, Want, decode, opener
 PICTURES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
 #: Pictures that we do not read: named at the end rather than passed over in silence.
 OTHER_PICTURES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf"}
-#: Files that are never pictures, and not even looked into.
-NO_PICTURES = {".txt", ".md", ".json", ".jsonl", ".csv", ".xml", ".html", ".pdf", ".zip", ".tar", ".gz", ".py", ".toml", ".yaml", ".yml", ".ini", ".db", ".mp4", ".npy"}
 
 #: Bytes of pixels in one batch.
 BATCH_BYTES = 4 << 20
@@ -115,7 +113,7 @@ def _looks_like_picture(file: Path) -> bool:
     suffix = file.suffix.lower()
     if suffix in PICTURES or suffix in OTHER_PICTURES:
         return True
-    if suffix in NO_PICTURES or not file.is_file():
+    if not file.is_file():
         return False
     try:
         with open(file, "rb") as handle:

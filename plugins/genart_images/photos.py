@@ -47,7 +47,7 @@ def read_names(value: Any) -> Any:
         return value
     if not names:
         raise ValueError("expected at least one photograph")
-    return [_read_name(name) for name in names]
+    return tuple(_read_name(name) for name in names)
 
 
 def _read_name(name: str) -> str:

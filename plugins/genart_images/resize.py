@@ -17,7 +17,9 @@ STEP_BYTES = 4 << 20
 MAX_PIXELS = 1 << 28
 
 
-def resize_images(run: Run, images: Images, *, resolution: int | tuple[int, int] | None, scale: float | None, interpolation: str) -> Iterator[Batch]:
+def resize_images(
+    run: Run, images: Images, *, resolution: int | tuple[int, int] | None, scale: float | None, interpolation: str
+) -> Iterator[Batch]:
     """Yield every picture in its new size, with its metadata.
 
     Args:

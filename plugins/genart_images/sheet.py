@@ -70,15 +70,17 @@ def sheets(
 
 def _pictures(images: Images) -> Iterator[Picture]:
     for batch in images:
-        for picture, meta in zip(torch.tensor(batch.array).permute(0, 3, 1, 2), batch.meta, strict=True):
-            yield picture, meta
+        yield from zip(torch.tensor(batch.array).permute(0, 3, 1, 2), batch.meta, strict=True)
 
 
 def _check_size(tiles: Tensor, columns: int, gap: int) -> None:
     rows = math.ceil(len(tiles) / columns)
     height, width = gap + rows * (tiles.shape[2] + gap), gap + columns * (tiles.shape[3] + gap)
     if max(height, width) > MAX_SHEET_SIDE:
-        raise UsageError(f"images.grid: a sheet of {width}x{height} pixels is too large", "give `rows` for several sheets, `count`, or a smaller `resolution`")
+        raise UsageError(
+            f"images.grid: a sheet of {width}x{height} pixels is too large",
+            "give `rows` for several sheets, `count`, or a smaller `resolution`",
+        )
 
 
 def _tiles(pictures: list[Picture], cell: tuple[int, int] | None, background: str, label: str | None) -> Tensor:

@@ -1,1 +1,73 @@
-"""Declared soon."""
+"""Drawing with a trained generator of any family: samples, and walks between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+import genart
+
+
+class SampleParams(genart.Params):
+    """Parameters of latent.sample."""
+
+    count: Annotated[int, Field(ge=1, description="Number of pictures.")] = 16
+    truncation_psi: Annotated[
+        float, Field(gt=0, le=2, description="Scale of the latents: below 1 the pictures are more typical and less varied.")
+    ] = 1.0
+
+
+class WalkParams(genart.Params):
+    """Parameters of latent.walk."""
+
+    frames: Annotated[int, Field(ge=1, description="Number of frames.")] = 96
+    fps: Annotated[float, Field(gt=0, le=240, description="Frames per second of the film.")] = 24.0
+    keys: Annotated[
+        int | None, Field(ge=2, description="Number of key latents to pass through. Default: one per 16 frames, at least 3.")
+    ] = None
+    seeds: Annotated[
+        tuple[int, ...] | None, Field(min_length=2, description="Seeds of the key latents, such as latent.sample writes into its pictures.")
+    ] = None
+    interpolation: Annotated[
+        Literal["slerp", "lerp"], Field(description="Along the great circle or the straight line between two keys.")
+    ] = "slerp"
+    easing: Annotated[
+        Literal["linear", "smooth", "smoother", "cosine"], Field(description="Speed between two keys; all but linear rest at the keys.")
+    ] = "smooth"
+    loop: Annotated[bool, Field(description="Lead back to the first key, so that the film repeats without a seam.")] = True
+    truncation_psi: Annotated[
+        float, Field(gt=0, le=2, description="Scale of the latents: below 1 the pictures are more typical and less varied.")
+    ] = 1.0
+
+
+@genart.stage("latent.sample", random=True, pointwise=True)
+def sample(model: genart.Model, params: SampleParams, run: genart.Run) -> Iterator[genart.Batch]:
+    """Draw pictures from random latents, each with a seed of its own.
+
+    ```toml
+    [[stage]]
+    uses = "latent.sample"
+    count = 64
+    ```
+    """
+    from .draw import sample as draw_samples
+
+    yield from draw_samples(model, params, run)
+
+
+@genart.stage("latent.walk", random=True, pointwise=True)
+def walk(model: genart.Model, params: WalkParams, run: genart.Run) -> Iterator[genart.Batch]:
+    """Draw a film that moves through latent space from key to key.
+
+    ```toml
+    [[stage]]
+    uses = "latent.walk"
+    frames = 96
+    loop = true
+    ```
+    """
+    from .draw import walk as draw_walk
+
+    yield from draw_walk(model, params, run)

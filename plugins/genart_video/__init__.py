@@ -1,4 +1,4 @@
-"""Films: pictures in, one encoded file out. This file declares; frames.py, gif.py and film.py do."""
+"""Films: pictures in, one encoded file out. This file declares; the others do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AssembleParams(Params):
     )
     scale: float = Field(1.0, gt=0, le=64, description="Enlargement of each picture, such as 4 for 64 px made 256 px; below 1 reduces.")
     filter: Literal["smooth", "nearest"] = Field("smooth", description="How `scale` fills in: smooth (Lanczos), or nearest, which keeps hard pixels.")
-    loop: int = Field(0, ge=0, le=65535, description="How often a GIF plays; 0 is for ever. A player decides for films.")
+    loop: int = Field(0, ge=-1, le=65535, description="How often a GIF plays again; 0 is for ever, -1 plays it once. Films loop where the player is told to.")
     hold: Duration | None = Field(None, description="How long the last picture stays, such as 2s, instead of one frame.")
     ping_pong: bool = Field(False, description="Play forward, then backward: a loop without a jump out of any film.")
     quality: int | None = Field(None, ge=1, le=63, description="Constant rate factor of mp4 (1 best to 51, default 17) and webm (1 best to 63, default 28).")
@@ -53,6 +53,6 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     save = "training.gif"
     ```
     """
-    from . import assemble as work
+    from . import formats
 
-    return work.assemble(images, params, run)
+    return formats.assemble(images, params, run)

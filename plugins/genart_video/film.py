@@ -6,6 +6,7 @@ threads), the colour tags, or where an MP4 keeps its index, and would write a We
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,7 +15,10 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.stream import VideoStream
 
 from genart import Run
 
@@ -61,22 +65,62 @@ def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams,
     Raises:
         DataError: if there are no frames or they differ in size.
     """
-    quality = codec.crf if params.quality is None else min(params.quality, codec.crf_worst)
-    options = {**codec.options, "crf": str(quality), "threads": str(THREADS)}
     rate = Fraction(frames.fps).limit_denominator(1001)
     count, stream = 0, None
     with av.open(str(path), "w", format=codec.container, container_options=codec.container_options) as container:
-        container.flags |= av.container.Flags.bitexact
-        for batch in held(frames, params.hold):
-            for pixels in batch:
-                frame = av.VideoFrame.from_ndarray(even(pixels), format="rgb24")
-                if stream is None:
-                    stream = _stream(container, codec, rate, frame, options)
-                frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, interpolation=Interpolation.BICUBIC)
-                frame.pts, frame.time_base = count, 1 / rate
-                container.mux(stream.encode(frame))
-                count += 1
+        container.flags |= av.container.Flags.bitexact.value
+        for pixels in held(frames, params.hold):
+            frame = to_yuv(even(pixels))
+            if stream is None:
+                stream = _stream(container, codec, rate, frame, params.quality)
+            frame.pts, frame.time_base = count, 1 / rate
+            container.mux(stream.encode(frame))
+            count += 1
             run.progress(count, frames.count, "frames")
             run.check()
+        assert stream is not None  # no frames are an error already
         container.mux(stream.encode(None))
     return frames.fps, count
+
+
+def _stream(container: OutputContainer, codec: Codec, rate: Fraction, frame: av.VideoFrame, quality: int | None) -> VideoStream:
+    crf = codec.crf if quality is None else min(quality, codec.crf_worst)
+    stream = container.add_stream(codec.name, rate=rate, options={**codec.options, "crf": str(crf)})
+    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+    context = stream.codec_context
+    context.thread_count = THREADS
+    context.flags |= Flags.bitexact
+    context.colorspace, context.color_range = frame.colorspace, frame.color_range
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return stream
+
+
+def held(frames: Frames, hold: float | None) -> Iterator[np.ndarray]:
+    """Yield each frame, (H, W, 3) uint8, and the last picture for as many frames as `hold` seconds last."""
+    extra = 0 if hold is None else max(0, round(hold * frames.fps) - 1)
+    last, shown = None, -1
+    for batch, pictures in frames.batches():
+        if last is not None and pictures[0] < shown:  # a ping-pong film turns round here
+            yield from itertools.repeat(last, extra)
+            extra = 0
+        yield from batch
+        last, shown = batch[-1], pictures[-1]
+    if last is not None:
+        yield from itertools.repeat(last, extra)
+
+
+def even(pixels: np.ndarray) -> np.ndarray:
+    """Repeat the last row and column of (H, W, 3) where needed: 4:2:0 stores colour for blocks of two by two."""
+    height, width = pixels.shape[:2]
+    return np.ascontiguousarray(pixels) if height % 2 == width % 2 == 0 else np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+
+
+def to_yuv(pixels: np.ndarray) -> av.VideoFrame:
+    """(H, W, 3) uint8 RGB -> a 4:2:0 frame in BT.709, limited range: what players take a film to be."""
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    return frame.reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
+    )

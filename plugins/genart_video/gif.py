@@ -86,7 +86,7 @@ class GifWriter:
     Args:
         write: takes bytes.
         palette: (K, 3) uint8; with K = 256 no index is left for "unchanged" and whole rectangles are written.
-        loop: how often it plays; 0 is for ever.
+        loop: how often it plays again after the first time; 0 is for ever, -1 plays it once.
     """
 
     def __init__(self, write: Callable[[bytes], object], palette: np.ndarray, loop: int) -> None:
@@ -120,9 +120,8 @@ class GifWriter:
         colours = np.zeros((COLOURS, 3), np.uint8)
         colours[: len(self.palette)] = self.palette
         self.write(b"GIF89a" + struct.pack("<HHBBB", width, height, 0b1111_0111, 0, 0) + colours.tobytes())
-        if self.loop != 1:
-            # Netscape's block says how often to play again.
-            self.write(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", max(0, self.loop - 1)) + b"\0")
+        if self.loop >= 0:
+            self.write(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", self.loop) + b"\0")
 
     def _change(self, index: np.ndarray, shown: np.ndarray, wait: int) -> bytes:
         """The smallest rectangle that changed; in it, unchanged pixels are left out when that compresses better."""

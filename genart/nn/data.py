@@ -1,0 +1,118 @@
+"""Training pictures: a read-only array of bytes, drawn in an order that is a pure function of the seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from .images import to_signed
+
+#: Pictures that are resized at a time.
+CHUNK = 256
+
+
+def all_identical(array: np.ndarray) -> bool:
+    """True if every picture equals the first: (N, H, W, C) of any type."""
+    return all(bool((array[at : at + CHUNK] == array[0]).all()) for at in range(0, len(array), CHUNK))
+
+
+def over_white(array: np.ndarray) -> np.ndarray:
+    """Lay transparent pictures over white: (N, H, W, 4) uint8 to (N, H, W, 3) uint8."""
+    parts = []
+    for at in range(0, len(array), CHUNK):
+        part = array[at : at + CHUNK].astype(np.uint16)
+        alpha = part[..., 3:]
+        parts.append(((part[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8))
+    return np.concatenate(parts)
+
+
+def square(array: np.ndarray, resolution: int) -> np.ndarray:
+    """Scale the shorter side to `resolution` (bilinear, antialiased) and crop the middle: (N, H, W, C) to (N, R, R, C), uint8."""
+    height, width = array.shape[1:3]
+    scale = resolution / min(height, width)
+    size = (round(height * scale), round(width * scale))
+    top, left = (size[0] - resolution) // 2, (size[1] - resolution) // 2
+    parts = []
+    for at in range(0, len(array), CHUNK):
+        x = torch.from_numpy(np.ascontiguousarray(array[at : at + CHUNK])).permute(0, 3, 1, 2)
+        x = interpolate(x.float(), size, mode="bilinear", antialias=True).round_().clamp_(0, 255).to(torch.uint8)
+        parts.append(x[:, :, top : top + resolution, left : left + resolution].permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+class Pictures:
+    """Pictures for training, batch after batch without end: one permutation of all of them follows another.
+
+    Args:
+        array: (N, R, R, 3) uint8; a memory map is read where it is touched.
+        generator: called with ("order", epoch) or ("mirror", step); returns that fresh random stream. So nothing but the
+            number of the step is needed to go on after a kill.
+        mirror: flip each picture left to right with probability one half.
+        device: where batches go.
+    """
+
+    def __init__(
+        self, array: np.ndarray, generator: Callable[[str, int], torch.Generator], *, mirror: bool = False, device: str = "cpu"
+    ) -> None:
+        self.array = array
+        self.generator = generator
+        self.mirror = mirror
+        self.device = device
+        self._permutation: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side."""
+        return int(self.array.shape[1])
+
+    def indices(self, first: int, count: int) -> np.ndarray:
+        """Indices of the pictures at places `first` to `first + count` of the endless sequence: (count,) int64."""
+        parts = []
+        while count > 0:
+            epoch, at = divmod(first, len(self))
+            part = self._epoch(epoch)[at : at + count]
+            parts.append(part)
+            first, count = first + len(part), count - len(part)
+        return np.concatenate(parts)
+
+    def batch(self, step: int, first: int, count: int) -> Tensor:
+        """A batch of real pictures.
+
+        Args:
+            step: number of the training step, for the mirroring.
+            first: place of the first picture in the endless sequence, the number of images seen before.
+            count: batch size.
+
+        Returns:
+            real_img: (count, 3, R, R) float32 in [-1, 1], channels last.
+        """
+        return self.at(self.indices(first, count), step)
+
+    def at(self, indices: np.ndarray, step: int | None = None) -> Tensor:
+        """Pictures by index, (len(indices), 3, R, R) float32 in [-1, 1]; mirrored as in training if a step is given."""
+        pixels = self.array[indices]
+        if self.mirror and step is not None:
+            flip = torch.rand(len(pixels), generator=self.generator("mirror", step)).numpy() < 0.5
+            pixels[flip] = pixels[flip, :, ::-1]
+        return to_signed(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if self._permutation[0] != epoch:
+            self._permutation = (epoch, torch.randperm(len(self), generator=self.generator("order", epoch)).numpy())
+        return self._permutation[1]
+
+
+def snapshot_places(total: int, count: int) -> list[int]:
+    """Images seen at each of at most `count` snapshots: dense at the start, where most changes; 0 and `total` are among them.
+
+    The spacing grows linearly, so the places grow as a square. A function of `total` alone, so that a resume finds the same.
+    """
+    return sorted({math.floor(total * (i / (count - 1)) ** 2) for i in range(count)})
