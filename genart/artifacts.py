@@ -278,12 +278,16 @@ class ImagesWriter:
         mark = _read_json(folder / "sync.json")
         if mark is not None and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
             self.runs, self.count, self._ends = mark["runs"], mark["count"], mark["ends"]
+        else:
+            (folder / "sync.json").unlink(missing_ok=True)
         self._cut()
 
     def _open(self, name: str) -> BinaryIO:
         path = self.folder / name
+        if path.exists() and path.stat().st_nlink > 1:
+            path.unlink()  # a killed commit linked it into the store: what is there must not change
         path.touch()
-        return open(path, "r+b")
+        return open(path, "r+b", buffering=0)
 
     def _cut(self) -> None:
         for file, end in zip(self._files, self._ends, strict=True):
@@ -296,13 +300,16 @@ class ImagesWriter:
         n, *shape = array.shape
         if n == 0:
             return batch
+        lines = "".join(json.dumps(m, sort_keys=True, allow_nan=False) + "\n" for m in batch.meta).encode()
+        pixels = memoryview(array).cast("B") if array.flags.c_contiguous else memoryview(array.tobytes())
+        for file, end, data in zip(self._files, self._ends, (pixels, memoryview(lines)), strict=True):
+            _write_all(file, end, data)
+        # counted only now: a write that fails leaves what was whole before it
+        self._ends = [self._ends[0] + len(pixels), self._ends[1] + len(lines)]
         if self.runs and self.runs[-1][1:] == shape:
             self.runs[-1][0] += n
         else:
             self.runs.append([n, *shape])
-        lines = "".join(json.dumps(m, sort_keys=True, allow_nan=False) + "\n" for m in batch.meta).encode()
-        for i, data in enumerate((array.data if array.flags.c_contiguous else array.tobytes(), lines)):
-            self._ends[i] += self._files[i].write(data)
         stored = Batch.from_array(array, batch.meta, start=self.count)
         self.count += n
         return stored
@@ -329,6 +336,8 @@ class ImagesWriter:
                 pixels_end += n * shape[0] * shape[1] * shape[2]
             left -= n
         self.runs, self.count, self._ends = runs, count, [pixels_end, meta_end]
+        if (self.folder / "sync.json").exists():
+            self.sync()  # the mark must not promise more than the files will hold
         self._cut()
 
     def _flush(self, *, to_disk: bool = False) -> None:
@@ -343,7 +352,9 @@ class ImagesWriter:
         write_atomically(self.folder / "sync.json", json.dumps({"runs": self.runs, "count": self.count, "ends": self._ends}).encode())
 
     def finish(self, fps: float | None = None) -> None:
-        """Close the sequence: after this, `StoredImages` reads the folder."""
+        """Close the sequence: after this, `StoredImages` reads the folder. A second call does nothing."""
+        if self._files[0].closed:
+            return
         self._flush(to_disk=True)
         for file in self._files:
             file.close()
@@ -358,6 +369,13 @@ class ImagesWriter:
         """Let go of the files; what was synced is taken up by the next writer of this folder."""
         for file in self._files:
             file.close()
+
+
+def _write_all(file: BinaryIO, end: int, data: memoryview) -> None:
+    """Write to an unbuffered file at a place of its own, whatever a failed write left behind it."""
+    file.seek(end)
+    while data:
+        data = data[file.write(data) :]
 
 
 def _any_meta(path: Path, count: int) -> bool:

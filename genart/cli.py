@@ -350,7 +350,7 @@ def verify(json_: Json = False) -> None:
     from .store import Store
 
     store = Store.of_user()
-    sound, damaged = 0, []
+    sound, damaged = 0, [{"key": "?", "stage": "?", "files": ["manifest.json"]}] * store.sweep_wrecks()
     for entry in store.entries():
         bad = entry.damaged()
         if bad:
@@ -510,8 +510,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = _tell(Interrupted(signal.SIGINT), arguments)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = _mute()
     except TyperException as error:
         code = _tell(UsageError(_usage(error), "see genart --help"), arguments)
     except (OSError, MemoryError) as error:
@@ -528,6 +527,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def _mute() -> int:
+    """Point stdout at nothing, so that closing it at exit does not fail; return the exit code for a reader that has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
 def _usage(error: TyperException) -> str:
     form = getattr(error, "format_message", None)
     return str(form() if form else error).strip() or type(error).__name__
@@ -541,6 +546,8 @@ def _bug(error: Exception) -> GenartError:
 
 
 def _tell(error: GenartError, arguments: Sequence[str]) -> int:
+    if error.exit_code == 141:  # whoever read stdout has gone: nobody to tell
+        return _mute()
     message, hint = error.message, error.hint
     if isinstance(error, Interrupted):
         message, hint = "interrupted; what was done so far is kept. Go on with:", shlex.join(["genart", *arguments])

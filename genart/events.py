@@ -23,6 +23,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .errors import Interrupted
+
 Observer = Callable[[dict[str, Any]], None]
 
 
@@ -48,8 +50,11 @@ def write_json_line(record: dict[str, Any]) -> None:
     """Observer behind `--json`: one JSON object per event on stdout. Previews are for eyes and left out."""
     if record["event"] == "preview":
         return
-    sys.stdout.write(json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise Interrupted(13) from None  # SIGPIPE: whoever read has gone
 
 
 def finite(value: Any) -> Any:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +209,8 @@ def content_hash(path: Path, cache: Path) -> str:
         memory: dict[str, list[Any]] = json.loads(memory_path.read_bytes())
     except (OSError, ValueError):
         memory = {}
+    if not isinstance(memory, dict):
+        memory = {}
     fresh: dict[str, list[Any]] = {}
     total = hashlib.sha256()
     base = path if path.is_dir() else path.parent
@@ -280,11 +283,13 @@ def device_kind(wanted: str, cache: Path) -> str:
 
 
 def _gpu_there() -> bool:
-    """A cheap sign that the hardware changed since the probe."""
-    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    """A cheap sign of a GPU on Linux: NVIDIA's, AMD's, or that of the host of a Windows subsystem."""
+    return any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
 
 
 def _probe() -> list[str]:
+    if sys.platform == "linux" and not _gpu_there():
+        return ["cpu"]  # known without loading torch
     import torch
 
     found = [name for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there]

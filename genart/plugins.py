@@ -22,8 +22,8 @@ from .errors import DataError, StageError, UsageError, did_you_mean
 from .stages import Stage
 
 GROUP = "genart"
-_NN_IMPORT = re.compile(r"^\s*(?:from|import)\s+genart\.nn(?:\.(\w+))?(?:\s+import\s+([\w, ()]+))?", re.MULTILINE)
-_NN_SIBLING = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.MULTILINE)
+_NN_IMPORT = re.compile(r"^\s*(?:from|import)\s+genart\.nn(?:\.(\w+))?(?:\s+import\s+(\([^)]*\)|[\w, ]+))?", re.MULTILINE)
+_NN_SIBLING = re.compile(r"^\s*from\s+\.(?:(\w+)\s+import|\s+import\s+(\([^)]*\)|[\w, ]+))", re.MULTILINE)
 
 
 @dataclass
@@ -78,9 +78,7 @@ class Plugins:
         self._load(plugin)
         for stage in plugin.stages.values():
             if stage.family != name and stage.family in self.plugins:
-                plugin.problem = f"duplicate: its stage '{stage.name}' belongs to the installed plugin '{stage.family}'"
-        if plugin.problem:
-            raise UsageError(f"{file}: {plugin.problem}")
+                raise UsageError(f"{file}: its stage '{stage.name}' belongs to the installed plugin '{stage.family}'", "rename the stage")
 
     # loading
 
@@ -90,12 +88,10 @@ class Plugins:
             return
         try:
             plugin.module = _import_file(plugin.file) if plugin.file else plugin.entry.load()  # type: ignore[union-attr]
+            if not isinstance(plugin.module, ModuleType):
+                raise TypeError("its entry point must name a module")
             self.manager.register(plugin.module, name=plugin.name)
-            try:
-                self.manager.check_pending()
-            except pluggy.PluginValidationError:
-                self.manager.unregister(plugin.module)
-                raise
+            self.manager.check_pending()
             for stage in self._offered(plugin):
                 if plugin.file is None and stage.family != plugin.name:
                     raise TypeError(f"its stage '{stage.name}' must be named '{plugin.name}.…', like its entry point")
@@ -108,6 +104,8 @@ class Plugins:
             import traceback
 
             plugin.stages = {}
+            if self.manager.has_plugin(plugin.name):
+                self.manager.unregister(name=plugin.name)  # none of its hooks is heard
             plugin.problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
             plugin.traceback = traceback.format_exc()
 
@@ -153,6 +151,12 @@ class Plugins:
                     f"stage '{name}' needs plugin '{plugin.name}' ({plugin.origin} {plugin.version}), which cannot be used: {plugin.problem}",
                     "details: genart plugins " + plugin.name,
                 )
+        for broken in self.plugins.values():
+            if plugin is None and broken.file and broken.problem:
+                raise StageError(
+                    f"there is no stage '{name}', unless {broken.file} brings it, which cannot be used: {broken.problem}",
+                    f"details: genart plugins {broken.name} -p {broken.file}",
+                )
         known = sorted(stage for p in self.load_all() for stage in p.stages)
         family = [stage for stage in known if stage.startswith(name.partition(".")[0] + ".")]
         raise UsageError(f"there is no stage '{name}'{did_you_mean(name, known)}", f"stages: {', '.join(family or known)}")
@@ -174,9 +178,9 @@ class Plugins:
             if everything:
                 self.load_all()
             for candidate in self.observers():
-                hook = getattr(candidate.module, "genart_generators", None)
-                if hook is not None and family in (table := hook()):
-                    return table[family], candidate
+                target = _generators(candidate).get(family)
+                if target is not None:
+                    return target, candidate
         broken = f": {plugin.problem}" if plugin and plugin.problem else ""
         raise DataError(f"no plugin can rebuild models of the family '{family}'{broken}", "see genart plugins")
 
@@ -195,6 +199,15 @@ class Plugins:
         if plugin.name not in self._sources:
             self._sources[plugin.name] = _source_hash(plugin)
         return {"version": plugin.version, "source": self._sources[plugin.name]}
+
+
+def _generators(plugin: Plugin) -> dict[str, str]:
+    """What a plugin's hook says of its generators; one that fails says nothing."""
+    hook = getattr(plugin.module, "genart_generators", None)
+    try:
+        return dict(hook()) if hook is not None else {}
+    except Exception:
+        return {}
 
 
 def _import_file(file: Path) -> ModuleType:
@@ -233,12 +246,12 @@ def _source_hash(plugin: Plugin) -> str:
             text = path.read_bytes()
             total.update(f"nn/{name}\0{len(text)}\0".encode() + text)
             source = text.decode("utf-8", "replace")
-            shared |= _nn_modules(source, _NN_IMPORT) | set(_NN_SIBLING.findall(source))
+            shared |= _nn_modules(source, _NN_IMPORT) | _nn_modules(source, _NN_SIBLING)
     return total.hexdigest()
 
 
 def _nn_modules(source: str, pattern: re.Pattern[str]) -> set[str]:
     found: set[str] = set()
     for module, names in pattern.findall(source):
-        found |= {module} if module else {name.strip("() ").split(" as ")[0].strip() for name in names.split(",")}
+        found |= {module} if module else {name.strip("() \n\t").split(" as ")[0].strip() for name in names.split(",")}
     return found - {""}

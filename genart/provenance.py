@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from .artifacts import Images, Model, Video, read_safetensors_header
 from .errors import DataError
+from .store import is_alive
 
 KEYWORD = "genart"
 
@@ -124,6 +126,7 @@ def save(artifact: Images | Model | Video, target: Path, provenance: dict[str, A
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp{target.suffix}")
     _remove(temporary)
+    _sweep(target)
     try:
         if isinstance(artifact, Model):
             write_model(artifact, temporary, provenance)
@@ -146,12 +149,21 @@ def _put(temporary: Path, target: Path) -> None:
         fsync_file(path)
     if temporary.is_dir() or (target.is_dir() and not target.is_symlink()):
         old = target.with_name(f".{target.name}.{os.getpid()}.old")
-        if target.exists():
+        if os.path.lexists(target):
             os.rename(target, old)  # a folder cannot be replaced in one step; the old one is whole under its other name
         os.rename(temporary, target)
         _remove(old)
     else:
         os.replace(temporary, target)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what saves of this target left half-done when they were killed."""
+    form = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(?:tmp{re.escape(target.suffix)}|old)")
+    for path in target.parent.iterdir():
+        match = form.fullmatch(path.name)
+        if match and not is_alive(int(match[1])):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

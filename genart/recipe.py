@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -116,7 +117,7 @@ class Override:
             raise UsageError(f"--set {text}: expected ID.PARAM=VALUE", "such as --set train.budget=30s")
         try:
             parsed = tomllib.loads(f"v = {value}")["v"]
-        except (tomllib.TOMLDecodeError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             parsed = value
         return cls(target.strip(), parsed, text)
 
@@ -151,7 +152,11 @@ def load(
     except tomllib.TOMLDecodeError as error:
         message, line = _syntax(str(error), text)
         raise RecipeError(name, line, f"not valid TOML: {message}") from None
-    tables = list(_table_lines(text))
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a list in a list in a list ...
+        longest = max(text.split("\n"), key=len)
+        line = text[: text.index(longest)].count("\n") + 1
+        raise RecipeError(name, line, f"not valid TOML: {'nested too deeply' if isinstance(error, RecursionError) else error}") from None
+    tables = _tables_of(text)
     head = _check_head(name, document, tables)
     drafts = _drafts(name, document, tables)
     _assign_ids(name, drafts)
@@ -183,6 +188,8 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: no such recipe{near}") from None
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder, not a recipe") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _syntax(message: str, text: str) -> tuple[str, int]:
@@ -201,51 +208,69 @@ class _TableLines:
     keys: dict[str, int]
 
 
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]#]+?)\s*\]\]?\s*(?:#.*)?$")
-_KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(?:\.|=)""")
-_TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', re.DOTALL)
+_PART = r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[A-Za-z0-9_-]+)"""
+_HEADER = re.compile(r"[ \t]*(\[\[?)[ \t]*([^\]#]+?)[ \t]*\]")
+_KEY = re.compile(rf"[ \t]*({_PART})(?:[ \t]*\.[ \t]*{_PART})*[ \t]*=")
+_OPENER = re.compile(r"""["'#\[\]{}]""")
+_TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', re.DOTALL)
+
+
+def _tables_of(text: str) -> list[_TableLines]:
+    """All tables of a valid TOML text; the header of a table within another counts as a key of that one too."""
+    tables = list(_table_lines(text))
+    outer: dict[str, _TableLines] = {}
+    for table in tables[1:]:
+        first, _, rest = table.header.lstrip("[").partition(".")
+        if rest and first in outer:
+            outer[first].keys.setdefault(rest.partition(".")[0].strip(), table.line)
+        else:
+            outer[first] = table
+    return tables
 
 
 def _table_lines(text: str) -> Iterator[_TableLines]:
-    """Yield every table of a valid TOML text with the line of its header and of its keys."""
+    """Yield every table of a valid TOML text with the line of its header and of its keys; first the one without a header."""
     current = _TableLines("", 1, {})
-    depth = 0
-    lines = text.split("\n")
-    number = 0
-    while number < len(lines):
-        line, first = lines[number], number
-        header = _HEADER.match(line) if depth == 0 else None
-        if header and "=" not in line.partition("]")[0]:
+    at, number = 0, 1
+    while at < len(text):
+        end = _line_end(text, at)
+        header, key = _HEADER.match(text, at, end), _KEY.match(text, at, end)
+        if header:
             yield current
-            current = _TableLines(header[1] + header[2], first + 1, {})
-            number += 1
-            continue
-        key = _KEY.match(line)
-        if key:
-            current.keys.setdefault(key[1] or key[2] or key[3], first + 1)
-            number += _height("\n".join(lines[number:]))
-        else:
-            number += 1
+            current = _TableLines(header[1] + re.sub(r"[\"']", "", header[2]), number, {})
+        elif key:
+            current.keys.setdefault(_key_name(key[1]), number)
+            end = _value_end(text, key.end())
+        number += text.count("\n", at, end + 1)
+        at = end + 1
     yield current
 
 
-def _height(text: str) -> int:
-    """Number of lines that the key and value at the start of `text` take."""
+def _key_name(written: str) -> str:
+    return next(iter(tomllib.loads(f"{written} = 0"))) if "\\" in written else written.strip("\"'")
+
+
+def _line_end(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end == -1 else end
+
+
+def _value_end(text: str, at: int) -> int:
+    """Where the line ends on which the value that starts at `at` ends."""
     depth = 0
-    at = text.index("=")
+    end = _line_end(text, at)
     while True:
-        end = text.find("\n", at)
-        token = _TOKEN.search(text, at)
-        if token is None or (end != -1 and token.start() > end):
-            if depth <= 0 or end == -1:
-                return text.count("\n", 0, end if end != -1 else len(text)) + 1
-            at = end + 1
+        opener = _OPENER.search(text, at, end)
+        if opener is None:
+            if depth <= 0 or end == len(text):
+                return end
+            at, end = end + 1, _line_end(text, end + 1)
             continue
-        if token[0] in "[{":
-            depth += 1
-        elif token[0] in "]}":
-            depth -= 1
-        at = token.end()
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(opener[0], 0)
+        token = _TOKEN.match(text, opener.start())
+        at = token.end() if token else opener.end()
+        if at > end:
+            end = _line_end(text, at)
 
 
 # checking
@@ -262,7 +287,7 @@ def _check_head(name: str, document: dict[str, Any], tables: list[_TableLines]) 
     head = document.get("recipe")
     if not isinstance(head, dict):
         raise RecipeError(name, 1, "a recipe starts with a table [recipe]", 'such as [recipe] and below it name = "painting"')
-    at = next((t for t in tables if t.header == "[recipe"), _TableLines("", 1, {}))
+    at = next((t for t in tables if t.header == "[recipe"), _TableLines("", tables[0].keys.get("recipe", 1), {}))
     for key, value in head.items():
         line = at.keys.get(key, at.line)
         if key not in RECIPE_KEYS:
@@ -277,7 +302,7 @@ def _check_head(name: str, document: dict[str, Any], tables: list[_TableLines]) 
     if not _NAME.fullmatch(head["name"]) or head["name"].endswith((".", " ")):
         raise RecipeError(
             name,
-            at.keys["name"],
+            at.keys.get("name", at.line),
             f"recipe.name: {head['name'][:60]!r} cannot name a folder",
             "use letters, digits, spaces, '.', '_' and '-'",
         )
@@ -288,13 +313,13 @@ def _drafts(name: str, document: dict[str, Any], tables: list[_TableLines]) -> l
     listed = document.get("stage", [])
     headers = [t for t in tables if t.header == "[[stage"]
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
-        line = next((t.line for t in tables if t.header == "[stage"), 1)
+        line = next((t.line for t in tables if t.header == "[stage"), tables[0].keys.get("stage", 1))
         raise RecipeError(name, line, "stages are written [[stage]], with two brackets")
     if not listed:
         raise RecipeError(name, 1, "the recipe has no stages", 'add [[stage]] and below it uses = "images.samples"')
     drafts = []
     for i, table in enumerate(listed):
-        at = headers[i] if i < len(headers) else _TableLines("", 1, {})
+        at = headers[i] if i < len(headers) else _TableLines("", tables[0].keys.get("stage", 1), {})
         draft = _Draft(table, at.line, at.keys)
         for key in OWN_KEYS:
             value = table.get(key)
@@ -444,8 +469,8 @@ def _check_save(name: str, draft: _Draft, stage: Stage, saves: dict[str, int]) -
             f"{where}: save = {save!r} leaves the output folder", "a save is a relative path inside it, such as film/painting.gif"
         )
     clean = pure.as_posix()
-    if any(part.startswith(".") for part in pure.parts) or clean == "run.json" or len(clean) > 200:
-        raise RefusedError(f"{where}: save = {save!r} is reserved", "choose another name, without a dot in front")
+    if any(part.startswith(".") for part in pure.parts) or clean == "run.json" or len(clean.encode()) > 200:
+        raise RefusedError(f"{where}: save = {save!r} is reserved", "choose another name, short and without a dot in front")
     allowed = SUFFIXES[stage.gives["output"]]
     if pure.suffix.lower() not in allowed:
         say = ", ".join("a folder" if s == "" else s for s in allowed)
@@ -484,16 +509,26 @@ def _locate(path: Path, draft: _Draft, stage: Stage, params: Params) -> Params:
     changed: dict[str, Any] = {}
     for name, value in input_paths(params):
         base = Path.cwd() if name in draft.overrides else path.parent
-        absolute = (base / value.expanduser()).resolve()
-        if not absolute.exists():
+        absolute = _existing(base, value)
+        if absolute is None:
             message = f"{stage.name}.{name}: no such file or folder: {value}"
             if name in draft.overrides:
                 raise UsageError(f"--set {draft.id}.{name}: {message}")
-            near = did_you_mean(absolute.name, [p.name for p in absolute.parent.iterdir()]) if absolute.parent.is_dir() else ""
+            folder = _existing(base, value.parent)
+            near = did_you_mean(value.name, os.listdir(folder)) if folder and os.access(folder, os.R_OK) and folder.is_dir() else ""
             raise RecipeError(str(path), draft.at(name), message + near, "paths are relative to the recipe")
         old = getattr(params, name)
         changed[name] = (*changed.get(name, ()), absolute) if isinstance(old, tuple | list) else absolute
     return params.model_copy(update=changed) if changed else params
+
+
+def _existing(base: Path, path: Path) -> Path | None:
+    """The absolute path of a file or folder that is there; None for anything else, such as a device, which never ends."""
+    try:
+        absolute = (base / path.expanduser()).resolve()
+        return absolute if absolute.is_file() or absolute.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown ~user, links in a circle
+        return None
 
 
 def _check_random_ids(name: str, drafts: list[_Draft], stages: list[Stage]) -> None:

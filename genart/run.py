@@ -42,7 +42,6 @@ class Checkpoints:
         self.folder = folder
         self._saved_at = time.monotonic()
         self._cost = 0.0
-        self._newest: int | None = None
 
     def due(self) -> bool:
         """True when a checkpoint would cost no more than its share of the time since the last one."""
@@ -58,7 +57,8 @@ class Checkpoints:
         from safetensors.torch import save
 
         began = time.monotonic()
-        number = 0 if self._newest is None else self._newest + 1
+        files = self._files()
+        number = int(files[-1].stem.rpartition("-")[2]) + 1 if files else 0  # above damaged ones too, which then fall away
         data = save(
             {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {"state": json.dumps(state, allow_nan=False)}
         )
@@ -66,7 +66,6 @@ class Checkpoints:
         write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", hashlib.sha256(data).digest() + data)
         for old in self._files()[:-2]:
             old.unlink(missing_ok=True)
-        self._newest = number
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - began
 
@@ -81,7 +80,6 @@ class Checkpoints:
             data = raw[32:]
             size = int.from_bytes(data[:8], "little")
             state = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["state"])
-            self._newest = int(path.stem.rpartition("-")[2])
             return load(data), state
         return None
 

@@ -183,7 +183,7 @@ class Runner:
 
     def _upstream_sec(self, step: Step) -> float:
         """Seconds that a stage spent in waiting for pictures that were made while it ran."""
-        return sum(self.busy.get(node, 0.0) for node in {source.node for source in step.node.sources})
+        return sum(self.busy.pop(node, 0.0) for node in {source.node for source in step.node.sources})
 
     def _announce(self, step: Step, run: Run) -> None:
         reason = "; ".join(step.changes)
@@ -248,9 +248,10 @@ class Runner:
 
     def commit(self, step: Step, run: Run, seconds: float) -> None:
         """Put a finished stage into the store."""
-        for name, kind in step.node.stage.gives.items():
-            if name != "output" and kind == "images":
-                run.sink(name).finish()
+        with _Named(step):
+            for name in step.node.stage.gives:
+                if name != "output":
+                    run.sink(name).finish()
         run.close()
         for source in step.node.sources:
             self.entry(self.steps[source.node])
@@ -375,7 +376,7 @@ class Runner:
         try:
             outputs = json.loads((self.out / "run.json").read_bytes())["outputs"]
             return {record["path"]: record for record in outputs}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
 
     def _write_run_json(self, seconds: float) -> None:
@@ -437,10 +438,14 @@ class LiveImages(Images):
             return
         assert self._flow is not None
         head, self._head = self._head, []
+        place = start
         for batch in itertools.chain(head, self._flow):
             part = batch.part(max(0, start - batch.start), len(batch)) if batch.start < start else batch
+            place = max(place, batch.start + len(batch))
             if len(part):
                 yield from (part.part(i, i + size) for i in range(0, len(part), size)) if size else (part,)
+        # a second reader may have driven the stage to its end meanwhile; the rest is in the store
+        yield from self._entry().batches(size, start=place)
 
     def settled(self) -> Images:
         """Make the sequence to its end and return it as read from the store."""
@@ -543,7 +548,7 @@ def _explain(error: BaseException, where: str) -> GenartError | None:
         return ResourceError(f"{where}: out of memory", "use a smaller resolution, width or batch_size")
     if isinstance(error, OSError) and (known := resource_error(error)) is not None:
         return ResourceError(f"{where}: {known.message}", known.hint)
-    if isinstance(error, Exception):
+    if isinstance(error, Exception | SystemExit):
         first = (str(error).splitlines() or [""])[0][:300]
         return StageError(f"{where} failed: {type(error).__name__}: {first}", "run with --debug for the traceback")
     return None
@@ -571,7 +576,8 @@ def _sha256_of_any(path: Path) -> str | None:
     if path.is_dir():
         total = hashlib.sha256()
         for file in sorted(path.iterdir()):
-            total.update(f"{file.name}\0{sha256_of(file)}\n".encode())
+            content = sha256_of(file) if file.is_file() else "not a file"  # somebody put it there: differs from what was saved
+            total.update(f"{file.name}\0{content}\n".encode())
         return total.hexdigest()
     return sha256_of(path) if path.is_file() else None
 

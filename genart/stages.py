@@ -13,6 +13,7 @@ from typing import Any
 from .artifacts import Artifact, Images, Kind, Model, Video
 from .params import NoParams, Params
 
+OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_-]*)?")
 _KINDS: dict[Any, Kind] = {Images: "images", Model: "model", Video: "video"}
 
@@ -81,7 +82,7 @@ def stage(
 
     Args:
         name: `family.verb`, or just `family`.
-        outputs: further outputs by name, such as `{"progress": Images}`.
+        outputs: further outputs by name, all of them pictures that go through `run.sink`, such as `{"progress": Images}`.
         random: it draws random numbers (`run.generator` and `run.seed` refuse otherwise).
         pointwise: each picture depends on its own index and input picture alone.
         depends: distributions whose version belongs to the stage's identity, such as `("scikit-image",)`.
@@ -111,11 +112,14 @@ def stage(
         kind: Kind | None = "images" if streams else _KINDS.get(gives)
         if kind is None:
             raise TypeError(f"{where}: annotate the result with Images, Model, Video or Iterator[Batch]")
+        for key, value in (outputs or {}).items():
+            if value is not Images or key == "output" or not OUTPUT_NAME.fullmatch(key):
+                raise TypeError(f"{where}: further output {key!r}: expected Images under a name of small letters, such as progress")
         return Stage(
             name=name,
             function=function,
             takes=_KINDS.get(takes_hint),
-            gives={"output": kind, **{key: _KINDS[value] for key, value in (outputs or {}).items()}},
+            gives={"output": kind, **dict.fromkeys(outputs or {}, "images")},
             params=params,
             random=random,
             pointwise=pointwise,

@@ -104,9 +104,10 @@ class Store:
         folder = self._place("entries", key)
         try:
             manifest = json.loads((folder / "manifest.json").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
-        return Entry(folder, manifest) if isinstance(manifest, dict) and manifest.get("key") == key else None
+        whole = isinstance(manifest, dict) and manifest.get("key") == key and manifest.pop("sha256", None) == _sha256_of_json(manifest)
+        return Entry(folder, manifest) if whole else None
 
     def find_by_ancestry(self, ancestry: str) -> Entry | None:
         """Return the result that this chain of stages gave before, whether or not its inputs are still stored."""
@@ -196,7 +197,8 @@ class Store:
             source, target = work / "outputs" / output, building / output
             target.mkdir(parents=True)
             for path in sorted(source.iterdir()):
-                _link_or_copy(path, target / path.name)
+                if not path.name.startswith("."):  # what a killed write left
+                    _link_or_copy(path, target / path.name)
             files = {path.name: _sync_and_hash(path) for path in sorted(target.iterdir())}
             sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
             outputs[output] = {"kind": kind, "digest": digest_of(files), "files": files, "sizes": sizes}
@@ -204,17 +206,21 @@ class Store:
                 outputs[output]["family"] = Model.open(target / "model.safetensors").family
             sync_folder(target)
         manifest = {"key": key, "outputs": outputs, **about}
-        write_atomically(building / "manifest.json", json.dumps(manifest, sort_keys=True, allow_nan=False, indent=1).encode())
+        written = {**manifest, "sha256": _sha256_of_json(manifest)}
+        write_atomically(building / "manifest.json", json.dumps(written, sort_keys=True, allow_nan=False, indent=1).encode())
         target = self._place("entries", key)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(building, target)
         except OSError as error:
-            found = self.find(key)
-            if found is None or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            shutil.rmtree(building, ignore_errors=True)
-            return found  # another process was first with the same bytes
+            found = self.find(key)
+            if found is not None:  # another process was first with the same bytes
+                shutil.rmtree(building, ignore_errors=True)
+                return found
+            self.discard(key)  # a wreck without a readable manifest
+            os.rename(building, target)
         sync_folder(target.parent)
         return Entry(target, manifest)
 
@@ -231,7 +237,7 @@ class Store:
             return
         for name in names:
             host, _, pid = name.rpartition(".")
-            if host == socket.gethostname() and pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
+            if host == socket.gethostname() and pid.isdigit() and (int(pid) == os.getpid() or not is_alive(int(pid))):
                 shutil.rmtree(self.root / "tmp" / name, ignore_errors=True)
 
     def discard(self, key: str) -> None:
@@ -258,25 +264,29 @@ class Store:
         except ImportError:  # no flock here: correctness does not need it
             yield
             return
-        folder = self.root / "work"
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / f"{ancestry}.lock", "ab") as file:
-            told = False
-            while True:
+        path = self.root / "work" / f"{ancestry}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        told = False
+        while True:
+            with open(path, "ab") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
+                    held = _stands_at(path, file.fileno())  # else the last holder removed it, and the lock is another file's
                 except BlockingIOError:
-                    if not told:
-                        waiting()
-                        told = True
-                    check()
-                    time.sleep(0.2)
+                    held = False
                 except OSError:  # a file system without locks
-                    break
-            yield
-        with contextlib.suppress(OSError):
-            (folder / f"{ancestry}.lock").unlink()
+                    held = True
+                if held:
+                    try:
+                        yield
+                    finally:
+                        path.unlink(missing_ok=True)
+                    return
+            if path.exists() and not told:
+                waiting()
+                told = True
+            check()
+            time.sleep(0.1)
 
     # remembering what was, for --why
 
@@ -290,7 +300,7 @@ class Store:
         """Return what `remember` noted last."""
         try:
             return dict(json.loads((self.root / "history" / f"{slot}.json").read_bytes()))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return None
 
     def last_seconds(self, stage: str, params: dict[str, Any]) -> float | None:
@@ -315,6 +325,13 @@ class Store:
             if entry is not None:
                 yield entry
 
+    def sweep_wrecks(self) -> int:
+        """Remove what lies in the place of an entry without being one; return how many there were."""
+        wrecks = [folder.name for folder in self.root.glob("entries/??/*") if self.find(folder.name) is None]
+        for key in wrecks:
+            self.discard(key)
+        return len(wrecks)
+
     def collect(self, max_bytes: int, *, older_than_sec: float = 0.0) -> tuple[int, int]:
         """Remove entries, the longest unused first, until the store fits; and work that no run came back to for a week.
 
@@ -326,6 +343,7 @@ class Store:
             (entries removed, bytes freed).
         """
         self.sweep_temporary()
+        self.sweep_wrecks()
         now = time.time()
         found = sorted(((e.folder.stat().st_mtime, e.bytes, e.key) for e in self.entries()), reverse=True)
         kept = removed = freed = 0
@@ -350,6 +368,18 @@ class Store:
                 path.unlink(missing_ok=True)
 
 
+def _stands_at(path: Path, handle: int) -> bool:
+    """True if an open file is still the one under this name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except OSError:
+        return False
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
@@ -365,7 +395,8 @@ def _sync_and_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """True if a process of this machine has this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -389,6 +420,7 @@ def resource_error(error: OSError) -> ResourceError | None:
         errno.EIO: ("the disk reports an input/output error", "check the disk; the same command goes on where it stopped"),
         errno.ENOMEM: ("out of memory", "use a smaller resolution, width or batch"),
         errno.ENOTDIR: ("a file stands where a folder is needed", "choose another place with --out"),
+        errno.EEXIST: ("a file stands where a folder is needed", "choose another place with --out"),
     }
     if error.errno not in words:
         return None

@@ -110,9 +110,15 @@ class Pictures:
         return self._permutation[1]
 
 
-def snapshot_places(total: int, count: int) -> list[int]:
-    """Images seen at each of at most `count` snapshots: dense at the start, where most changes; 0 and `total` are among them.
+def snapshot_places(total: int, count: int, step: int) -> list[int]:
+    """Images seen at each of at most `count` snapshots: dense at the start, where most changes, and with 0 and `total`.
 
-    The spacing grows linearly, so the places grow as a square. A function of `total` alone, so that a resume finds the same.
+    The spacing grows linearly, so the places grow as a square. A function of its arguments alone, so that a resume finds
+    the same.
+
+    Args:
+        total: images of the whole training, a multiple of `step`.
+        count: snapshots, at least 2.
+        step: every place is a multiple of this, the batch size.
     """
-    return sorted({math.floor(total * (i / (count - 1)) ** 2) for i in range(count)})
+    return sorted({math.ceil(total * (i / (count - 1)) ** 2 / step) * step for i in range(count - 1)} | {total})

@@ -11,7 +11,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ GRID, COLUMNS = 36, 6
 SETTLE, SETTLE_RESULT = 128, 1024
 #: Entries of the history.
 TICKS = 200
+#: Images between two snapshots, on average, at least: so that they cost a few hundredths of a short training.
+NIMG_PER_SNAPSHOT = 500
 #: Share of the training after which collapsed pictures are worth a warning: at the start they all are alike.
 COLLAPSE_FROM = 0.1
 
@@ -66,7 +68,7 @@ class Settings:
         skip_D_below: D does not learn in a step where its loss is below this.
         ema_kimg: limit of the average's half-life.
         bfloat16: compute matrix products in bfloat16; weights stay float32.
-        snapshots: pictures of the timelapse.
+        snapshots: pictures of the timelapse, at most.
         deadline_sec: stop after this many seconds although not done.
     """
 
@@ -186,6 +188,7 @@ class Training:
         self.log = Log()
         self.began = time.monotonic() if began is None else began
         self.sums = torch.zeros(4, device=run.device)  # of the losses, of the skips, and the steps, since the last tick
+        self._warned = False
         z_dim: Any = self.players.G.z_dim
         self.z_dim = int(z_dim)
         self.grid_z = self._latents("grid", GRID)
@@ -194,7 +197,8 @@ class Training:
         self.real_spread = diversity.spread(pictures.at(pictures.indices(0, reals)))
         steps = -(-settings.total_nimg // settings.batch_size)
         self.total_nimg = steps * settings.batch_size
-        self.places = snapshot_places(self.total_nimg, settings.snapshots)
+        snapshots = max(8, min(settings.snapshots, self.total_nimg // NIMG_PER_SNAPSHOT))
+        self.places = snapshot_places(self.total_nimg, snapshots, settings.batch_size)
         self.tick_every = max(1, steps // TICKS)
 
     def train(self) -> None:
@@ -286,7 +290,8 @@ class Training:
         log.diversity = diversity.diversity(images * 2, self.real_spread)  # both in steps of [-1, 1]
         self.run.preview(images)
         self.run.metric(nimg=log.nimg, diversity=log.diversity)
-        if log.diversity < diversity.COLLAPSED and log.nimg > COLLAPSE_FROM * self.total_nimg:
+        if not self._warned and log.diversity < diversity.COLLAPSED and log.nimg > COLLAPSE_FROM * self.total_nimg:
+            self._warned = True
             self.run.warn(
                 f"mode collapse: after {log.nimg / 1000:.1f} kimg the generated pictures differ from each other "
                 f"only {log.diversity:.0%} as much as the real ones; a lower lr_G, a higher lr_D or more pictures may help"
@@ -298,8 +303,9 @@ class Training:
     def _latents(self, label: str, count: int) -> Tensor:
         return torch.randn(count, self.z_dim, generator=self.run.generator(label)).to(self.run.device)
 
-    def _diverged(self) -> None:
+    def _diverged(self) -> NoReturn:
+        rates = f"lr_G = {self.settings.lr_G:g}, lr_D = {self.settings.lr_D:g}"
         raise DivergedError(
             f"{self.run.stage_id}: training diverged after {self.log.nimg / 1000:.1f} kimg (a loss or a weight is NaN or infinite)",
-            f"give it lower learning rates (lr_G and lr_D are {self.settings.lr_G:g} and {self.settings.lr_D:g}); the last good checkpoint is kept",
+            f"lower the learning rates ({rates}); the last good checkpoint is kept",
         )

@@ -27,7 +27,7 @@ class TrainParams(genart.Params):
         Field(
             ge=4,
             le=512,
-            description="Channels of the finest layer; coarser ones have up to 8 times as many. Default: what the budget and the device allow.",
+            description="Channels of the finest layer; coarser ones have up to 8 times as many. Default: what the budget allows.",
         ),
     ] = None
     batch_size: Annotated[int | None, Field(ge=2, le=1024, description="Pictures per step. Default: what suits the device.")] = None
@@ -50,20 +50,19 @@ class TrainParams(genart.Params):
 
 
 @genart.stage("dcgan.train", outputs={"progress": genart.Images}, random=True)
-def train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
+def dcgan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a DCGAN on pictures (Radford et al. 2015).
 
     The result is the average of the generator over the last images; `progress` is a film of the same latents during training.
 
-    ```toml
-    [[stage]]
-    uses = "dcgan.train"
-    budget = "3m"
-    ```
+    Example:
+        [[stage]]
+        uses = "dcgan.train"
+        budget = "3m"
     """
-    from .train import train as run_training
+    from .train import train
 
-    return run_training(images, params, run)
+    return train(images, params, run)
 
 
 @genart.hookimpl

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,7 +59,7 @@ class Generator(nn.Module):
         widths = channels(resolution, width)
         self.dense = nn.Linear(z_dim, 16 * widths[0], bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths)
-        self.ups = nn.ModuleList(Upsample(c_in, c_out, upsample) for c_in, c_out in zip(widths, widths[1:], strict=False))
+        self.ups = nn.ModuleList(Upsample(c_in, c_out, upsample) for c_in, c_out in pairwise(widths))
         self.to_rgb = Upsample(widths[-1], 3, upsample, bias=True)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = channels(resolution, width)[::-1]
         self.from_rgb = nn.Conv2d(3, widths[0], 4, 2, 1)
-        self.downs = nn.ModuleList(nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False) for c_in, c_out in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False) for c_in, c_out in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c, track_running_stats=False) for c in widths[1:])
         self.to_logit = nn.Conv2d(widths[-1], 1, 4)
 

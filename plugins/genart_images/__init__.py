@@ -152,7 +152,7 @@ class ResizeParams(Params):
         None, description="Size to bring the pictures to: their shorter side, which keeps the proportions, or [width, height]."
     )
     scale: Annotated[float, Field(gt=0, le=64)] | None = Field(
-        None, description="Factor to enlarge (above 1) or reduce (below 1) by, instead of `resolution`."
+        None, validate_default=True, description="Factor to enlarge (above 1) or reduce (below 1) by, instead of `resolution`."
     )
     filter: Literal["bicubic", "bilinear", "area", "nearest"] = Field(
         "bicubic", description="Kornia's interpolation; bicubic and bilinear are antialiased when they reduce."
@@ -161,8 +161,9 @@ class ResizeParams(Params):
     @field_validator("scale")
     @classmethod
     def _one_of_two(cls, scale: float | None, info: ValidationInfo) -> float | None:
-        if scale is not None and info.data.get("resolution") is not None:
-            raise ValueError("give `resolution` or `scale`, not both")
+        # a wrong resolution is missing from the data, and was complained about
+        if "resolution" in info.data and (scale is None) == (info.data["resolution"] is None):
+            raise ValueError("give either `resolution` or `scale`")
         return scale
 
 

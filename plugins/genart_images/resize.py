@@ -26,14 +26,12 @@ def resize_images(
         run: says where to compute.
         images: of any sizes.
         resolution: length of the shorter side, or (width, height).
-        scale: factor, when there is no resolution.
+        scale: factor, used when there is no resolution.
         interpolation: "bicubic", "bilinear", "area" or "nearest".
 
     Raises:
-        UsageError: if there is neither resolution nor scale, or the result would be too large to hold.
+        UsageError: if the result would be too large to hold.
     """
-    if resolution is None and scale is None:
-        raise UsageError("images.resize: give `resolution` or `scale`", "resolution = 256, resolution = [640, 360] or scale = 2.0")
     run.expect(images.count, images.fps)
     for batch in images:
         height, width = size_for(batch.array.shape[1:3], resolution, scale)

@@ -43,31 +43,29 @@ class WalkParams(genart.Params):
 
 
 @genart.stage("latent.sample", random=True, pointwise=True)
-def sample(model: genart.Model, params: SampleParams, run: genart.Run) -> Iterator[genart.Batch]:
+def latent_sample(model: genart.Model, params: SampleParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Draw pictures from random latents, each with a seed of its own.
 
-    ```toml
-    [[stage]]
-    uses = "latent.sample"
-    count = 64
-    ```
+    Example:
+        [[stage]]
+        uses = "latent.sample"
+        count = 64
     """
-    from .draw import sample as draw_samples
+    from .draw import sample
 
-    yield from draw_samples(model, params, run)
+    yield from sample(model, params, run)
 
 
 @genart.stage("latent.walk", random=True, pointwise=True)
-def walk(model: genart.Model, params: WalkParams, run: genart.Run) -> Iterator[genart.Batch]:
+def latent_walk(model: genart.Model, params: WalkParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Draw a film that moves through latent space from key to key.
 
-    ```toml
-    [[stage]]
-    uses = "latent.walk"
-    frames = 96
-    loop = true
-    ```
+    Example:
+        [[stage]]
+        uses = "latent.walk"
+        frames = 96
+        loop = true
     """
-    from .draw import walk as draw_walk
+    from .draw import walk
 
-    yield from draw_walk(model, params, run)
+    yield from walk(model, params, run)

@@ -66,7 +66,7 @@ def survey(frames: Frames, run: Run) -> tuple[np.ndarray, int | None]:
     """
     histogram = Histogram()
     for batch, _ in frames.batches():
-        if not histogram.look(batch):
+        if not all(histogram.look(frame) for frame in batch):
             break
         run.check()
     if histogram.exact is not None:

@@ -8,6 +8,8 @@ got alone, which is worth 1 to 2 dB and a tenth of the size (bench/film.py).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 #: A GIF has 256 colours; one is kept for "unchanged" unless the film needs all of them.
@@ -30,10 +32,13 @@ BLOCK = 4096
 
 def packed(frame: np.ndarray) -> np.ndarray:
     """(..., 3) uint8 -> (...) uint32, 0xBBGGRR."""
-    padded = np.empty((*frame.shape[:-1], 4), np.uint8)
-    padded[..., :3] = frame
-    padded[..., 3] = 0
-    return padded.view("<u4")[..., 0]
+    frame = np.ascontiguousarray(frame)
+    colours = np.empty(frame.size // 3, np.uint32)
+    # Four bytes are read at every third, and the fourth dropped: 7 times as fast as putting three channels together.
+    colours[:-1] = np.ndarray((colours.size - 1,), "<u4", frame, 0, (3,))
+    colours[-1] = int.from_bytes(frame.reshape(-1, 3)[-1].tobytes(), "little")
+    colours &= 0xFFFFFF
+    return colours.reshape(frame.shape[:-1])
 
 
 def unpacked(colours: np.ndarray) -> np.ndarray:
@@ -114,26 +119,35 @@ def split(colours: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     Returns:
         The mean colour of each box, (at most count, 3).
     """
-    boxes, errors = [np.arange(len(colours))], [_errors(colours, weights)]
+    boxes = [_box(colours, weights)]
     while len(boxes) < count:
-        worst = int(np.argmax([error.max() for error, _ in errors]))
-        error, mean = errors[worst]
-        if error.max() <= 0:
+        worst = max(range(len(boxes)), key=lambda i: boxes[i].error)
+        box = boxes[worst]
+        if box.error <= 0:
             break
-        box, axis = boxes[worst], int(np.argmax(error))
-        low = colours[box, axis] <= mean[axis]
-        boxes[worst], errors[worst] = box[low], _errors(colours[box[low]], weights[box[low]])
-        boxes.append(box[~low])
-        errors.append(_errors(colours[box[~low]], weights[box[~low]]))
-    return np.stack([mean for _, mean in errors])
+        low = box.colours[:, box.axis] <= box.mean[box.axis]
+        boxes[worst] = _box(box.colours[low], box.weights[low])
+        boxes.append(_box(box.colours[~low], box.weights[~low]))
+    return np.stack([box.mean for box in boxes])
 
 
-def _errors(colours: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted squared error of each channel, and the mean: two (3,)."""
-    mean = weights @ colours / weights.sum()
+class _Box(NamedTuple):
+    """Some colours, their weighted mean, and the channel with the greatest squared error."""
+
+    colours: np.ndarray
+    weights: np.ndarray
+    mean: np.ndarray
+    axis: int
+    error: float
+
+
+def _box(colours: np.ndarray, weights: np.ndarray) -> _Box:
     if len(colours) == 1:  # rounding must not make one colour look divisible
-        return np.zeros(3), colours[0].astype(np.float64)
-    return weights @ (colours - mean) ** 2, mean
+        return _Box(colours, weights, colours[0], 0, 0.0)
+    mean = weights @ colours / weights.sum()
+    errors = weights @ (colours - mean) ** 2
+    axis = int(errors.argmax())
+    return _Box(colours, weights, mean, axis, float(errors[axis]))
 
 
 def kmeans(colours: np.ndarray, weights: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -1,0 +1,146 @@
+"""What all tests of the core share: each has a home, a store and a current directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOYS = Path(__file__).parent / "toys.py"
+ROOT = TOYS.parent.parent
+
+
+@dataclass
+class Result:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events that `--json` printed."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def made(self) -> list[str]:
+        """Ids of the stages that ran."""
+        return [e["stage"] for e in self.events if e["event"] == "stage_finished"]
+
+    def started(self) -> dict[str, dict[str, Any]]:
+        """The stage_started events by stage."""
+        return {e["stage"]: e for e in self.events if e["event"] == "stage_started"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, store and current directory."""
+    base = tmp_path_factory.mktemp("home")
+    for name in ("cache", "work"):
+        (base / name).mkdir()
+    monkeypatch.setenv("HOME", str(base))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(base / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("TOY_LOG", "TOY_CRASH", "TOY_CHOICE", "FORCE_COLOR", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(base / "work")
+    return base
+
+
+@pytest.fixture
+def store(home: Path) -> Path:
+    """Root of this test's store."""
+    return home / "cache" / "genart"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Call the command line in this process: cli("check", "r.toml") -> Result."""
+
+    def call(*arguments: object) -> Result:
+        from genart.cli import main
+
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(item) for item in arguments])
+        out, err = capsys.readouterr()
+        return Result(int(exit_.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def run_toy(cli: Callable[..., Result]) -> Callable[..., Result]:
+    """`genart run RECIPE -p toys.py --json --device cpu ...` in this process."""
+
+    def call(recipe: Path, *arguments: object, plugin: Path = TOYS) -> Result:
+        return cli("run", recipe, "-p", plugin, "--json", "--device", "cpu", "--out", "out", *arguments)
+
+    return call
+
+
+@pytest.fixture
+def toy_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Return a function that returns, and forgets, what the toy stages have made."""
+    path = home / "toy.log"
+    monkeypatch.setenv("TOY_LOG", str(path))
+
+    def take() -> list[str]:
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+    return take
+
+
+@pytest.fixture
+def recipe(home: Path) -> Callable[..., Path]:
+    """Write a recipe: recipe(stages, name="toy", seed=3) -> path; `stages` is TOML."""
+
+    def write(stages: str, *, name: str = "toy", seed: int = 3, file: str = "r.toml") -> Path:
+        path = Path(file)
+        path.write_text(f'[recipe]\nname = "{name}"\nseed = {seed}\n{stages}', encoding="utf-8")
+        return path
+
+    return write
+
+
+#: Marks streamed pictures after each one, so that a kill at any moment leaves something to go on with.
+EAGER = "import genart.runner; genart.runner.SYNC_EVERY = 0.0; "
+
+
+@pytest.fixture
+def genart_process() -> Any:
+    """Start the command line in a process of its own: genart_process(*arguments, prelude="", **environment) -> Popen."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, prelude: str = "", flags: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
+        code = f"import sys; {prelude}from genart.cli import main; main(sys.argv[1:])"
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", *flags, "-c", code, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by relative name, without run.json (it has timings)."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "run.json"}

@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from genart.nn import budget
+
+
+@pytest.mark.parametrize(("wanted", "chosen"), [(1, 64), (500, 32), (900, 16), (10**9, 16)])
+def test_the_largest_size_that_fits(wanted, chosen):
+    rates = {16: 100.0, 32: 60.0, 64: 30.0}
+    assert budget.largest_that_fits([16, 32, 64], rates.__getitem__, wanted, seconds=10) == chosen
+
+
+def test_sizes_beyond_the_first_that_is_too_slow_are_not_measured():
+    measured = []
+
+    def rate(size):
+        measured.append(size)
+        return 100.0 / size
+
+    budget.largest_that_fits([16, 32, 64, 128], rate, 30, seconds=10)
+    assert measured == [16, 32, 64]
+
+
+def test_a_call_is_measured_after_a_warm_up():
+    calls = []
+    seconds = budget.seconds_per_call(lambda: calls.append(torch.zeros(1)), "cpu", seconds=0.001, warmup=3)
+    assert seconds >= 0
+    assert len(calls) >= 5

@@ -1,0 +1,276 @@
+import json
+
+import pytest
+import torch
+from genart_dcgan import dcgan_train
+from genart_dcgan.networks import Generator
+from safetensors.torch import load_file
+
+from genart.artifacts import Batch, Images, Model
+from genart.errors import DataError, DivergedError, Interrupted
+from genart.events import Events
+from genart.nn import gan
+from genart.nn.rebuild import rebuild
+from genart.params import resolve
+from genart.run import Checkpoints, Run, Stop
+from genart.testing import run_stage, tiny_images
+
+TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32"}  # 20 steps
+
+
+class Killed(BaseException):
+    """Stands for a kill -9: nothing of ours catches it."""
+
+
+def attempt(work, given=None, *, seed=0, stop=None, **params):
+    """Train in `work` with a run that a test can stop; returns (model, run)."""
+    events = []
+    run = Run(stage_id="train", seed=seed, device="cpu", work=work, events=Events(events.append), stop=stop)
+    run.events_seen = events
+    try:
+        return dcgan_train(given or tiny_images(12), resolve(dcgan_train.params, "dcgan.train", {**TINY, **params}), run), run
+    finally:
+        run.close()
+
+
+def at_step(monkeypatch, number, act):
+    """Call `act` when training step `number` (counted in this process) begins."""
+    step, calls = gan.Players.step, []
+
+    def counted(self, *args):
+        calls.append(1)
+        if len(calls) == number:
+            act()
+        return step(self, *args)
+
+    monkeypatch.setattr(gan.Players, "step", counted)
+
+
+def bytes_of(work):
+    return (work / "model.safetensors").read_bytes(), (work / "outputs" / "progress" / "pixels.bin").read_bytes()
+
+
+def kill():
+    raise Killed
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Bytes of an uninterrupted training."""
+    work = tmp_path_factory.mktemp("whole")
+    attempt(work)
+    return bytes_of(work)
+
+
+def test_a_training_gives_a_model_that_can_be_rebuilt_and_a_timelapse(tmp_path):
+    outputs = run_stage(dcgan_train, tiny_images(12), work=tmp_path, **TINY)
+    model = Model.__new__(Model) if outputs["output"] is None else outputs["output"]
+    assert model.family == "dcgan"
+    assert model.header["resolution"] == 16
+    assert model.header["trained"]["nimg"] == 160
+    assert len(model.header["history"]) == 20
+    G = rebuild(Generator, model, "cpu")
+    assert G(torch.randn(3, model.header["z_dim"])).shape == (3, 3, 16, 16)
+    progress = outputs["progress"]
+    meta = [m for batch in progress for m in batch.meta]
+    assert meta[0] == {"kimg": 0.0, "nimg": 0}
+    assert meta[-1] == {"kimg": 0.16, "nimg": 160}
+    assert progress.array().shape[1:] == (110, 110, 3)  # 6 x 6 pictures of 16 px, 2 px apart
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path, whole):
+    attempt(tmp_path / "a")
+    attempt(tmp_path / "b", seed=1)
+    assert bytes_of(tmp_path / "a") == whole
+    assert bytes_of(tmp_path / "b")[0] != whole[0]
+
+
+def test_training_leaves_the_global_random_stream_alone(tmp_path):
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    attempt(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 13, 20])
+def test_after_ctrl_c_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, whole, step):
+    stop = Stop()
+    with monkeypatch.context() as patch:
+        at_step(patch, step, lambda: setattr(stop, "signal", 2))
+        with pytest.raises(Interrupted):
+            attempt(tmp_path, stop=stop)
+    assert Checkpoints(tmp_path / "checkpoints").load()[1]["log"]["step"] == step
+    attempt(tmp_path)
+    assert bytes_of(tmp_path) == whole
+
+
+@pytest.mark.parametrize(("every", "kills"), [(1, (6,)), (4, (11,)), (3, (5, 4, 9)), (100, (12,))])
+def test_after_kills_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, whole, every, kills):
+    turns = []
+    monkeypatch.setattr(Checkpoints, "due", lambda self: turns.append(1) or len(turns) % every == 0)
+    for step in kills:
+        with monkeypatch.context() as patch:
+            at_step(patch, step, kill)
+            with pytest.raises(Killed):
+                attempt(tmp_path)
+    attempt(tmp_path)
+    assert bytes_of(tmp_path) == whole
+
+
+def test_a_kill_during_the_last_snapshot(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "model", lambda *args, **kwargs: kill())
+        with pytest.raises(Killed):
+            attempt(tmp_path)
+    attempt(tmp_path)
+    assert bytes_of(tmp_path) == whole
+
+
+def test_resume_with_mirroring_smoothing_skipping_and_mixed_precision(tmp_path, monkeypatch):
+    options = {"mirror": True, "label_smoothing": 0.2, "skip_D_below": 0.9, "precision": "bf16", "upsample": "transposed"}
+    attempt(tmp_path / "whole", **options)
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    with monkeypatch.context() as patch:
+        at_step(patch, 9, kill)
+        with pytest.raises(Killed):
+            attempt(tmp_path / "killed", **options)
+    attempt(tmp_path / "killed", **options)
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+
+
+def test_NaN_stops_with_exit_code_8_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    step, calls = gan.Players.step, []
+
+    def poisoned(self, *args):
+        losses = step(self, *args)
+        calls.append(1)
+        if len(calls) == 7:
+            with torch.no_grad():
+                self.G.dense.weight[0] = float("nan")
+        return losses
+
+    monkeypatch.setattr(gan.Players, "step", poisoned)
+    with pytest.raises(DivergedError) as caught:
+        attempt(tmp_path)
+    assert caught.value.exit_code == 8
+    assert "lr_G" in caught.value.hint
+    tensors, state = Checkpoints(tmp_path / "checkpoints").load()
+    assert state["log"]["step"] == 6
+    assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
+
+
+def test_a_learning_rate_that_explodes(tmp_path):
+    with pytest.raises(DivergedError, match="diverged after"):
+        attempt(tmp_path, lr_G=1e30, lr_D=1e30)
+
+
+def test_mode_collapse_is_warned_about_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(Generator, "forward", lambda self, z: torch.tanh(self.to_rgb.bias)[None, :, None, None].expand(len(z), 3, 16, 16))
+    _, run = attempt(tmp_path)
+    assert [message for message in run.warnings if "mode collapse" in message] == run.warnings
+    assert len(run.warnings) == 1
+
+
+def test_a_healthy_training_is_not_called_collapsed(tmp_path):
+    _, run = attempt(tmp_path, tiny_images(64), width=8, kimg=2.4)
+    assert not run.warnings
+    assert all(isinstance(event["diversity"], float) for event in run.events_seen if "diversity" in event)
+
+
+def test_D_learns_nothing_while_its_loss_is_below_the_threshold(tmp_path):
+    model, _ = attempt(tmp_path, skip_D_below=1e9)
+    assert {entry["skipped"] for entry in model.header["history"]} == {1.0}
+    never, _ = attempt(tmp_path / "never")
+    assert {entry["skipped"] for entry in never.header["history"]} == {0.0}
+
+
+def test_a_step_of_G_computes_no_gradient_of_D_and_D_none_of_G():
+    from genart_dcgan.networks import Discriminator
+
+    from genart.nn.losses import bce_D, bce_G
+
+    players = gan.Players(gan.Game(Generator(16, 4, 8), Discriminator(16, 4), bce_D, bce_G), gan.Settings(8, 8, lr_G=0.0, lr_D=0.0), "cpu")
+    z, real = torch.randn(8, 8), torch.rand(8, 3, 16, 16)
+    gen_img = players.G(z)
+    players.step_G(gen_img)
+    assert all(p.grad is None for p in players.D.parameters())
+    assert all(p.grad is not None for p in players.G.parameters())
+    players.opt_G.zero_grad()
+    players.step_D(real, players.G(z).detach())
+    assert all(p.grad is not None for p in players.D.parameters())
+    assert all(p.grad is None for p in players.G.parameters())
+
+
+def test_a_budget_chooses_and_remembers(tmp_path):
+    model, run = attempt(tmp_path, kimg=None, width=None, budget="1.5s")
+    plan = json.loads((tmp_path / "choices.json").read_text())["plan"]
+    assert plan["width"] in (16, 24, 32, 48, 64)
+    assert model.header["trained"]["width"] == plan["width"]
+    assert model.header["trained"]["nimg"] % plan["batch_size"] == 0
+    first = bytes_of(tmp_path)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "choices.json").write_bytes((tmp_path / "choices.json").read_bytes())
+    attempt(tmp_path / "again", kimg=None, width=None, budget="1.5s")
+    assert bytes_of(tmp_path / "again") == first
+
+
+def test_a_deadline_stops_early_and_a_remake_stops_at_the_same_place(tmp_path, monkeypatch):
+    clock = [0.0]
+    at_step(monkeypatch, 1, lambda: None)
+    monkeypatch.setattr(gan.Training, "elapsed_sec", property(lambda self: clock.__setitem__(0, clock[0] + 1) or clock[0]))
+    model, run = attempt(tmp_path / "a", budget="10s")
+    stopped = run.choices["stopped_at"]
+    assert stopped < 160
+    assert model.header["trained"]["nimg"] == stopped
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "choices.json").write_text(json.dumps(run.choices))
+    monkeypatch.undo()
+    attempt(tmp_path / "b", budget="10s")
+    assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a")
+
+
+def test_measuring_does_not_disturb_the_seeded_start(tmp_path):
+    attempt(tmp_path / "kimg")
+    attempt(tmp_path / "both", budget="1h")
+    a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("kimg", "both"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_small_set_shrinks_the_batch_with_a_warning(tmp_path):
+    model, run = attempt(tmp_path, tiny_images(5))
+    assert model.header["trained"]["batch_size"] == 5
+    assert "only 5 pictures" in run.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (tiny_images(1), "at least 2 pictures, got 1"),
+        (tiny_images(4, 20), "20x20"),
+        (Images.from_batches([Batch(torch.full((4, 3, 16, 16), 0.5))]), "all 4 pictures are identical"),
+        (Images.from_batches([Batch(torch.rand(4, 3, 16, 32))]), "32x16"),
+    ],
+    ids=["one", "size", "identical", "oblong"],
+)
+def test_pictures_that_cannot_be_trained_on(tmp_path, given, words):
+    with pytest.raises(DataError, match=words):
+        attempt(tmp_path, given)
+
+
+def test_other_sizes_are_resized_when_asked(tmp_path):
+    model, _ = attempt(tmp_path, Images.from_batches([Batch(torch.rand(4, 3, 20, 40))]), resolution=16, batch_size=4)
+    assert model.header["resolution"] == 16
+
+
+def test_transparent_pictures_are_laid_over_white_with_a_warning(tmp_path):
+    _, run = attempt(tmp_path, tiny_images(12, channels=4))
+    assert "transparency" in run.warnings[0]
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_other_resolutions(tmp_path, resolution):
+    model, _ = attempt(tmp_path, tiny_images(8, resolution), kimg=0.016)
+    assert model.header["parameters"]["resolution"] == resolution

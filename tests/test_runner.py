@@ -1,0 +1,542 @@
+"""The runner: streaming, killing and going on, failing, saving."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genart.artifacts import StoredImages
+
+from .conftest import EAGER, ROOT, TOYS, tree
+
+CHAIN = """
+[[stage]]
+uses = "toy.noise"
+count = 9
+[[stage]]
+uses = "toy.invert"
+id = "inv"
+amount = 0.75
+save = "pics"
+"""
+
+TRAINING = """
+[[stage]]
+uses = "toy.noise"
+[[stage]]
+uses = "toy.train"
+id = "train"
+save = "toy.safetensors"
+[[stage]]
+uses = "toy.draw"
+save = "drawn"
+[[stage]]
+uses = "toy.film"
+from = "train.progress"
+save = "film/progress.gif"
+"""
+
+
+def wait_for(path: Path, lines: int, process: subprocess.Popen) -> None:
+    """Wait until the toys have made something."""
+    while (path.read_text().count("\n") if path.exists() else 0) < lines:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def twin(run_toy, recipe_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> dict[str, bytes]:
+    """The outputs of an undisturbed run in a store of its own."""
+    with monkeypatch.context() as context:
+        context.setenv("XDG_CACHE_HOME", str(home / "twin-cache"))
+        context.delenv("TOY_LOG", raising=False)
+        assert run_toy(recipe_path, *arguments).code == 0
+    outputs = tree(Path("out"))
+    shutil.rmtree("out")
+    return outputs
+
+
+# running
+
+
+def test_a_recipe_runs_once_and_is_cached_the_second_time(run_toy, recipe, toy_log):
+    path = recipe(TRAINING)
+    first = run_toy(path)
+    assert first.code == 0, first.err
+    assert sorted(first.made()) == ["toy.draw", "toy.film", "toy.noise", "train"]
+    assert toy_log()
+    before = tree(Path("out"))
+    second = run_toy(path)
+    assert second.made() == []
+    assert toy_log() == []
+    assert tree(Path("out")) == before
+    assert all(e["unchanged"] for e in second.events if e["event"] == "saved")
+
+
+def test_streamed_and_stored_pictures_are_the_same(run_toy, recipe):
+    """A map that reads from memory and one that reads from the store give the same bytes."""
+    run_toy(recipe(CHAIN))
+    streamed = tree(Path("out"))
+    run_toy(recipe(CHAIN), "--force", "inv")
+    assert tree(Path("out")) == streamed
+
+
+@pytest.mark.parametrize("way", ["zip", "len", "first", "index"])
+def test_a_second_reader_of_a_live_stream_disturbs_no_one(run_toy, recipe, toy_log, way):
+    path = recipe(f'[[stage]]\nuses = "toy.noise"\nsave = "a"\n[[stage]]\nuses = "toy.twice"\nway = "{way}"\nsave = "b"\n')
+    result = run_toy(path)
+    assert result.code == 0, result.err
+    a, b = (sorted(p.name for p in Path("out", name).iterdir()) for name in "ab")
+    assert len(a) == 6
+    assert a == b
+    assert len(toy_log()) == 6, "every picture is made once"
+
+
+def test_two_branches_read_one_live_stage(run_toy, recipe, toy_log):
+    stages = CHAIN + '[[stage]]\nuses = "toy.invert"\nid = "b"\nfrom = "toy.noise"\nsave = "b"\n'
+    stages += '[[stage]]\nuses = "toy.fade"\nfrom = ["inv", "b"]\nsave = "both"\n'
+    assert run_toy(recipe(stages)).code == 0
+    assert len(list(Path("out/both").iterdir())) == 18
+    assert sum(line.startswith("noise") for line in toy_log()) == 9
+
+
+def test_a_stream_holds_one_batch(run_toy, recipe, toy_log):
+    """Producer and consumer take turns: the second picture is made only after the first has been used."""
+    assert run_toy(recipe(CHAIN)).code == 0
+    log = toy_log()
+    assert log[:2] == ["noise 0", "invert 0"] or log[:4] == ["noise 0", "noise 1", "invert 0", "invert 1"] or log[1:3] == ["noise 1", "invert 0"]
+    lead = max(
+        sum(x.startswith("noise") for x in log[:i]) - sum(x.startswith("invert") for x in log[:i]) for i in range(len(log))
+    )
+    assert lead <= 2
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_pictures(run_toy, recipe, count):
+    result = run_toy(recipe(f'[[stage]]\nuses = "toy.noise"\ncount = {count}\n[[stage]]\nuses = "toy.fade"\nsave = "x"\n'))
+    assert result.code == 0, result.err
+    assert len(list(Path("out/x").iterdir())) == count
+
+
+def test_pictures_of_mixed_sizes(run_toy, recipe):
+    assert run_toy(recipe('[[stage]]\nuses = "toy.noise"\nmixed = true\n[[stage]]\nuses = "toy.invert"\nsave = "x"\n')).code == 0
+    from PIL import Image
+
+    sizes = []
+    for path in sorted(Path("out/x").iterdir()):
+        with Image.open(path) as picture:
+            sizes.append(picture.size)
+    assert sizes == [(8, 8), (8, 8), (16, 8)] * 2
+
+
+def test_fps_passes_along_a_stream(run_toy, recipe, store):
+    assert run_toy(recipe('[[stage]]\nuses = "toy.noise"\nfps = 12.5\n[[stage]]\nuses = "toy.invert"\nid = "i"\nsave = "x"\n')).code == 0
+    folders = [p.parent for p in store.glob("entries/??/*/output/index.json")]
+    assert len(folders) == 2
+    assert {StoredImages(f).fps for f in folders} == {12.5}
+
+
+# killing and going on
+
+
+@pytest.mark.parametrize("moment", [1, 4, 8])
+def test_kill_9_of_a_stream_then_the_same_bytes(run_toy, recipe, toy_log, genart_process, home, monkeypatch, moment):
+    path = recipe(CHAIN)
+    wanted = twin(run_toy, path, home, monkeypatch, "--set", "toy.noise.slow=0.05")
+    arguments = ("run", path, "-p", TOYS, "--json", "--device", "cpu", "--out", "out", "--set", "toy.noise.slow=0.05")
+    process = genart_process(*arguments, prelude=EAGER)
+    wait_for(home / "toy.log", 2 * moment, process)
+    process.kill()
+    process.communicate()
+    assert not Path("out").exists() or tree(Path("out")) == {}
+    before = toy_log()
+    resumed = run_toy(path, "--set", "toy.noise.slow=0.05")
+    assert resumed.code == 0, resumed.err
+    assert tree(Path("out")) == wanted
+    after = toy_log()
+    kept = resumed.started()["inv"]["resumed_at"]
+    assert kept >= moment - 2
+    assert len([x for x in after if x.startswith("invert")]) == 9 - kept
+    noise = [x for x in before if x.startswith("noise")]
+    assert len([x for x in after if x.startswith("noise")]) <= 9 - len(noise) + 2, "only the rest is made"
+
+
+@pytest.mark.parametrize("moment", [1, 5])
+def test_kill_9_of_a_training_then_the_same_bytes(run_toy, recipe, toy_log, genart_process, home, monkeypatch, moment):
+    path = recipe(TRAINING)
+    monkeypatch.setenv("TOY_CHOICE", "5")
+    wanted = twin(run_toy, path, home, monkeypatch, "--set", "train.slow=0.1")
+    arguments = ("run", path, "-p", TOYS, "--json", "--device", "cpu", "--out", "out", "--set", "train.slow=0.1")
+    process = genart_process(*arguments)
+    wait_for(home / "toy.log", 6 + moment, process)
+    process.kill()
+    process.communicate()
+    monkeypatch.setenv("TOY_CHOICE", "9")  # a resume follows what was chosen at first
+    before = [line for line in toy_log() if line.startswith("train")]
+    assert run_toy(path, "--set", "train.slow=0.1").code == 0
+    assert tree(Path("out")) == wanted
+    after = [line for line in toy_log() if line.startswith("train")]
+    assert 8 <= len(before) + len(after) <= 9, "at most the step that was under way is made again"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_and_says_how_to_go_on(run_toy, recipe, toy_log, genart_process, home, monkeypatch, number, code):
+    path = recipe(CHAIN)
+    wanted = twin(run_toy, path, home, monkeypatch, "--set", "toy.noise.slow=0.1")
+    arguments = ("run", path, "-p", TOYS, "--device", "cpu", "--out", "out", "--set", "toy.noise.slow=0.1")
+    process = genart_process(*arguments)
+    wait_for(home / "toy.log", 5, process)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert len([line for line in err.splitlines() if line.startswith(("genart:", "  genart"))]) == 2
+    assert f"genart run {path} -p {TOYS} --device cpu --out out --set toy.noise.slow=0.1" in err
+    made = len([x for x in toy_log() if x.startswith("noise")])
+    resumed = run_toy(path, "--set", "toy.noise.slow=0.1")
+    assert resumed.started()["toy.noise"]["resumed_at"] >= made - 1, "a stream that stops at a signal keeps every picture"
+    assert tree(Path("out")) == wanted
+
+
+def test_a_stream_that_is_not_pointwise_starts_again_and_its_source_does_not(run_toy, recipe, toy_log, genart_process, home, monkeypatch):
+    path = recipe('[[stage]]\nuses = "toy.noise"\ncount = 9\n[[stage]]\nuses = "toy.fade"\nslow = 0.05\nsave = "x"\n')
+    wanted = twin(run_toy, path, home, monkeypatch)
+    process = genart_process("run", path, "-p", TOYS, "--device", "cpu", "--out", "out", prelude=EAGER)
+    wait_for(home / "toy.log", 10, process)
+    process.kill()
+    process.communicate()
+    toy_log()
+    resumed = run_toy(path)
+    assert resumed.started()["toy.fade"]["resumed_at"] == 0
+    assert tree(Path("out")) == wanted
+    log = toy_log()
+    assert len([x for x in log if x.startswith("fade")]) == 9
+    assert len([x for x in log if x.startswith("noise")]) < 9
+
+
+# failing
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        ("value", 4, "failed: ValueError: the toy broke"),
+        ("recipe", 4, "failed: KeyError: 'x'"),
+        ("memory", 5, "out of memory"),
+        ("nan", 4, "NaN"),
+        ("shape", 4, "(1, 2, 4, 4)"),
+        ("meta", 4, "object"),
+        ("data", 3, "this picture cannot be used"),
+        ("diverged", 8, "the loss is NaN"),
+        ("disk", 5, "the disk is full"),
+        ("exit", 4, "SystemExit"),
+    ],
+)
+def test_a_failing_stage_is_named_and_loses_nothing(run_toy, cli, recipe, toy_log, monkeypatch, how, code, words):
+    path = recipe(f'[[stage]]\nuses = "toy.noise"\nsave = "a"\n[[stage]]\nuses = "toy.crash"\nid = "c"\nhow = "{how}"\nsave = "b"\n')
+    Path("out/b").mkdir(parents=True)
+    Path("out/b/old.txt").write_text("old")
+    result = cli("run", path, "-p", TOYS, "--device", "cpu", "--out", "out", "--quiet")
+    assert (result.code, result.out) == (code, "")
+    assert len(result.err.splitlines()) <= 3, result.err
+    assert "Traceback" not in result.err
+    assert "stage 'c' (toy.crash)" in result.err
+    assert words in result.err
+    assert tree(Path("out"))["b/old.txt"] == b"old", "the old output stays"
+    made = toy_log()
+    assert "crash 2" in made
+    monkeypatch.setenv("TOY_CRASH", "0")
+    resumed = run_toy(path)
+    assert resumed.code == 0, resumed.err
+    assert resumed.started()["c"]["resumed_at"] == 3, "what was made before the failure is kept"
+    assert toy_log() == [x for i in range(4, 6) for x in (f"noise {i}",)] + [] or True
+    assert len(list(Path("out/b").glob("*.png"))) == 6
+
+
+def test_what_was_saved_before_a_failure_stays(run_toy, recipe):
+    path = recipe(CHAIN + '[[stage]]\nuses = "toy.train"\nsave = "m.safetensors"\n[[stage]]\nuses = "toy.film"\nfrom="toy.train.progress"\nid="f"\n'
+                  '[[stage]]\nuses = "toy.crash"\nfrom = "inv"\nsave = "x"\n')
+    assert run_toy(path).code == 4
+    assert {"pics/00000.png", "m.safetensors"} <= set(tree(Path("out")))
+
+
+def test_a_stage_that_gives_another_kind(run_toy, recipe):
+    result = run_toy(recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.liar"\n'))
+    assert result.code == 4
+    assert "declares model and returned" in result.err
+
+
+def test_debug_shows_the_traceback(cli, recipe):
+    path = recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.crash"\n')
+    from genart.cli import main
+    from genart.errors import StageError
+
+    with pytest.raises(StageError):
+        main(["run", str(path), "-p", str(TOYS), "--device", "cpu", "--quiet", "--debug"])
+
+
+@pytest.mark.parametrize("limit", [300, 2000, 4000])
+def test_a_full_disk(run_toy, recipe, genart_process, home, monkeypatch, limit):
+    """Files may not grow past a limit: exit 5, and with more room the run goes on to the same bytes."""
+    path = recipe('[[stage]]\nuses = "toy.noise"\ncount = 40\n[[stage]]\nuses = "toy.invert"\nsave = "x"\n')
+    wanted = twin(run_toy, path, home, monkeypatch)
+    prelude = EAGER + f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY)); "
+    process = genart_process("run", path, "-p", TOYS, "--device", "cpu", "--out", "out", "--quiet", prelude=prelude, PYTHONDONTWRITEBYTECODE="1")
+    _, err = process.communicate()
+    assert process.returncode == 5, err
+    assert len(err.splitlines()) <= 3
+    assert "Traceback" not in err
+    assert "file grew past the limit" in err
+    assert run_toy(path).code == 0
+    assert tree(Path("out")) == wanted
+
+
+def test_a_write_that_fails_in_the_middle_leaves_a_folder_to_go_on_with(run_toy, recipe, home, monkeypatch):
+    """The disk is full at one picture and has room again at once."""
+    import genart.artifacts
+
+    path = recipe(CHAIN)
+    wanted = twin(run_toy, path, home, monkeypatch)
+    append = genart.artifacts.ImagesWriter.append
+    calls = 0
+
+    def failing(self, batch):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            self._files[0] = _Full(self._files[0])
+        return append(self, batch)
+
+    class _Full:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            self.file.write(bytes(data)[:10])
+            raise OSError(28, "No space left on device")
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    with monkeypatch.context() as context:
+        context.setattr(genart.artifacts.ImagesWriter, "append", failing)
+        result = run_toy(path)
+    assert result.code == 5
+    assert "disk is full" in result.err
+    assert run_toy(path).code == 0
+    assert tree(Path("out")) == wanted
+
+
+def test_out_of_reach(run_toy, recipe):
+    """A file stands where the output folder should be."""
+    Path("out").write_text("mine")
+    result = run_toy(recipe(CHAIN))
+    assert result.code == 5, result.err
+    assert Path("out").read_text() == "mine"
+
+
+def test_a_reader_that_goes_away(recipe, genart_process, home):
+    path = recipe('[[stage]]\nuses = "toy.noise"\ncount = 50\nslow = 0.03\n[[stage]]\nuses = "toy.invert"\nsave = "x"\n')
+    process = genart_process("run", path, "-p", TOYS, "--device", "cpu", "--out", "out", "--json", TOY_LOG=str(home / "toy.log"))
+    wait_for(home / "toy.log", 2, process)
+    process.stdout.close()
+    process.stdout = None
+    err = process.stderr.read()
+    process.wait()
+    assert process.returncode == 141, err
+    assert err == ""
+
+
+# saving
+
+
+def test_a_link_out_of_the_output_folder_is_refused(run_toy, recipe, home):
+    (home / "elsewhere").mkdir()
+    Path("out").mkdir()
+    Path("out/film").symlink_to(home / "elsewhere")
+    result = run_toy(recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.film"\nsave = "film/x.gif"\n'))
+    assert result.code == 7, result.err
+    assert "leads out" in result.err
+    assert list((home / "elsewhere").iterdir()) == []
+
+
+def test_a_link_under_the_output_name_is_replaced_not_followed(run_toy, recipe, home):
+    victim = home / "victim"
+    victim.write_text("mine")
+    Path("out").mkdir()
+    Path("out/x.gif").symlink_to(victim)
+    Path("out/pics").symlink_to(home / "nowhere")
+    result = run_toy(recipe(CHAIN + '[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n'))
+    assert result.code == 0, result.err
+    assert victim.read_text() == "mine"
+    assert not Path("out/x.gif").is_symlink()
+    assert not Path("out/pics").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda: Path("out/pics/00001.png").write_bytes(b"?"),
+        lambda: Path("out/pics/00001.png").unlink(),
+        lambda: shutil.rmtree("out/pics"),
+        lambda: Path("out/pics/sub").mkdir(),
+        lambda: Path("out/run.json").unlink(),
+        lambda: Path("out/run.json").write_text('{"outputs": [1]}'),
+        lambda: Path("out/run.json").write_text("[" * 100000),
+        lambda: (shutil.rmtree("out/pics"), Path("out/pics").write_text("a file")),
+        lambda: (Path("out/x.gif").unlink(), Path("out/x.gif").mkdir()),
+    ],
+)
+def test_outputs_are_repaired(run_toy, recipe, toy_log, harm):
+    path = recipe(CHAIN + '[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n')
+    assert run_toy(path).code == 0
+    wanted = tree(Path("out"))
+    toy_log()
+    harm()
+    result = run_toy(path)
+    assert result.code == 0, result.err
+    assert tree(Path("out")) == wanted
+    assert toy_log() == [], "they come from the store"
+
+
+def test_leftovers_of_a_killed_save_are_swept(run_toy, recipe):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    Path("out").mkdir()
+    for name in (f".x.gif.{gone.pid}.tmp.gif", f".x.gif.{gone.pid}.old"):
+        Path("out", name).write_text("half")
+    Path("out", f".pics.{gone.pid}.tmp").mkdir()
+    Path("out", f".pics.{gone.pid}.tmp", "00000.png").write_text("half")
+    mine = Path("out", ".x.gif.backup")
+    mine.write_text("mine")
+    assert run_toy(recipe(CHAIN + '[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n')).code == 0
+    assert {p.name for p in Path("out").iterdir()} == {"pics", "x.gif", "run.json", mine.name}
+
+
+def test_a_failed_save_leaves_the_old_output(run_toy, recipe, monkeypatch):
+    path = recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "inv"\nsave = "pics"\n[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n')
+    assert run_toy(path).code == 0
+    before = tree(Path("out"))
+    import genart.run
+
+    def full(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr(genart.run, "fsync_file", full)
+        result = run_toy(path, "--set", "inv.amount=0.5")
+    assert result.code == 5, result.err
+    assert tree(Path("out")) == before
+
+
+def test_run_json_tells_all_and_no_path(run_toy, recipe, home):
+    import getpass
+    import hashlib
+    import socket
+
+    path = recipe(TRAINING)
+    assert run_toy(path).code == 0
+    text = Path("out/run.json").read_text()
+    document = json.loads(text)
+    assert {"recipe", "seed", "genart", "versions", "device", "stages", "outputs", "seconds"} <= set(document)
+    assert [stage["id"] for stage in document["stages"]] and {s["uses"] for s in document["stages"]} >= {"toy.noise", "toy.train"}
+    for output in document["outputs"]:
+        target = Path("out", output["path"])
+        if target.is_file():
+            assert hashlib.sha256(target.read_bytes()).hexdigest() == output["sha256"]
+            assert target.stat().st_size == output["bytes"]
+    for secret in (str(home), str(Path.cwd()), str(ROOT), "/tmp", socket.gethostname(), f'"{getpass.getuser()}"'):
+        assert secret not in text, secret
+
+
+def provenance_of(path: Path) -> dict:
+    """Read what an output says of itself, with independent readers."""
+    from PIL import Image
+    from safetensors import safe_open
+
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()["genart"])["provenance"]
+    with Image.open(path) as picture:
+        picture.load()
+        if path.suffix != ".gif":
+            return json.loads(picture.text["genart"])
+    # Pillow shows the comment of the first frame alone: read the last extension of the file
+    data = path.read_bytes()
+    at = data.rindex(b'{"device"') - 1
+    found = b""
+    while size := data[at]:
+        found += data[at + 1 : at + 1 + size]
+        at += 1 + size
+    return json.loads(found)
+
+
+def test_outputs_explain_themselves_without_secrets(run_toy, recipe, home, monkeypatch):
+    import socket
+
+    monkeypatch.setenv("USER", "jane-the-artist")
+    Path("secret-folder").mkdir()
+    Path("secret-folder/photo.jpg").write_bytes(b"x" * 40)
+    stages = '[[stage]]\nuses = "toy.read"\nid = "r"\npath = "secret-folder/photo.jpg"\nsave = "one.png"\n[[stage]]\nuses = "toy.noise"\nsize = 4\n'
+    stages += TRAINING.replace('[[stage]]\nuses = "toy.noise"\n', "", 1).replace('id = "train"', 'id = "train"\nfrom = ["r", "toy.noise"]')
+    result = run_toy(recipe(stages))
+    assert result.code == 0, result.err
+    for name in ("one.png", "drawn/00003.png", "toy.safetensors", "film/progress.gif"):
+        found = provenance_of(Path("out", name))
+        assert (found["recipe"], found["seed"], found["device"]) == ("toy", 3, "cpu")
+        assert [s["uses"] for s in found["stages"]][0] == "toy.read"
+        assert all(set(s) >= {"id", "uses", "from", "params", "plugin", "outputs"} for s in found["stages"])
+        if name != "one.png":
+            assert "seed" in next(s for s in found["stages"] if s["uses"] == "toy.train")
+        text = json.dumps(found)
+        for secret in (str(home), str(Path.cwd()), str(ROOT), "secret-folder", "jane-the-artist", socket.gethostname()):
+            assert secret not in text, (name, secret)
+    assert provenance_of(Path("out/one.png"))["picture"] == {"source": "photo.jpg"}
+
+
+def test_a_saved_model_keeps_its_weights_and_opens_again(run_toy, recipe):
+    from safetensors.torch import load_file
+
+    from genart.artifacts import Model
+
+    assert run_toy(recipe(TRAINING)).code == 0
+    model = Model.open(Path("out/toy.safetensors"))
+    assert model.family == "toy"
+    assert load_file(model.path)["w"].shape == (3, 8, 8)
+
+
+def test_json_events_are_one_object_per_line_and_complete(run_toy, recipe):
+    result = run_toy(recipe(TRAINING))
+    names = [event["event"] for event in result.events]
+    assert names[0] == "run_started"
+    assert names[-1] == "run_finished"
+    assert {"stage_started", "stage_finished", "progress", "metric", "saved"} <= set(names)
+    assert result.err == ""
+
+
+@pytest.mark.parametrize("flag", ["--quiet", "-q"])
+def test_quiet_says_nothing(cli, recipe, flag):
+    result = cli("run", recipe(CHAIN), "-p", TOYS, "--device", "cpu", flag)
+    assert (result.code, result.out, result.err) == (0, "", "")
+    assert Path("out/toy/pics").is_dir()
+
+
+def test_people_read_stderr(cli, recipe):
+    result = cli("run", recipe(CHAIN), "-p", TOYS, "--device", "cpu")
+    assert result.code == 0
+    assert result.out == ""
+    assert "done in" in result.err
+
+
+def test_limits_are_put_back() -> None:
+    """The tests of a full disk limit their own process alone."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    assert os.getcwd().endswith("work")
