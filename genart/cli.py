@@ -401,10 +401,10 @@ def _bytes(text: str) -> int:
 # printing
 
 
-def _console(*, stderr: bool = False) -> Any:
+def _console() -> Any:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    return Console()
 
 
 def _print_json(value: Any) -> None:
@@ -424,8 +424,8 @@ def _observers(json_: bool, quiet: bool, plugins: Plugins) -> Iterator[Events]:
         observers.append(write_json_line)
     display: Display | None = None
     if not quiet and not json_:
-        console = _console(stderr=True)
-        display = LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+        live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
+        display = LiveDisplay(sys.stderr) if live else PlainDisplay(sys.stderr)
         observers.append(display)
     events = Events(*observers)
     if display is None:

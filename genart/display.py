@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
-from rich.segment import Segment, Segments
-from rich.style import Style
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import TaskID
+    from rich.segment import Segments
 
 #: Seconds between two progress lines where there is no terminal.
 PLAIN_EVERY = 15.0
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 def duration(seconds: float | None) -> str:
@@ -39,14 +38,18 @@ def size(count: float) -> str:
 
 
 class Display:
-    """Observer that tells people; use as a context manager around the run.
+    """Observer that tells people, a line per thing that happens; use as a context manager around the run.
+
+    Lines are written without Rich, so that a run that finds everything in the store is over before Rich would be loaded.
 
     Args:
-        console: where to write.
+        stream: where to write.
+        colour: whether the stream shows colours.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+        self.stream = stream
+        self.colour = colour
         self.warnings: list[str] = []
 
     def __enter__(self) -> Display:
@@ -62,32 +65,40 @@ class Display:
             handler(record)
 
     def line(self, text: str) -> None:
-        """Print a line above whatever is live."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        """Write a line."""
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+    def paint(self, style: str, text: str) -> str:
+        """The text in a style, free of anything else that a terminal would obey."""
+        clean = "".join(c if c.isprintable() else "?" for c in text)
+        return f"\x1b[{_STYLES[style]}m{clean}\x1b[0m" if self.colour and style else clean
+
+    def _stage(self, style: str, mark: str, stage: str, note: str) -> None:
+        self.line(f"  {self.paint(style, mark)} {self.paint('', stage)} {self.paint('dim', note)}")
 
     def _on_run_started(self, record: dict[str, Any]) -> None:
-        self.line(f"[bold]{escape(record['recipe'])}[/] · seed {record['seed']} · {len(record['stages'])} stages")
+        self.line(f"{self.paint('bold', record['recipe'])} · seed {record['seed']} · {len(record['stages'])} stages")
 
     def _on_stage_started(self, record: dict[str, Any]) -> None:
         at = f", going on at {record['resumed_at']}" if record["resumed_at"] else ""
-        self.line(f"  [cyan]…[/] {escape(record['stage'])} [dim]({escape(record['reason'])}{at})[/]")
+        self._stage("cyan", "…", record["stage"], f"({record['reason']}{at})")
 
     def _on_stage_cached(self, record: dict[str, Any]) -> None:
-        self.line(f"  [green]=[/] {escape(record['stage'])} [dim]cached[/]")
+        self._stage("green", "=", record["stage"], "cached")
 
     def _on_stage_finished(self, record: dict[str, Any]) -> None:
-        self.line(f"  [green]✓[/] {escape(record['stage'])} [dim]{duration(record['seconds'])}[/]")
+        self._stage("green", "✓", record["stage"], duration(record["seconds"]))
 
     def _on_warning(self, record: dict[str, Any]) -> None:
         self.warnings.append(f"{record['stage']}: {record['message']}")
-        self.line(f"  [yellow]![/] {escape(self.warnings[-1])}")
+        self.line(f"  {self.paint('yellow', '!')} {self.paint('', self.warnings[-1])}")
 
     def _on_note(self, record: dict[str, Any]) -> None:
-        self.line(f"  [dim]{escape(record['message'])}[/]")
+        self.line(f"  {self.paint('dim', record['message'])}")
 
     def _on_saved(self, record: dict[str, Any]) -> None:
-        same = " [dim]unchanged[/]" if record["unchanged"] else ""
-        self.line(f"  [bold]→[/] {escape(record['path'])} [dim]{size(record['bytes'])}[/]{same}")
+        self._stage("bold", "→", record["path"], size(record["bytes"]) + (" unchanged" if record["unchanged"] else ""))
 
     def _on_run_finished(self, record: dict[str, Any]) -> None:
         noted = f", {len(self.warnings)} warning{'s' * (len(self.warnings) > 1)} above" if self.warnings else ""
@@ -97,8 +108,8 @@ class Display:
 class PlainDisplay(Display):
     """Lines only: for log files and pipes."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream, colour=False)
         self._told: dict[str, float] = {}
         self._metrics: dict[str, str] = {}
 
@@ -109,62 +120,108 @@ class PlainDisplay(Display):
         now, stage = time.monotonic(), record["stage"]
         if now - self._told.setdefault(stage, now) >= PLAIN_EVERY:
             self._told[stage] = now
-            self.line(f"    {escape(stage)}: {progress_text(record)} {escape(self._metrics.get(stage, ''))}".rstrip())
+            self.line(f"    {self.paint('', stage)}: {progress_text(record)}  {self._metrics.get(stage, '')}".rstrip())
 
 
 class LiveDisplay(Display):
-    """Bars with images/s and ETA, losses, and a line of small pictures."""
+    """Bars with images/s and ETA, losses, and a line of small pictures, below the lines, while something is being made."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}"),
-            TextColumn("[dim]{task.fields[metrics]}"),
-        )
-        self._progress = Progress(*columns, console=console)
-        self._tasks: dict[str, TaskID] = {}
-        self._strip: RenderableType = ""
-        self._live = Live(self._view(), console=console, refresh_per_second=8, transient=True)
-
-    def __enter__(self) -> LiveDisplay:
-        self._live.__enter__()
-        return self
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream, colour=True)
+        self._bars: _Bars | None = None
 
     def __exit__(self, *error: object) -> None:
-        self._live.update("")
-        self._live.__exit__(None, None, None)
+        if self._bars is not None:
+            self._bars.stop()
 
-    def _view(self) -> RenderableType:
-        return Group(self._progress, self._strip)
-
-    def _task(self, stage: str) -> TaskID:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(escape(stage), total=None, text="", metrics="")
-        return self._tasks[stage]
+    def line(self, text: str) -> None:
+        """Write a line above the bars."""
+        if self._bars is None:
+            super().line(text)
+        else:
+            self._bars.line(text)
 
     def _on_stage_started(self, record: dict[str, Any]) -> None:
+        if self._bars is None:
+            self._bars = _Bars(self.stream)
         super()._on_stage_started(record)
-        self._task(record["stage"])
+        self._bars.add(record["stage"])
 
     def _on_stage_finished(self, record: dict[str, Any]) -> None:
         super()._on_stage_finished(record)
-        task = self._tasks.pop(record["stage"], None)
+        if self._bars is not None:
+            self._bars.remove(record["stage"])
+
+    def _on_progress(self, record: dict[str, Any]) -> None:
+        if self._bars is not None:
+            self._bars.progress(record)
+
+    def _on_metric(self, record: dict[str, Any]) -> None:
+        if self._bars is not None:
+            self._bars.metric(record)
+
+    def _on_preview(self, record: dict[str, Any]) -> None:
+        if self._bars is not None:
+            self._bars.preview(record["strip"])
+
+
+class _Bars:
+    """The live part, by Rich."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self.console = Console(file=stream)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.fields[metrics]}", markup=False, style="dim"),
+        )
+        self._progress = Progress(*columns, console=self.console)
+        self._tasks: dict[str, TaskID] = {}
+        self._strip: RenderableType = ""
+        self._live = Live(self._view(), console=self.console, refresh_per_second=8, transient=True)
+        self._live.start()
+
+    def _view(self) -> RenderableType:
+        from rich.console import Group
+
+        return Group(self._progress, self._strip)
+
+    def stop(self) -> None:
+        self._live.update("")
+        self._live.stop()
+
+    def line(self, text: str) -> None:
+        from rich.text import Text
+
+        self.console.print(Text.from_ansi(text), soft_wrap=True)
+
+    def add(self, stage: str) -> TaskID:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=None, text="", metrics="")
+        return self._tasks[stage]
+
+    def remove(self, stage: str) -> None:
+        task = self._tasks.pop(stage, None)
         if task is not None:
             self._progress.remove_task(task)
         self._strip = ""
         self._live.update(self._view())
 
-    def _on_progress(self, record: dict[str, Any]) -> None:
-        self._progress.update(self._task(record["stage"]), completed=record["done"], total=record["total"], text=progress_text(record))
+    def progress(self, record: dict[str, Any]) -> None:
+        task = self.add(record["stage"])
+        self._progress.update(task, completed=record["done"], total=record["total"], text=progress_text(record))
 
-    def _on_metric(self, record: dict[str, Any]) -> None:
-        self._progress.update(self._task(record["stage"]), metrics=metrics_text(record))
+    def metric(self, record: dict[str, Any]) -> None:
+        self._progress.update(self.add(record["stage"]), metrics=metrics_text(record))
 
-    def _on_preview(self, record: dict[str, Any]) -> None:
-        self._strip = half_blocks(record["strip"])
+    def preview(self, strip: list[list[list[int]]]) -> None:
+        self._strip = half_blocks(strip)
         self._live.update(self._view())
 
 
@@ -187,6 +244,9 @@ def metrics_text(record: dict[str, Any]) -> str:
 
 def half_blocks(strip: list[list[list[int]]]) -> Segments:
     """Draw rows of RGB pixels with two pixels per character cell."""
+    from rich.segment import Segment, Segments
+    from rich.style import Style
+
     segments = []
     for upper, lower in zip(strip[::2], strip[1::2], strict=False):
         for a, b in zip(upper, lower, strict=True):

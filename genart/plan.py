@@ -114,7 +114,7 @@ class Planner:
             "files": files,
             "device": self.device,
             "torch": torch_version(),
-            "versions": {name: importlib.metadata.version(name) for name in stage.depends},
+            "versions": {name: version_of(name) for name in stage.depends},
         }
         if stage.random:
             parts["seed"] = seeds.derive(self.recipe.seed, node.id)
@@ -249,9 +249,14 @@ def _files_below(path: Path) -> list[Path]:
 
 
 @functools.cache
+def version_of(distribution: str) -> str:
+    """Version of an installed distribution."""
+    return importlib.metadata.version(distribution)
+
+
 def torch_version() -> str:
     """Version of torch as major.minor, from package metadata."""
-    return ".".join(importlib.metadata.version("torch").split(".")[:2])
+    return ".".join(version_of("torch").split(".")[:2])
 
 
 def device_kind(wanted: str, cache: Path) -> str:
@@ -264,7 +269,7 @@ def device_kind(wanted: str, cache: Path) -> str:
         raise UsageError(f"--device {wanted}: expected one of {', '.join(DEVICES)}")
     if wanted == "cpu":
         return wanted
-    mark = [importlib.metadata.version("torch"), os.environ.get("CUDA_VISIBLE_DEVICES", ""), _gpu_there()]
+    mark = [version_of("torch"), os.environ.get("CUDA_VISIBLE_DEVICES", ""), _gpu_there()]
     path = cache / "device.json"
     try:
         remembered = json.loads(path.read_bytes())

@@ -53,6 +53,7 @@ class Plugins:
         self.manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, Plugin] = {}
         self._sources: dict[str, str] = {}
+        self._versions: dict[str, str] = {}
         for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
             self._discover(entry)
         for file in files:
@@ -60,12 +61,20 @@ class Plugins:
 
     def _discover(self, entry: importlib.metadata.EntryPoint) -> None:
         dist = entry.dist
-        origin, version = (dist.name, dist.version) if dist else ("?", "")
+        origin = dist.name if dist else "?"
         other = self.plugins.get(entry.name)
         if other is not None:
             other.problem = f"duplicate: both {other.origin} and {origin} bring a plugin '{entry.name}'; uninstall one"
             return
-        self.plugins[entry.name] = Plugin(entry.name, origin, version, entry=entry)
+        self.plugins[entry.name] = Plugin(entry.name, origin, self._version(dist), entry=entry)
+
+    def _version(self, dist: importlib.metadata.Distribution | None) -> str:
+        """Version of a distribution; reading it is slow, and one distribution may bring many plugins."""
+        if dist is None:
+            return ""
+        if dist.name not in self._versions:
+            self._versions[dist.name] = dist.version
+        return self._versions[dist.name]
 
     def _discover_file(self, file: Path) -> None:
         if not file.is_file():
@@ -148,7 +157,8 @@ class Plugins:
                 return plugin.stages[name]
             if plugin.problem:
                 raise StageError(
-                    f"stage '{name}' needs plugin '{plugin.name}' ({plugin.origin} {plugin.version}), which cannot be used: {plugin.problem}",
+                    f"stage '{name}' needs plugin '{plugin.name}' ({plugin.origin} {plugin.version}), "
+                    f"which cannot be used: {plugin.problem}",
                     "details: genart plugins " + plugin.name,
                 )
         for broken in self.plugins.values():

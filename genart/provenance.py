@@ -122,7 +122,10 @@ _VIDEO_WRITERS: dict[str, Callable[[Path, Path, str], None]] = {".gif": _write_g
 
 
 def save(artifact: Images | Model | Video, target: Path, provenance: dict[str, Any]) -> None:
-    """Write an artifact under its output name. Nothing half-written is ever visible there, and an old one stays until the new one is whole."""
+    """Write an artifact under its output name.
+
+    Nothing half-written is ever visible there, and an old one stays until the new one is whole.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp{target.suffix}")
     _remove(temporary)

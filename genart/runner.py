@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import itertools
 import json
 import os
@@ -18,7 +17,7 @@ from . import __version__
 from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, write_atomically
 from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
 from .events import Events
-from .plan import Planner, Step
+from .plan import Planner, Step, version_of
 from .provenance import save
 from .run import Run, Stop
 from .store import Entry, resource_error, sha256_of
@@ -70,10 +69,10 @@ class Runner:
                     self.live[step.node.id] = LiveImages(self, step)
                 else:
                     self.entry(step)
-                    self._settle_and_save()
+                    self._save_until(step)
             for node_id in list(self.live):
                 self.entry(self.steps[node_id])
-            self._settle_and_save()
+            self._save_until(None)
         finally:
             for live in self.live.values():
                 live.close()
@@ -81,11 +80,14 @@ class Runner:
         self.events.emit("run_finished", seconds=time.monotonic() - began, saved=[record["path"] for record in self.saved])
         return self.saved
 
-    def _settle_and_save(self) -> None:
-        """Save the outputs that have just become available, in order."""
+    def _save_until(self, last: Step | None) -> None:
+        """Save what is there and not saved yet, in the order of the recipe up to one step, or all."""
+        done = {record["stage"] for record in self.saved}
         for step in self.steps.values():
-            if step.entry is not None and step.node.save and step.node.id not in {record["stage"] for record in self.saved}:
+            if step.entry is not None and step.node.save and step.node.id not in done:
                 self._save(step)
+            if step is last:
+                break
 
     def _consumers(self, step: Step) -> list[Step]:
         return [other for other in self.steps.values() if any(source.node == step.node.id for source in other.node.sources)]
@@ -380,6 +382,9 @@ class Runner:
             return {}
 
     def _write_run_json(self, seconds: float) -> None:
+        """Describe the run that made what is here; a run that made and saved nothing new leaves that description alone."""
+        if self._nothing_new():
+            return
         self.out.mkdir(parents=True, exist_ok=True)
         recipe = self.planner.recipe
         names = ("torch", "torchvision", "kornia", "numpy", "pillow", "av")
@@ -387,13 +392,17 @@ class Runner:
             "recipe": recipe.name,
             "seed": recipe.seed,
             "genart": __version__,
-            "versions": {name: importlib.metadata.version(name) for name in names},
+            "versions": {name: version_of(name) for name in names},
             "device": self.planner.device,
             "seconds": round(seconds, 3),
             "stages": list(self.records.values()),
             "outputs": self.saved,
         }
         write_atomically(self.out / "run.json", json.dumps(document, indent=1).encode())
+
+    def _nothing_new(self) -> bool:
+        same = {record["path"]: record for record in self.saved} == self._before
+        return same and bool(self._before) and all(record["cached"] for record in self.records.values())
 
 
 class LiveImages(Images):

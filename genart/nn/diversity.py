@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 #: Below this share of the real pictures' differences the generator makes the same picture over and over.
-COLLAPSED = 0.25
+COLLAPSED = 0.2
 
 
 def spread(images: Tensor, size: int = 8) -> float:

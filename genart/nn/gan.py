@@ -32,10 +32,14 @@ GRID, COLUMNS = 36, 6
 SETTLE, SETTLE_RESULT = 128, 1024
 #: Entries of the history.
 TICKS = 200
+#: Pictures of the timelapse, at most.
+SNAPSHOTS = 60
 #: Images between two snapshots, on average, at least: so that they cost a few hundredths of a short training.
 NIMG_PER_SNAPSHOT = 500
 #: Share of the training after which collapsed pictures are worth a warning: at the start they all are alike.
-COLLAPSE_FROM = 0.1
+COLLAPSE_FROM = 0.25
+#: A mean loss beyond this is an explosion, though not infinite yet.
+EXPLODED = 1e4
 
 
 @dataclass
@@ -80,7 +84,7 @@ class Settings:
     skip_D_below: float = 0.0
     ema_kimg: float = 10.0
     bfloat16: bool = False
-    snapshots: int = 60
+    snapshots: int = SNAPSHOTS
     deadline_sec: float | None = None
 
 
@@ -142,7 +146,7 @@ class Players:
         with self.autocast():
             real_logits, gen_logits = self.D(real_img), self.D(gen_img)
         loss_D = self.game.loss_D(real_logits, gen_logits)
-        skipped = self.settings.skip_D_below > 0 and float(loss_D) < self.settings.skip_D_below
+        skipped = self.settings.skip_D_below > 0 and loss_D.detach().item() < self.settings.skip_D_below
         if not skipped:
             self.opt_D.zero_grad(set_to_none=True)
             loss_D.backward()
@@ -166,8 +170,9 @@ class Players:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bfloat16)
 
     @torch.inference_mode()
-    def draw(self, z: Tensor) -> Tensor:
-        """Pictures by the average of G, whose statistics are settled: (N, 3, R, R) float32 in [0, 1]."""
+    def settled(self, settle_z: Tensor, z: Tensor) -> Tensor:
+        """Settle the statistics of the average of G on `settle_z` and draw z: (N, 3, R, R) float32 in [0, 1]."""
+        ema.settle_statistics(self.G_ema, settle_z)
         return torch.cat([to_unit(self.G_ema(part)).clamp(0, 1) for part in z.split(64)])
 
 
@@ -205,7 +210,7 @@ class Training:
         """Play until `total_nimg` images were seen or the deadline is reached; afterwards `players.G_ema` is the result.
 
         Raises:
-            DivergedError: if a loss or a weight is no longer finite; the last good checkpoint is kept.
+            DivergedError: if a loss explodes or a weight is no longer finite; the last good checkpoint is kept.
             Interrupted: after Ctrl-C, when the step is finished and everything is saved.
         """
         run, log, players = self.run, self.log, self.players
@@ -268,7 +273,7 @@ class Training:
     def _tick(self) -> None:
         """Tell the mean losses since the last tick."""
         loss_D, loss_G, skipped = (self.sums[:3] / self.sums[3]).tolist()
-        if not (abs(loss_D) < float("inf") and abs(loss_G) < float("inf")):
+        if not (abs(loss_D) < EXPLODED and abs(loss_G) < EXPLODED):  # also true of NaN
             self._diverged()
         self.sums.zero_()
         entry = {"kimg": self.log.nimg / 1000, "loss_D": round(loss_D, 4), "loss_G": round(loss_G, 4), "skipped": round(skipped, 3)}
@@ -279,9 +284,8 @@ class Training:
 
     def _snapshot(self, settle: int = SETTLE) -> None:
         """Draw the fixed latents with the average of G, measure their diversity, and keep the sheet for the timelapse."""
-        log, players = self.log, self.players
-        ema.settle_statistics(players.G_ema, self.settle_z[:settle])
-        images = players.draw(self.grid_z)
+        log = self.log
+        images = self.players.settled(self.settle_z[:settle], self.grid_z)
         if not bool(torch.isfinite(images).all()):
             self._diverged()
         sheet = grid(images, COLUMNS)[None].cpu()
@@ -306,6 +310,6 @@ class Training:
     def _diverged(self) -> NoReturn:
         rates = f"lr_G = {self.settings.lr_G:g}, lr_D = {self.settings.lr_D:g}"
         raise DivergedError(
-            f"{self.run.stage_id}: training diverged after {self.log.nimg / 1000:.1f} kimg (a loss or a weight is NaN or infinite)",
+            f"{self.run.stage_id}: training diverged after {self.log.nimg / 1000:.1f} kimg (a loss or a weight is huge or NaN)",
             f"lower the learning rates ({rates}); the last good checkpoint is kept",
         )

@@ -12,7 +12,7 @@ import torch
 from genart import DataError, Images, Model, Run
 from genart.nn import budget, losses
 from genart.nn.data import Pictures, all_identical, over_white, square
-from genart.nn.gan import Game, Players, Settings, Training
+from genart.nn.gan import GRID, NIMG_PER_SNAPSHOT, SETTLE, SNAPSHOTS, Game, Players, Settings, Training
 
 from . import TrainParams
 from .networks import Discriminator, Generator, initialise
@@ -102,24 +102,33 @@ def make_plan(pictures: Pictures, params: TrainParams, run: Run, began: float) -
         "total_nimg": round(params.kimg * 1000) if params.kimg else WANTED_NIMG,
         "deadline_sec": seconds and seconds * budget.DEADLINE,
     }
-    if seconds is None:
-        return plan
-    usable = seconds * budget.PLANNED
+    return plan if seconds is None else fitted(plan, seconds * budget.PLANNED, pictures, params, run, began)
 
-    def seconds_per_image(width: int, measure_sec: float) -> float:
+
+def fitted(plan: dict[str, Any], usable_sec: float, pictures: Pictures, params: TrainParams, run: Run, began: float) -> dict[str, Any]:
+    """Measure the machine on throw-away networks and fit width and number of images, where they are free, to the time."""
+    measure_sec = min(2.0, 0.01 * usable_sec)
+
+    def measured(width: int, seconds: float) -> tuple[float, float]:
+        """Seconds of a step per image, and of a snapshot."""
         players = Players(new_game(pictures.resolution, width, params, run), settings(plan, params), run.device)
         n = plan["batch_size"]
         z = torch.randn(n, params.z_dim, generator=run.generator("z", 0)).to(run.device)
-        return budget.seconds_per_call(lambda: players.step(pictures.batch(0, 0, n), z), run.device, measure_sec) / n
+        step = budget.seconds_per_call(lambda: players.step(pictures.batch(0, 0, n), z), run.device, seconds)
+        latents = torch.randn(SETTLE, params.z_dim, generator=run.generator("settle")).to(run.device)
+        return step / n, budget.seconds_per_call(lambda: players.settled(latents, latents[:GRID]), run.device, 0, warmup=1)
 
     if params.width is None:
+        widths = WIDTHS[run.device]
         plan["width"] = budget.largest_that_fits(
-            WIDTHS[run.device], lambda width: 1 / seconds_per_image(width, 0.005 * seconds), plan["total_nimg"], usable
+            widths, lambda width: 1 / measured(width, measure_sec / 2)[0], plan["total_nimg"], usable_sec
         )
-    each = seconds_per_image(plan["width"], 0.01 * seconds)
     if params.kimg is None:
-        left = usable - (time.monotonic() - began)
-        plan["total_nimg"] = max(plan["batch_size"], int(left / each))
+        image_sec, snapshot_sec = measured(plan["width"], measure_sec)
+        left = usable_sec - (time.monotonic() - began)
+        # A snapshot comes every so many images, but no more often than a timelapse needs.
+        fits = max(left / (image_sec + snapshot_sec / NIMG_PER_SNAPSHOT), (left - SNAPSHOTS * snapshot_sec) / image_sec)
+        plan["total_nimg"] = max(plan["batch_size"], int(fits))
     return plan
 
 

@@ -112,7 +112,9 @@ def held(frames: Frames, hold: float | None) -> Iterator[np.ndarray]:
 def even(pixels: np.ndarray) -> np.ndarray:
     """Repeat the last row and column of (H, W, 3) where needed: 4:2:0 stores colour for blocks of two by two."""
     height, width = pixels.shape[:2]
-    return np.ascontiguousarray(pixels) if height % 2 == width % 2 == 0 else np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    return (
+        np.ascontiguousarray(pixels) if height % 2 == width % 2 == 0 else np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    )
 
 
 def to_yuv(pixels: np.ndarray) -> av.VideoFrame:

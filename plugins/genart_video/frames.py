@@ -114,7 +114,9 @@ def resize(frames: np.ndarray, scale: float, *, smooth: bool) -> np.ndarray:
     """
     height, width = (max(1, round(side * scale)) for side in frames.shape[1:3])
     if max(height, width) > MAX_SIDE:
-        raise DataError(f"a film of {width}x{height} is too large; at most {MAX_SIDE} on each side", "give video.assemble a smaller `scale`")
+        raise DataError(
+            f"a film of {width}x{height} is too large; at most {MAX_SIDE} on each side", "give video.assemble a smaller `scale`"
+        )
     if (height, width) == frames.shape[1:3]:
         return frames
     if not smooth and scale == int(scale):

@@ -42,13 +42,12 @@ def write_gif(frames: Frames, path: Path, params: AssembleParams, run: Run) -> t
     Returns:
         Frames per second as played, and the number of frames.
     """
-    palette, bits = survey(frames, run)
-    dither = Dither(palette, bits)
+    dither = Dither(*survey(frames, run))
     wait = delay(frames.fps)
     held = wait if params.hold is None else min(LONGEST, max(wait, round(100 * params.hold)))
     last = len(frames.images) - 1
     with open(path, "wb") as file:
-        writer = GifWriter(file.write, palette, loop=params.loop)
+        writer = GifWriter(file.write, dither.colours, loop=params.loop)
         for batch, pictures in frames.batches():
             for frame, picture in zip(batch, pictures, strict=True):
                 writer.add(dither(frame), held if picture == last else wait)
@@ -58,11 +57,11 @@ def write_gif(frames: Frames, path: Path, params: AssembleParams, run: Run) -> t
     return 100 / wait, writer.count
 
 
-def survey(frames: Frames, run: Run) -> tuple[np.ndarray, int | None]:
+def survey(frames: Frames, run: Run) -> tuple[np.ndarray, int | None, float]:
     """Fit a palette to the film.
 
     Returns:
-        (K, 3) uint8, and how finely a dither must tell colours apart: None if the palette holds every colour of the film.
+        What a `Dither` is made of: the palette, how finely to tell colours apart, how much to mix.
     """
     histogram = Histogram()
     for batch, _ in frames.batches():
@@ -70,14 +69,15 @@ def survey(frames: Frames, run: Run) -> tuple[np.ndarray, int | None]:
             break
         run.check()
     if histogram.exact is not None:
-        return histogram.palette(), None
+        return histogram.palette(), None, 0.0
     count = len(frames.images)
     step = -(-count // SAMPLE_FRAMES)
     for i, frame in enumerate(frames.sample(step)):
         stride = max(1, round((frame.shape[0] * frame.shape[1] * (count // step) / SAMPLE_PIXELS) ** 0.5))
         histogram.add(frame[i % stride :: stride, i // stride % stride :: stride])
+        histogram.add_texture(frame[i % 16 :: 16])
         run.check()
-    return histogram.palette(frames.caption_colours()), histogram.bits
+    return histogram.palette(frames.caption_colours()), histogram.bits, histogram.strength
 
 
 class GifWriter:

@@ -22,8 +22,11 @@ MANY_CELLS = 40_000
 #: Thresholds of Bayer's matrix of order 4, and their number.
 BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.uint32)
 LEVELS = BAYER.size
-#: Share of the error that is carried to a pattern's next pixel: 0 is no dither, 1 Knoll's.
-STRENGTH = 0.5
+#: Share of the error that is carried to a pattern's next pixel (0 is no dither, 1 Knoll's) in films that are all texture,
+#: which hides the steps between colours, and in those that are all gradients, where steps are what one sees.
+TEXTURED, SMOOTH = 0.5, 0.85
+#: Neighbours that differ by no more in any channel belong to a gradient.
+GRADIENT = 3
 #: Palette colours, nearest first, that a pattern may mix.
 NEIGHBOURS = 8
 KMEANS_STEPS = 10
@@ -69,6 +72,17 @@ class Histogram:
     def __init__(self) -> None:
         self.exact: set[int] | None = set()
         self.counts = np.zeros(1 << 3 * FINE, np.int64)
+        self._smooth: list[float] = []
+
+    def add_texture(self, rows: np.ndarray) -> None:
+        """Look how smooth some rows are, (N, W, 3) uint8."""
+        steps = np.abs(np.diff(rows.astype(np.int16), axis=1)).max(axis=2)
+        self._smooth.append(float((steps <= GRADIENT).mean()) if steps.size else 1.0)
+
+    @property
+    def strength(self) -> float:
+        """How much a `Dither` of these pictures should mix."""
+        return TEXTURED + (SMOOTH - TEXTURED) * float(np.mean(self._smooth))
 
     def add(self, frames: np.ndarray) -> None:
         """Count the pixels of (..., 3) uint8."""
@@ -177,10 +191,11 @@ class Dither:
     Args:
         palette: (K, 3) uint8, K < 256 unless exact, dark to light.
         bits: how finely colours are told apart, or None: the palette holds each colour and there is nothing to mix.
-        strength: share of the error that a pattern makes good.
+        strength: share of the error that is carried on within a pattern.
     """
 
-    def __init__(self, palette: np.ndarray, bits: int | None, strength: float = STRENGTH) -> None:
+    def __init__(self, palette: np.ndarray, bits: int | None, strength: float = SMOOTH) -> None:
+        self.colours = palette
         self.palette = palette.astype(np.float32)
         self.bits = bits
         self.strength = strength
