@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -285,7 +286,9 @@ class ImagesWriter:
     def _open(self, name: str) -> BinaryIO:
         path = self.folder / name
         if path.exists() and path.stat().st_nlink > 1:
-            path.unlink()  # a killed commit linked it into the store: what is there must not change
+            copy = path.with_name(f".{name}.copy")  # a killed commit linked it into the store: what is there must not change
+            shutil.copyfile(path, copy)
+            os.replace(copy, path)
         path.touch()
         return open(path, "r+b", buffering=0)
 
@@ -322,7 +325,7 @@ class ImagesWriter:
     def truncate(self, count: int) -> None:
         """Forget all pictures after the first `count`."""
         if count > self.count:
-            raise StageError(f"{self.count} pictures are kept, {count} were expected")
+            raise StageError(f"{self.count} pictures are kept, {count} were expected", "make this stage again from the start with --force")
         if count == self.count:
             return
         with open(self.folder / "meta.jsonl", "rb") as file:
@@ -352,18 +355,17 @@ class ImagesWriter:
         write_atomically(self.folder / "sync.json", json.dumps({"runs": self.runs, "count": self.count, "ends": self._ends}).encode())
 
     def finish(self, fps: float | None = None) -> None:
-        """Close the sequence: after this, `StoredImages` reads the folder. A second call does nothing."""
+        """Close the sequence: after this, `StoredImages` reads the folder. A second call does nothing.
+
+        The mark of the last sync stays beside it, since a kill may come before the pictures are in the store.
+        """
         if self._files[0].closed:
             return
-        self._flush(to_disk=True)
-        for file in self._files:
-            file.close()
+        self.sync()
+        self.close()
         has_meta = _any_meta(self.folder / "meta.jsonl", self.count)
-        if not has_meta:
-            (self.folder / "meta.jsonl").unlink()
         index = {"runs": self.runs, "fps": fps, "meta": has_meta}
         write_atomically(self.folder / "index.json", json.dumps(index, sort_keys=True).encode())
-        (self.folder / "sync.json").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the files; what was synced is taken up by the next writer of this folder."""
@@ -533,6 +535,13 @@ class JoinedImages(Images):
         if len({a.shape[1:] for a in arrays}) > 1:
             raise DataError(f"the merged pictures differ in size ({', '.join(sizes)})", "bring them to one size with images.resize first")
         return np.concatenate(arrays)
+
+
+def result_files(folder: Path) -> list[Path]:
+    """The files of a finished output that belong to the result, sorted; not what a writer keeps beside them."""
+    index = _read_json(folder / "index.json")
+    left_out = {"sync.json"} if index is None or index["meta"] else {"sync.json", "meta.jsonl"}
+    return sorted(path for path in folder.iterdir() if path.name not in left_out and not path.name.startswith("."))
 
 
 def digest_of(files: dict[str, str]) -> str:

@@ -144,7 +144,7 @@ class Planner:
             key = self.key(step, steps)
             step.entry = self.store.find(key) if key else None
             if step.entry is not None:
-                self.store.alias(step.ancestry, step.partial, step.entry.key)
+                self.store.alias(step.ancestry, step.partial, step.entry)
         if step.entry is None:
             step.changes = self._reasons(step, steps)
 

@@ -221,9 +221,9 @@ class Runner:
                 given.append(self.entry(self.steps[source.node]).artifact(source.output))
         if not given:
             return None
-        if len(given) == 1 and not start:
-            return given[0]
-        images = JoinedImages([item for item in given if isinstance(item, Images)])
+        if not isinstance(given[0], Images):
+            return given[0]  # a model or a film comes whole, wherever a killed stage goes on
+        images = given[0] if len(given) == 1 else JoinedImages([item for item in given if isinstance(item, Images)])
         return _from_picture(images, start) if start else images
 
     def _keep(self, step: Step, run: Run, result: Any) -> None:
@@ -347,14 +347,14 @@ class Runner:
         }
 
     def _told(self, step: Step) -> dict[str, Any]:
-        manifest = step.entry.manifest if step.entry is not None else {"outputs": {}}
+        manifest = step.entry.manifest if step.entry is not None else self.store.note(step.ancestry)  # it may have been collected
         told: dict[str, Any] = {
             "id": step.node.id,
             "uses": step.node.stage.name,
             "from": [str(source) for source in step.node.sources],
             "params": step.parts["params"],
             "plugin": {"version": step.parts["code"]["version"], "source": step.parts["code"]["source"][:16]},
-            "outputs": {name: about["digest"] for name, about in manifest["outputs"].items()},
+            "outputs": {name: about["digest"] for name, about in manifest.get("outputs", {}).items()},
         }
         optional = {"seed": step.parts.get("seed"), "files": step.parts["files"], "versions": step.parts["versions"]}
         optional["choices"] = manifest.get("choices")

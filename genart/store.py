@@ -3,6 +3,7 @@
     <root>/entries/ab/<key>/manifest.json, <output>/...      finished results
     <root>/work/<ancestry>/...                               what a stage keeps between a kill and its resume
     <root>/ancestry/ab/<ancestry>                            ancestry key -> key: a result found without its inputs
+    <root>/notes/ab/<ancestry>                               what a result was, for provenance, also after it was collected
     <root>/similar/ab/<partial>/<key>                        results that differ in their inputs alone
     <root>/history/<recipe and stage>.json                   what the last run of a stage was made of, for --why
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Artifact, Model, StoredImages, Video, digest_of, sync_folder, write_atomically
+from .artifacts import Artifact, Model, StoredImages, Video, digest_of, result_files, sync_folder, write_atomically
 from .errors import ResourceError
 
 CHUNK = 1 << 20
@@ -177,17 +178,27 @@ class Store:
             if entry is not None:
                 self.discard(key)
             entry = self._build(key, kinds, work, about)
-        self.alias(ancestry, partial, key)
+        self.alias(ancestry, partial, entry)
         self._verified.add(key)
         shutil.rmtree(work, ignore_errors=True)
         return entry
 
-    def alias(self, ancestry: str, partial: str, key: str) -> None:
-        """Note that a chain leads to a key."""
-        for folder in (self._place("ancestry", ancestry).parent, self._place("similar", partial)):
+    def alias(self, ancestry: str, partial: str, entry: Entry) -> None:
+        """Note that a chain leads to an entry."""
+        for folder in (self._place("ancestry", ancestry).parent, self._place("notes", ancestry).parent, self._place("similar", partial)):
             folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._place("ancestry", ancestry), key.encode())
-        (self._place("similar", partial) / key).touch()
+        note = {name: entry.manifest[name] for name in ("outputs", "choices") if name in entry.manifest}
+        write_atomically(self._place("notes", ancestry), json.dumps(note, sort_keys=True).encode())
+        write_atomically(self._place("ancestry", ancestry), entry.key.encode())
+        (self._place("similar", partial) / entry.key).touch()
+
+    def note(self, ancestry: str) -> dict[str, Any]:
+        """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
+        try:
+            note = json.loads(self._place("notes", ancestry).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
 
     def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any]) -> Entry:
         building = self._temporary() / key
@@ -196,9 +207,8 @@ class Store:
         for output, kind in kinds.items():
             source, target = work / "outputs" / output, building / output
             target.mkdir(parents=True)
-            for path in sorted(source.iterdir()):
-                if not path.name.startswith("."):  # what a killed write left
-                    _link_or_copy(path, target / path.name)
+            for path in result_files(source):
+                _link_or_copy(path, target / path.name)
             files = {path.name: _sync_and_hash(path) for path in sorted(target.iterdir())}
             sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
             outputs[output] = {"kind": kind, "digest": digest_of(files), "files": files, "sizes": sizes}
@@ -366,6 +376,8 @@ class Store:
         for path in self.root.glob("similar/??/*/*"):
             if self.find(path.name) is None:
                 path.unlink(missing_ok=True)
+        if not any(self.entries()):
+            shutil.rmtree(self.root / "notes", ignore_errors=True)
 
 
 def _stands_at(path: Path, handle: int) -> bool:

@@ -91,7 +91,7 @@ WRONG = {
     "no uses": (HEAD + '[[stage]]\nuse = "toy.noise"\n', 2, 4, "does not say what it uses"),
     "uses of a wrong type": (HEAD + "[[stage]]\nuses = 3\n", 2, 4, "uses: expected a text"),
     "syntax error": ('[recipe\nname = "x"\n', 2, 1, "not valid TOML"),
-    "syntax error at the end": (HEAD + 'description = """never closed\n\n\n', 2, 5, "not valid TOML"),
+    "syntax error at the end": (HEAD + 'description = """never closed\n\n\n', 2, 3, "not valid TOML"),
     "the same key twice": (HEAD + NOISE + "count = 1\ncount = 2\n", 2, 6, "not valid TOML"),
     "nested too deeply": (HEAD + NOISE + f"ops = {'[' * 5000}\n", 2, 5, "nested too deeply"),
     "a number of 5000 digits": (HEAD + NOISE + f"count = {'9' * 5000}\n", 2, 5, "not valid TOML"),

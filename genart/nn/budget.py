@@ -10,7 +10,7 @@ import torch
 #: Share of a budget that training plans to use; the rest is for a machine that slows down.
 PLANNED = 0.92
 #: Share of a budget at which training stops although it is not done.
-DEADLINE = 0.97
+DEADLINE = 0.95
 
 
 def synchronize(device: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Pictures in the grid of fixed latents, and in one row of it.
 GRID, COLUMNS = 36, 6
 #: Latents on which the average's batch statistics are measured, at a snapshot and for the result.
-SETTLE, SETTLE_RESULT = 128, 1024
+SETTLE, SETTLE_RESULT = 128, 512
 #: Entries of the history.
 TICKS = 200
 #: Pictures of the timelapse, at most.
@@ -194,6 +194,7 @@ class Training:
         self.began = time.monotonic() if began is None else began
         self.sums = torch.zeros(4, device=run.device)  # of the losses, of the skips, and the steps, since the last tick
         self._warned = False
+        self._ticked = time.monotonic()
         z_dim: Any = self.players.G.z_dim
         self.z_dim = int(z_dim)
         self.grid_z = self._latents("grid", GRID)
@@ -219,12 +220,12 @@ class Training:
         # A training that a deadline stopped once stops there again: the choice outlives it.
         end = min(self.total_nimg, run.choices.get("stopped_at", self.total_nimg))
         while True:
-            if log.snapshots < len(self.places) and log.nimg >= self.places[log.snapshots] and log.nimg < end:
-                self._snapshot()
             if log.nimg < end and self._late():
                 end = run.choose("stopped_at", lambda: log.nimg)
             if log.nimg >= end:
                 break
+            if log.nimg >= self.places[log.snapshots]:  # the last place is the end, and is drawn after the loop
+                self._snapshot()
             real_img = self.pictures.batch(log.step, log.nimg, batch_size)
             z = torch.randn(batch_size, self.z_dim, generator=run.generator("z", log.step)).to(run.device)
             losses = players.step(real_img, z)
@@ -280,7 +281,10 @@ class Training:
         if self.log.diversity is not None:
             entry["diversity"] = round(self.log.diversity, 4)
         self.log.history.append(entry)
-        self.run.metric(nimg=self.log.nimg, **{name: value for name, value in entry.items() if name != "kimg"})
+        now = time.monotonic()
+        rate = self.tick_every * self.settings.batch_size / (now - self._ticked)
+        self._ticked = now
+        self.run.metric(nimg=self.log.nimg, images_per_sec=rate, **{name: value for name, value in entry.items() if name != "kimg"})
 
     def _snapshot(self, settle: int = SETTLE) -> None:
         """Draw the fixed latents with the average of G, measure their diversity, and keep the sheet for the timelapse."""

@@ -54,7 +54,7 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.to(torch.float32).clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
 
 
-def grid(images: Tensor, columns: int | None = None, gap: int = 2, background: float | Sequence[float] = 1.0) -> Tensor:
+def grid(images: Tensor, columns: int | None = None, gap: int = 2, background: float | Sequence[float] | Tensor = 1.0) -> Tensor:
     """Lay pictures out in a contact sheet, row by row, with a gap between them and around them all.
 
     Args:

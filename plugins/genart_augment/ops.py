@@ -80,8 +80,8 @@ def read_op(value: Any) -> Any:
         raise ValueError('expected a name such as "RandomAffine", or a table such as {op = "RandomAffine", degrees = 10}')
     name = op["op"]
     if name not in OPS:
-        raise ValueError(f"Kornia has no augmentation '{name}'{did_you_mean(name, OPS)}")
+        raise ValueError(f"there is no augmentation '{name}' in Kornia's list{did_you_mean(name, OPS)}")
     for parameter in op.keys() - {"op"}:
         if parameter not in OPS[name]:
-            raise ValueError(f"{name} has no parameter '{parameter}'{did_you_mean(parameter, OPS[name])} It takes: {', '.join(OPS[name])}")
+            raise ValueError(f"no parameter '{parameter}' in {name}{did_you_mean(parameter, OPS[name])} (it takes {', '.join(OPS[name])})")
     return op

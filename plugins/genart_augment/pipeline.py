@@ -7,6 +7,7 @@ pictures at once. The global generator is left as it was found.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -94,12 +95,11 @@ class Op:
         self.name = table["op"]
         self.place = place
         try:
-            self.module = getattr(kornia.augmentation, self.name)(**{key: _tuples(value) for key, value in table.items() if key != "op"})
+            self.module = _module(self.name, {key: value for key, value in table.items() if key != "op"})
         except Exception as error:  # Kornia checks with assertions, ValueError, TypeError and more
             reason = f"{error}".partition("\n")[0] or type(error).__name__
-            raise UsageError(
-                f"augment.ops[{place}] {self.name}: {reason}", "its parameters are Kornia's own; see kornia.augmentation." + self.name
-            ) from error
+            hint = f"its parameters are those of kornia.augmentation.{self.name}"
+            raise UsageError(f"augment.ops[{place}] {self.name}: {reason}", hint) from error
         self.rowwise = self.name in ROWWISE
         self.colour = isinstance(self.module, IntensityAugmentationBase2D)
 
@@ -110,7 +110,7 @@ class Op:
     def apply(self, images: Tensor, drawn: Drawn | None) -> Tensor:
         """Apply to pictures, (N, 3 or 4, H, W) in [0, 1]: colour to RGB alone, geometry to premultiplied RGBA."""
         if images.shape[1] == 3:
-            return self.module(images, params=drawn).clamp(0, 1)
+            return torch.clamp(self.module(images, params=drawn), 0, 1)
         colours, alpha = images[:, :3], images[:, 3:]
         if self.colour:
             return torch.cat([self.module(colours, params=drawn).clamp(0, 1), alpha], 1)
@@ -118,8 +118,21 @@ class Op:
         return torch.cat([(moved[:, :3] / moved[:, 3:].clamp_min(1 / 1024)).clamp(0, 1), moved[:, 3:]], 1)
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+def _module(name: str, parameters: dict[str, Any]) -> Any:
+    """Build Kornia's module, and draw from it once, since some values are only looked at then."""
+    make = getattr(kornia.augmentation, name)
+    takes = inspect.signature(make).parameters
+    module = make(**{key: _as_kornia_takes(value, takes[key].annotation) for key, value in parameters.items()})
+    with _generator_lock, torch.random.fork_rng(devices=[]):
+        module.forward_parameters((1, 3, 64, 64))
+    return module
+
+
+def _as_kornia_takes(value: Any, annotation: Any) -> Any:
+    """Turn a recipe's list into a tensor where Kornia takes nothing else, and into a tuple elsewhere."""
+    if annotation in (Tensor, "torch.Tensor", "Tensor"):
+        return torch.tensor(value)
+    return tuple(_as_kornia_takes(item, None) for item in value) if isinstance(value, list | tuple) else value
 
 
 def augment_images(run: Run, images: Images, tables: list[dict[str, Any]], *, copies: int = 1) -> Iterator[Batch]:

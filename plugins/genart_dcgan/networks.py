@@ -18,17 +18,29 @@ def channels(resolution: int, width: int) -> list[int]:
     return [width * min(MAX_WIDENING, resolution // 2 // size) for size in sizes]
 
 
+def smoothed(kernel: Tensor) -> Tensor:
+    """A kernel (a, b, y, x) convolved with the binomial [1, 2, 1] / 4 both ways: (a, b, y + 2, x + 2).
+
+    The binomial is zero at the finest frequency of the pixel grid, so what such a kernel draws holds no pattern of a
+    period of two pixels, and what it reads is blind to one. (Zhang 2019 smooths like this before subsampling.)
+    """
+    line = kernel.new_tensor([0.25, 0.5, 0.25])
+    flat = kernel.flatten(0, 1)[:, None]
+    return F.conv2d(flat, torch.outer(line, line)[None, None], padding=2).view(*kernel.shape[:2], *(side + 2 for side in kernel.shape[2:]))
+
+
 class Upsample(nn.Module):
     """Doubles the size: (N, c_in, H, W) to (N, c_out, 2H, 2W).
 
     "transposed" is a 4x4 transposed convolution of stride 2. "resize" enlarges to nearest neighbours and convolves 3x3
     (Odena et al. 2016, against the chequer pattern); it is computed, exactly and with 4/9 of the products, as a
-    transposed convolution whose kernel is the 3x3 kernel convolved with a 2x2 box of ones.
+    transposed convolution whose kernel is the 3x3 kernel convolved with a 2x2 box of ones. `smooth` smooths the result
+    (see `smoothed`), again inside the kernel.
     """
 
-    def __init__(self, c_in: int, c_out: int, kind: str, *, bias: bool = False) -> None:
+    def __init__(self, c_in: int, c_out: int, kind: str, *, bias: bool = False, smooth: bool = False) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.smooth = kind, smooth
         size = 3 if kind == "resize" else 4
         # (c_in, c_out, y, x), as a transposed convolution holds it: a 3x3 kernel is that of the plain convolution, rotated by 180 degrees.
         self.weight = nn.Parameter(torch.empty(c_in, c_out, size, size))
@@ -40,6 +52,8 @@ class Upsample(nn.Module):
         kernel = self.weight
         if self.kind == "resize":
             kernel = F.avg_pool2d(kernel, 2, stride=1, padding=1, divisor_override=1)  # the sum over the box: 4x4
+        if self.smooth:
+            return F.conv_transpose2d(x, smoothed(kernel), self.bias, stride=2, padding=2)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
@@ -60,7 +74,7 @@ class Generator(nn.Module):
         self.dense = nn.Linear(z_dim, 16 * widths[0], bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths)
         self.ups = nn.ModuleList(Upsample(c_in, c_out, upsample) for c_in, c_out in pairwise(widths))
-        self.to_rgb = Upsample(widths[-1], 3, upsample, bias=True)
+        self.to_rgb = Upsample(widths[-1], 3, upsample, bias=True, smooth=upsample == "resize")
 
     def forward(self, z: Tensor) -> Tensor:
         """z: (N, z_dim). Returns (N, 3, resolution, resolution) in [-1, 1]."""
@@ -75,10 +89,17 @@ class Discriminator(nn.Module):
     """D: pictures to logits, through convolutions of stride 2; it mirrors G.
 
     Its batch normalisation always uses the batch's own statistics, so none are kept.
+
+    Args:
+        resolution: pixels along a side, a power of two from 16 on.
+        width: channels at half the resolution.
+        smooth: see the pictures smoothed, so that no gradient ever asks G for a pattern of a period of two pixels: the
+            convolutions of stride 2 ask for one otherwise (Odena et al. 2016), and a G that smooths could not answer.
     """
 
-    def __init__(self, resolution: int = 64, width: int = 64) -> None:
+    def __init__(self, resolution: int = 64, width: int = 64, *, smooth: bool = False) -> None:
         super().__init__()
+        self.smooth = smooth
         widths = channels(resolution, width)[::-1]
         self.from_rgb = nn.Conv2d(3, widths[0], 4, 2, 1)
         self.downs = nn.ModuleList(nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False) for c_in, c_out in pairwise(widths))
@@ -87,7 +108,9 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (N, 3, resolution, resolution) in [-1, 1]. Returns logits (N,)."""
-        x = F.leaky_relu_(self.from_rgb(images), 0.2)
+        first = self.from_rgb
+        kernel, padding = (smoothed(first.weight), 2) if self.smooth else (first.weight, 1)
+        x = F.leaky_relu_(F.conv2d(images, kernel, first.bias, stride=2, padding=padding), 0.2)
         for down, norm in zip(self.downs, self.norms, strict=True):
             x = F.leaky_relu_(norm(down(x)), 0.2)
         return self.to_logit(x).flatten()

@@ -25,7 +25,7 @@ WIDTHS = {"cpu": (16, 24, 32, 48, 64), "cuda": (64, 96, 128), "mps": (32, 48, 64
 DEFAULT_WIDTH = {"cpu": 32, "cuda": 64, "mps": 48}
 DEFAULT_BATCH_SIZE = {"cpu": 32, "cuda": 128, "mps": 64}
 #: A wider network is worth it while training still sees this many images.
-WANTED_NIMG = 60_000
+WANTED_NIMG = 100_000
 
 
 def train(images: Images, params: TrainParams, run: Run) -> Model:
@@ -72,7 +72,7 @@ def new_game(resolution: int, width: int, params: TrainParams, run: Run) -> Game
     """Networks with their seeded first weights, and losses."""
     with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights from the global stream; leave it as it was
         G = Generator(resolution, width, params.z_dim, params.upsample)
-        D = Discriminator(resolution, width)
+        D = Discriminator(resolution, width, smooth=params.upsample == "resize")
     initialise(G, run.generator("init_G"))
     initialise(D, run.generator("init_D"))
     return Game(G, D, partial(losses.bce_D, label_smoothing=params.label_smoothing), losses.bce_G)

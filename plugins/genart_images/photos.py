@@ -53,5 +53,5 @@ def read_names(value: Any) -> Any:
 def _read_name(name: str) -> str:
     name = ALIASES.get(name, name)
     if name not in FILES:
-        raise ValueError(f"no photograph '{name}'{did_you_mean(name, [*FILES, *ALIASES])} There are: {', '.join(FILES)}")
+        raise ValueError(f"no photograph '{name}'{did_you_mean(name, [*FILES, *ALIASES])} (there are {', '.join(FILES)})")
     return name

@@ -72,7 +72,7 @@ def resize(images: Tensor, size: tuple[int, int], interpolation: str = "bicubic"
     mode = "nearest-exact" if interpolation == "nearest" else interpolation
     smooth = interpolation in ("bicubic", "bilinear")
     if images.shape[1] == 3:
-        return kornia_resize(images, size, mode, antialias=smooth).clamp(0, 1)
+        return torch.clamp(kornia_resize(images, size, mode, antialias=smooth), 0, 1)
     alpha = images[:, 3:]
     sized = kornia_resize(torch.cat([images[:, :3] * alpha, alpha], 1), size, mode, antialias=smooth).clamp(0, 1)
     colours, alpha = sized[:, :3], sized[:, 3:]

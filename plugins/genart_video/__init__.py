@@ -15,34 +15,34 @@ class AssembleParams(Params):
     """Parameters of `video.assemble`."""
 
     format: Format | None = Field(
-        None,
-        description="Kind of file: gif (loops anywhere), mp4 (H.264, plays in every browser), webm (VP9); by default that of `save`, else mp4.",
+        None, description="Kind of file: gif, mp4 (H.264, plays in every browser) or webm (VP9); by default the suffix of `save`, else mp4."
     )
     fps: float | None = Field(
         None,
         gt=0,
         le=240,
-        description="Frames per second, by default the film's own, else 24. A GIF counts in 1/100 s and players honour no less than 2 of them, so it takes the nearest of 50, 33.3, 25, 20, ...",
+        description="Frames per second, by default the film's own, else 24. "
+        "A GIF counts in 1/100 s, and players honour no less than 2 of them: it takes the nearest of 50, 33.3, 25, 20, ...",
     )
     scale: float = Field(1.0, gt=0, le=64, description="Enlargement of each picture, such as 4 for 64 px made 256 px; below 1 reduces.")
     filter: Literal["smooth", "nearest"] = Field(
         "smooth", description="How `scale` fills in: smooth (Lanczos), or nearest, which keeps hard pixels."
     )
     loop: int = Field(
-        0,
-        ge=-1,
-        le=65535,
-        description="How often a GIF plays again; 0 is for ever, -1 plays it once. Films loop where the player is told to.",
+        0, ge=-1, le=65535, description="How often a GIF plays again: 0 for ever, -1 not at all. Films loop where the player does."
     )
     hold: Duration | None = Field(None, description="How long the last picture stays, such as 2s, instead of one frame.")
     ping_pong: bool = Field(False, description="Play forward, then backward: a loop without a jump out of any film.")
     quality: int | None = Field(
-        None, ge=1, le=63, description="Constant rate factor of mp4 (1 best to 51, default 17) and webm (1 best to 63, default 28)."
+        None,
+        ge=1,
+        le=63,
+        description="Constant rate factor, 1 is best: mp4 to 51, by default 17; webm to 63, by default 28. A GIF has none.",
     )
     caption: str | None = Field(
         None,
         description='Text drawn on each picture, with {names} of its metadata, {frame} and {seconds}, such as "{kimg:.1f} kimg"; '
-        'pictures that carry kimg have this one by default; "" draws none.',
+        'pictures that carry kimg show it by default; "" draws none.',
     )
     background: str = Field("#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="Colour behind transparent pictures, #rrggbb.")
 

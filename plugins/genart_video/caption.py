@@ -14,7 +14,9 @@ from genart.errors import did_you_mean
 
 #: {name} or {name:.2f}. Not str.format, whose fields can reach into objects and whose widths can fill the memory.
 FIELD = re.compile(r"\{(\w+)(?::\.(\d)f)?\}")
-PROGRESS = "{kimg:.1f} kimg"
+#: What pictures of a training say; a decimal point would be lost in the small letters of small ones.
+PROGRESS, PROGRESS_SMALL = "{kimg:.1f} kimg", "{kimg:.0f} kimg"
+SMALL_SIDE = 200
 INK, OUTLINE = (255, 255, 255), (16, 16, 16)
 #: Height of the letters as a share of the picture's shorter side, and the least that can be read.
 SHARE, SMALLEST = 0.06, 9
@@ -35,19 +37,22 @@ class Caption:
         self.fps = fps
         self._last: tuple[object, np.ndarray] | None = None
 
-    def text(self, meta: Meta, index: int) -> str:
-        """Fill the template for picture `index`.
+    def text(self, meta: Meta, index: int, *, small: bool = False) -> str:
+        """Fill the template for picture `index`, which may be small.
 
         Raises:
             DataError: if the template names metadata that the picture lacks.
         """
-        template = self.template if self.template is not None else PROGRESS if "kimg" in meta else ""
+        template = self.template
+        if template is None:
+            template = "" if "kimg" not in meta else PROGRESS_SMALL if small else PROGRESS
         values = {"frame": index, "seconds": index / self.fps, **meta}
         return FIELD.sub(lambda field: _show(values, field, index), template)[:LONGEST]
 
     def draw(self, frames: np.ndarray, metas: Sequence[Meta], indices: Sequence[int]) -> np.ndarray:
         """Return captioned copies of (N, H, W, 3) uint8, or the frames themselves when there is nothing to say."""
-        texts = [self.text(meta, index) for meta, index in zip(metas, indices, strict=True)]
+        small = min(frames.shape[1:3]) < SMALL_SIDE
+        texts = [self.text(meta, index, small=small) for meta, index in zip(metas, indices, strict=True)]
         if not any(texts):
             return frames
         drawn = frames.copy()

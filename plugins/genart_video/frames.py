@@ -75,7 +75,7 @@ class Frames:
             size = size or (height, width)
             if (height, width) != size:
                 raise DataError(
-                    f"the pictures of a film must be of one size: picture 0 is {size[1]}x{size[0]}, picture {batch.start} is {width}x{height}",
+                    f"a film's pictures must be of one size: picture 0 is {size[1]}x{size[0]}, picture {batch.start} is {width}x{height}",
                     "add an images.resize stage before video.assemble",
                 )
             if len(batch):

@@ -2,6 +2,7 @@
 
 import inspect
 import random
+from itertools import pairwise
 
 import kornia.augmentation
 import numpy as np
@@ -117,12 +118,12 @@ def test_flips_flip_about_half_of_the_pictures(tmp_path, name):
 # independence
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(cuts=st.lists(st.integers(1, 19), unique=True).map(sorted), seed=st.integers(0, 2**32))
 def test_pictures_do_not_depend_on_their_batches(tmp_path_factory, cuts, seed):
     pixels = noise(20)
     limits = [0, *cuts, 20]
-    apart = Images.from_batches([Batch(pixels[a:b]) for a, b in zip(limits, limits[1:], strict=False)])
+    apart = Images.from_batches([Batch(pixels[a:b]) for a, b in pairwise(limits)])
     together = Images.from_batches([Batch(pixels)])
     folder = tmp_path_factory.mktemp("work")
     a = run(together, folder / "a", NEEDED_BY_THE_ISSUE, seed=seed)
@@ -130,11 +131,14 @@ def test_pictures_do_not_depend_on_their_batches(tmp_path_factory, cuts, seed):
     assert np.array_equal(a.array(), b.array())
 
 
-@pytest.mark.parametrize("name", OPS)
+SLOW = {"RandomJPEG", "RandomPlasmaBrightness", "RandomPlasmaContrast"}
+
+
+@pytest.mark.parametrize("name", sorted(set(OPS) - SLOW))
 def test_a_picture_does_not_depend_on_the_others(tmp_path, name):
-    pixels = noise(9)
+    pixels = noise(7)
     others = pixels.clone()
-    others[[i for i in range(9) if i != 4]] = 0.5
+    others[[i for i in range(7) if i != 4]] = 0.5
     a = run(Images.from_batches([Batch(pixels)]), tmp_path / "a", [table(name)])
     b = run(Images.from_batches([Batch(others)]), tmp_path / "b", [table(name)])
     few = run(Images.from_batches([Batch(pixels[:5])]), tmp_path / "c", [table(name)])
@@ -166,7 +170,7 @@ def test_an_operation_draws_the_same_whatever_follows(tmp_path):
 def test_nothing_global_changes(tmp_path):
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
-    for name in ("RandomAffine", "RandomPlasmaShadow", "RandomElasticTransform", "RandomJPEG"):
+    for name in ("RandomAffine", "RandomPlasmaShadow", "RandomElasticTransform"):
         run(tiny_images(2, 16), tmp_path / name, [table(name)])
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
@@ -239,14 +243,14 @@ def test_mixed_sizes(tmp_path):
     ("ops", "words"),
     [
         (["RandomAfine"], "did you mean 'RandomAffine'"),
-        ([{"op": "RandomAffine", "degres": 3}], "no parameter 'degres'; did you mean 'degrees'"),
+        ([{"op": "RandomAffine", "degres": 3}], "no parameter 'degres' in RandomAffine; did you mean 'degrees'"),
         (["RandomHorizontalFlip", {"op": "RandomErasing", "scal": 3}], r"ops\[1\].*did you mean 'scale'"),
         ([{"degrees": 3}], "expected a name"),
         ([3], "expected a name"),
         ([], "at least 1"),
         ("RandomAffine", "list"),
         ([{"op": "RandomAffine", "same_on_batch": True}], "no parameter 'same_on_batch'"),
-        (["RandomMixUpV2"], "Kornia has no augmentation"),
+        (["RandomMixUpV2"], "there is no augmentation"),
     ],
 )
 def test_wrong_names_are_refused_with_the_recipe(ops, words):

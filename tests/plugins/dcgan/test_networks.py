@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from genart_dcgan.networks import Discriminator, Generator, Upsample, channels, initialise
+from genart_dcgan.networks import Discriminator, Generator, Upsample, channels, initialise, smoothed
 
 RESOLUTIONS = [16, 32, 64, 128, 256]
 
@@ -60,6 +60,7 @@ def test_resize_without_learning_makes_no_chequer_pattern():
     assert float((chequered - chequered[:, :, :1, :1]).abs().max()) > 1e-3
 
 
+@torch.no_grad()
 def test_first_weights_come_from_the_generator_alone():
     nets = [Generator(16, 4, 8) for _ in range(2)]
     for net in nets:
@@ -69,3 +70,29 @@ def test_first_weights_come_from_the_generator_alone():
     assert float(nets[0].dense.weight.std()) == pytest.approx(0.02, rel=0.1)
     assert float(nets[0].norms[0].weight.mean()) == pytest.approx(1, abs=0.02)
     assert float(nets[0].norms[0].bias.abs().max()) == 0
+
+
+def test_a_smoothed_kernel_is_the_kernel_and_then_a_blur():
+    torch.manual_seed(0)
+    plain, smooth = (Upsample(3, 2, "resize", smooth=flag).double() for flag in (False, True))
+    smooth.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 5, 6, dtype=torch.float64)
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
+    blur = torch.outer(line, line).expand(2, 1, 3, 3)
+    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))  # at the border the blur also gathers what was cut off
+    torch.testing.assert_close(smooth(x)[inside], F.conv2d(plain(x), blur, padding=1, groups=2)[inside])
+
+
+@torch.no_grad()
+def test_G_cannot_draw_and_D_cannot_see_a_pattern_of_two_pixels():
+    chequer = torch.ones(16, 16)
+    chequer[::2] *= -1
+    kernel = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    response = F.conv2d(chequer.expand(1, 3, 16, 16), smoothed(kernel), stride=2, padding=2)[:, :, 1:-1, 1:-1]
+    assert float(response.abs().max()) < 1e-5
+    D = Discriminator(64, 4, smooth=True).eval()
+    grey, chequered = torch.zeros(2, 3, 64, 64), torch.zeros(2, 3, 64, 64)
+    chequered[:, :, 16:48, 17:47:2] = 0.5
+    chequered[:, :, 16:48, 16:48:2] = -0.5
+    features = [F.conv2d(x, smoothed(D.from_rgb.weight), D.from_rgb.bias, 2, 2)[:, :, 12:20, 12:20] for x in (grey, chequered)]
+    torch.testing.assert_close(features[0], features[1], atol=1e-5, rtol=0)

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from genart_latent import latent_sample, latent_walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +8,7 @@ from genart.events import Events
 from genart.nn import latent
 from genart.params import resolve
 from genart.run import Run
+from genart_latent import latent_sample, latent_walk
 
 
 class Net(torch.nn.Module):

@@ -1,0 +1,162 @@
+"""The house's rules, as far as a machine can see them; over tables, so that what is added is held to them by existing."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import genart
+from genart.params import rows
+from genart.plugins import Plugins, _nn_modules, _NN_IMPORT
+from genart.recipe import load
+from genart.stages import Stage
+
+from .conftest import ROOT
+
+CORE = sorted((ROOT / "genart").rglob("*.py"))
+BUNDLED = sorted((ROOT / "plugins").glob("genart_*/**/*.py"))
+STAGES = [stage for stage in Plugins().stages()]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def test_public_names_are_sorted_and_real():
+    names = genart.__all__
+    assert names == sorted(names)
+    assert len(names) == len(set(names))
+    for name in names:
+        assert getattr(genart, name) is not None
+    assert set(genart._HOME_OF) | {"__version__"} == set(names)
+    with pytest.raises(AttributeError):
+        genart.nothing_of_the_kind  # noqa: B018
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=name_of)
+def test_bundled_plugins_are_strangers(path):
+    """They import public names alone, and never each other."""
+    own = path.relative_to(ROOT / "plugins").parts[0]
+    others = {p.parent.name for p in (ROOT / "plugins").glob("genart_*/__init__.py")} - {own}
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [node.module or ""]
+            if node.module == "genart":
+                assert {alias.name for alias in node.names} <= set(genart.__all__), name_of(path)
+        else:
+            continue
+        for module in modules:
+            assert module.split(".")[0] not in others, f"{name_of(path)} imports {module}"
+            if module.split(".")[0] == "genart":
+                assert module == "genart" or re.match(r"genart\.(nn|testing)\b", module), f"{name_of(path)} imports {module}"
+    used = {n.attr for n in nodes(path) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "genart"}
+    assert used <= set(genart.__all__)
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=name_of)
+def test_shared_code_is_imported_in_a_way_that_keys_see(path):
+    """A change in genart.nn must change the keys of every plugin that uses it."""
+    wanted = set()
+    for node in nodes(path):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("genart.nn"):
+            rest = node.module.removeprefix("genart.nn").lstrip(".")
+            wanted |= {rest.split(".")[0]} if rest else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "genart":
+            assert "nn" not in {alias.name for alias in node.names}, "import the module that is used"
+        elif isinstance(node, ast.Import):
+            wanted |= {alias.name.split(".")[2] for alias in node.names if alias.name.startswith("genart.nn.")}
+    assert wanted <= _nn_modules(path.read_text(encoding="utf-8"), _NN_IMPORT)
+
+
+FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "torch.save", "torch.hub.load", "yaml.load"}
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "requests", "urllib.request", "http.client", "socketserver"}
+
+
+@pytest.mark.parametrize("path", [*CORE, *BUNDLED], ids=name_of)
+def test_no_dangerous_calls(path):
+    for node in nodes(path):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in FORBIDDEN, f"{name_of(path)}:{node.lineno}"
+            for keyword in node.keywords:
+                assert keyword.arg not in ("shell", "allow_pickle") or ast.unparse(keyword.value) == "False", f"{name_of(path)}:{node.lineno}"
+        if isinstance(node, ast.Import):
+            assert not {alias.name for alias in node.names} & FORBIDDEN_MODULES, f"{name_of(path)}:{node.lineno}"
+        if isinstance(node, ast.ImportFrom):
+            assert node.module not in FORBIDDEN_MODULES, f"{name_of(path)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", [*CORE, *BUNDLED], ids=name_of)
+def test_no_function_is_long(path):
+    for node in nodes(path):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{name_of(path)}:{node.lineno}: {node.name}"
+
+
+@pytest.mark.parametrize("path", [p for p in CORE if p.name != "cli.py"], ids=name_of)
+def test_only_the_command_line_prints(path):
+    for node in nodes(path):
+        assert not (isinstance(node, ast.Call) and ast.unparse(node.func) == "print"), f"{name_of(path)}:{node.lineno}"
+
+
+def example_of(stage: Stage) -> str:
+    """The recipe in a stage's docstring, indented after `Example:` or in a block of TOML."""
+    block = re.search(r"```toml\n(.*?)```", stage.doc, re.DOTALL) or re.search(r"Example:\n(.*)", stage.doc, re.DOTALL)
+    assert block, f"{stage.name} has no example"
+    return "\n".join(line.strip() if line.startswith("    [[") else line for line in block[1].splitlines())
+
+
+#: Stages that give what an example's stage takes, so that it can be checked as a recipe.
+BEFORE = {
+    None: "",
+    "images": '[[stage]]\nuses = "images.samples"\nid = "before"\n',
+    "model": '[[stage]]\nuses = "images.samples"\nid = "b"\ncrop = 16\n[[stage]]\nuses = "dcgan.train"\nid = "before"\n',
+    "video": '[[stage]]\nuses = "images.samples"\nid = "b"\n[[stage]]\nuses = "video.assemble"\nid = "before"\n',
+}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
+def test_every_stage_explains_itself_with_an_example_that_checks(stage, cli):
+    assert stage.summary.endswith("."), stage.summary
+    example = example_of(stage)
+    assert f'uses = "{stage.name}"' in example
+    if re.search(r"^\s*path = ", example, re.MULTILINE):
+        example = re.sub(r'path = "([^"]*)"', r'path = "."', example)
+    example = re.sub(r'from = "train\.(\w+)"', r'from = "train.\1"', example)
+    before = BEFORE[stage.takes]
+    if 'from = "train' in example:
+        before = BEFORE["model"].replace('"before"', '"train"')
+    text = f'[recipe]\nname = "x"\n{before}{example}\n'
+    Path("r.toml").write_text(text)
+    nodes_ = load(Path("r.toml"), Plugins()).nodes
+    assert stage.name in {node.stage.name for node in nodes_}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
+def test_every_parameter_explains_itself(stage):
+    for row in rows(stage.params):
+        sentence = row["description"]
+        assert sentence, f"{stage.name}.{row['name']}"
+        assert sentence.rstrip().endswith((".", "?", "!")), f"{stage.name}.{row['name']}: {sentence}"
+        assert row["type"]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
+def test_every_stage_has_its_help(stage, cli):
+    result = cli("stages", stage.name)
+    assert result.code == 0, result.err
+    assert stage.summary in result.out
+    for name in stage.params.model_fields:
+        assert name in result.out
+
+
+def test_the_changelog_knows_the_version():
+    assert f"## [{genart.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

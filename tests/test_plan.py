@@ -1,0 +1,232 @@
+"""The plan: what runs again and what does not, and the reason in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import TOYS, tree
+
+CHAIN = """
+[[stage]]
+uses = "toy.noise"
+count = 5
+[[stage]]
+uses = "toy.invert"
+id = "inv"
+save = "pics"
+[[stage]]
+uses = "toy.read"
+path = "a.txt"
+id = "r"
+save = "one.png"
+"""
+
+
+@pytest.fixture
+def path(recipe) -> Path:
+    Path("a.txt").write_text("abc")
+    old = 1_600_000_000
+    os.utime("a.txt", (old, old))
+    return recipe(CHAIN)
+
+
+@pytest.fixture
+def why(cli):
+    """Return {id: reasons} of what would run."""
+
+    def call(path: Path, *arguments: object, plugin: Path = TOYS) -> dict[str, list[str]]:
+        result = cli("plan", path, "--why", "--json", "-p", plugin, "--device", "cpu", *arguments)
+        assert result.code == 0, result.err
+        return {row["id"]: row["why"] for row in json.loads(result.out)["stages"] if row["status"] == "run"}
+
+    return call
+
+
+def test_first_time_and_second_time(path, why, run_toy, cli):
+    assert why(path) == {id_: ["never made before"] for id_ in ("toy.noise", "inv", "r")}
+    run_toy(path)
+    assert why(path) == {}
+    text = cli("plan", path, "--why", "-p", TOYS, "--device", "cpu").out
+    assert "everything is cached" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reasons"),
+    [
+        (["--set", "inv.amount=0.5"], {"inv": ["parameter amount: 1.0 → 0.5"]}),
+        (["--set", "inv.mode=b"], {"inv": ['parameter mode: "a" → "b"']}),
+        (["--set", "toy.noise.count=6"], {"toy.noise": ["parameter count: 5 → 6"], "inv": ["input 'toy.noise' changed"]}),
+        (["--seed", "4"], {"toy.noise": ["seed "], "inv": ["input 'toy.noise' changed"]}),
+        (["--force", "inv"], {"inv": ["forced by --force"]}),
+        (["--force"], {"toy.noise": ["forced"], "inv": ["forced"], "r": ["forced"]}),
+        (["--force", "r"], {"r": ["forced"]}),
+        (["--until", "toy.noise"], {}),
+    ],
+)
+def test_reasons(path, why, run_toy, arguments, reasons):
+    run_toy(path)
+    found = why(path, *arguments)
+    assert set(found) == set(reasons)
+    for id_, words in reasons.items():
+        assert len(found[id_]) == len(words)
+        assert all(part in text for part, text in zip(words, found[id_], strict=True)), found[id_]
+
+
+def test_content_counts_and_dates_do_not(path, why, run_toy):
+    run_toy(path)
+    os.utime("a.txt")
+    assert why(path) == {}
+    shutil.copy("a.txt", "b.txt")
+    path.write_text(path.read_text().replace("a.txt", "b.txt"))
+    assert why(path) == {}, "nor do names"
+    stat = os.stat("b.txt")
+    Path("b.txt").write_text("xyz")
+    os.utime("b.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert why(path) == {"r": ["content of path changed"]}, "same size and date, other content"
+
+
+def test_folders_count_by_names_and_contents(recipe, why, run_toy):
+    Path("f/sub").mkdir(parents=True)
+    Path("f/a").write_text("1")
+    Path("f/.hidden").write_text("1")
+    path = recipe('[[stage]]\nuses = "toy.read"\npath = "f"\nsave = "x"\n')
+    Path("f/sub").rmdir()
+    run_toy(path)
+    Path("f/.hidden").write_text("2")
+    Path("f/a").touch()
+    assert why(path) == {}
+    Path("f/a").rename("f/b")
+    assert list(why(path)) == ["toy.read"]
+    Path("f/b").rename("f/a")
+    assert why(path) == {}
+    Path("f/c").write_text("")
+    assert list(why(path)) == ["toy.read"]
+
+
+def test_a_change_of_code_reruns_the_stage_and_spares_what_follows(path, why, run_toy, home):
+    toys = Path("toys.py")
+    shutil.copy(TOYS, toys)
+    run_toy(path, plugin=toys)
+    wanted = tree(Path("out"))
+    toys.write_text(toys.read_text() + "\n# a comment\n")
+    assert why(path, plugin=toys) == {
+        "toy.noise": ["code of the plugin 'toy' changed"],
+        "inv": ["code of the plugin 'toy' changed", "input 'toy.noise' changed"],
+        "r": ["code of the plugin 'toy' changed"],
+    }
+    run_toy(path, plugin=toys)
+    assert tree(Path("out")) .keys() == wanted.keys()
+    toys.write_bytes(TOYS.read_bytes())
+    assert why(path, plugin=toys) == {}, "yesterday's results are still there"
+
+
+def test_a_changed_plugin_reruns_only_its_own_stages(recipe, run_toy, home):
+    """Early cut-off across plugins: the source runs again, gives the same pictures, and the other plugin's stage is cached."""
+    mine = Path("mine.py")
+    source = (
+        "from typing import Iterator\nimport genart\n"
+        "@genart.stage('mine.one')\n"
+        "def one(_: None, params: None, run: genart.Run) -> Iterator[genart.Batch]:\n"
+        "    '''One.'''\n    import torch\n    yield genart.Batch(torch.zeros(1, 3, 4, 4))\n"
+    )
+    mine.write_text(source)
+    path = recipe('[[stage]]\nuses = "mine.one"\n[[stage]]\nuses = "toy.invert"\n[[stage]]\nuses = "toy.train"\nsave = "m.safetensors"\n')
+    assert len(run_toy(path, "-p", mine).made()) == 3
+    mine.write_text(source + "# a comment\n")
+    assert run_toy(path, "-p", mine).made() == ["mine.one"]
+    assert run_toy(path, "-p", mine).made() == []
+
+
+def test_adding_a_stage_changes_no_other_picture(path, recipe, run_toy):
+    run_toy(path)
+    before = tree(Path("out"))
+    new = '[[stage]]\nuses = "toy.noise"\nid = "first"\n[[stage]]\nuses = "toy.fade"\nsave = "faded"\n'
+    result = run_toy(recipe(new + CHAIN.replace('id = "inv"', 'id = "inv"\nfrom = "toy.noise"')))
+    assert result.code == 0, result.err
+    assert sorted(result.made()) == ["first", "toy.fade"]
+    after = tree(Path("out"))
+    assert {name: after[name] for name in before if name.startswith("pics")} == {n: d for n, d in before.items() if n.startswith("pics")}
+
+
+def test_adding_a_picture_changes_no_other(recipe, run_toy):
+    from PIL import Image
+
+    path = recipe('[[stage]]\nuses = "toy.noise"\ncount = 3\nsave = "x"\n')
+    run_toy(path)
+    first = [Image.open(p).tobytes() for p in sorted(Path("out/x").iterdir())]
+    run_toy(path, "--set", "toy.noise.count=5")
+    second = [Image.open(p).tobytes() for p in sorted(Path("out/x").iterdir())]
+    assert second[:3] == first
+    assert len(set(second)) == 5
+
+
+def test_stages_and_seeds_draw_apart(recipe, run_toy):
+    run_toy(recipe('[[stage]]\nuses = "toy.noise"\nid = "a"\nsave = "a"\n[[stage]]\nuses = "toy.noise"\nid = "b"\nsave = "b"\n'))
+    one = tree(Path("out"))
+    assert one["a/00000.png"] != one["b/00000.png"]
+    run_toy(Path("r.toml"), "--seed", "99")
+    assert tree(Path("out"))["a/00000.png"] != one["a/00000.png"]
+
+
+def test_until_makes_and_saves_no_more(path, run_toy):
+    result = run_toy(path, "--until", "toy.noise")
+    assert result.made() == ["toy.noise"]
+    assert not Path("out/pics").exists()
+    assert run_toy(path, "--until", "nois").code == 2
+
+
+def test_force_makes_again_and_keeps_the_bytes(path, run_toy):
+    run_toy(path)
+    wanted = tree(Path("out"))
+    assert run_toy(path, "--force", "toy.noise").made() == ["toy.noise"], "the same pictures again, so nothing follows"
+    assert sorted(run_toy(path, "--force").made()) == ["inv", "r", "toy.noise"]
+    assert tree(Path("out")) == wanted
+    assert run_toy(path).made() == []
+    assert run_toy(path, "--force", "nothing").code == 2
+
+
+def test_a_typed_parameter_is_another(recipe, why, run_toy):
+    path = recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "i"\nops = [{a = 1}]\nsave = "x"\n')
+    run_toy(path)
+    for value in ("1.0", "true", '"1"'):
+        path.write_text(path.read_text().replace("a = 1}", f"a = {value}}}"))
+        assert list(why(path)) == ["i"], value
+        assert why(path)["i"] != []
+        path.write_text(path.read_text().replace(f"a = {value}}}", "a = 1}"))
+    assert why(path) == {}
+
+
+def test_two_recipes_share_what_is_common(recipe, run_toy):
+    run_toy(recipe(CHAIN.partition('[[stage]]\nuses = "toy.read"')[0]))
+    other = recipe('[[stage]]\nuses = "toy.noise"\ncount = 5\n[[stage]]\nuses = "toy.fade"\nsave = "x"\n', name="other", file="o.toml")
+    assert run_toy(other).made() == ["toy.fade"]
+
+
+def test_an_unknown_device(cli, path):
+    result = cli("plan", path, "-p", TOYS, "--device", "tpu")
+    assert result.code == 2
+    assert "auto, cpu, cuda, mps" in result.err
+
+
+def test_an_estimate_from_earlier_runs(cli, path, run_toy):
+    rows = json.loads(cli("plan", path, "--json", "-p", TOYS, "--device", "cpu").out)["stages"]
+    assert [row["seconds"] for row in rows] == [None] * 3
+    run_toy(path)
+    rows = json.loads(cli("plan", path, "--json", "-p", TOYS, "--device", "cpu", "--force").out)["stages"]
+    assert all(row["seconds"] is not None for row in rows)
+
+
+def test_odd_memories_do_not_matter(path, run_toy, store):
+    """What the store remembers beside its entries may be lost or damaged at any time."""
+    run_toy(path)
+    for file in [*store.glob("hashes/*"), *store.glob("history/*"), *store.glob("ancestry/*/*")]:
+        file.write_text("[1, 2]")
+    assert run_toy(path).code == 0
+    shutil.rmtree(store / "ancestry")
+    assert run_toy(path).made() == [], "found by their inputs"
