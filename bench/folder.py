@@ -49,6 +49,7 @@ def genart_epochs(folder: Path, size: int, epochs: int, workers: int) -> Iterato
     from genart.run import Run
     from genart_images import images_folder
 
+    torch.set_num_threads(1)  # as the DataLoader's workers do; threads that wait for each other stall on a busy machine
     yield "ready", 0
     with tempfile.TemporaryDirectory() as work:
         run = Run(stage_id="folder", seed=0, device="cpu", work=Path(work), events=Events())

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .artifacts import Artifact, Batch, Images, Model, Video
+    from .artifacts import Artifact, Batch, Images, Meta, Model, Video
     from .errors import (
         BusyError,
         DataError,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ResourceError,
         StageError,
         UsageError,
+        did_you_mean,
     )
     from .hookspecs import PLUGIN_API, hookimpl
     from .params import Duration, InputPath, Params
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "artifacts": ("Artifact", "Batch", "Images", "Model", "Video"),
+    "artifacts": ("Artifact", "Batch", "Images", "Meta", "Model", "Video"),
     "errors": (
         "BusyError",
         "DataError",
@@ -41,6 +42,7 @@ _HOMES = {
         "ResourceError",
         "StageError",
         "UsageError",
+        "did_you_mean",
     ),
     "hookspecs": ("PLUGIN_API", "hookimpl"),
     "params": ("Duration", "InputPath", "Params"),
@@ -61,6 +63,7 @@ __all__ = [
     "Images",
     "InputPath",
     "Interrupted",
+    "Meta",
     "Model",
     "Params",
     "RefusedError",
@@ -71,6 +74,7 @@ __all__ = [
     "UsageError",
     "Video",
     "__version__",
+    "did_you_mean",
     "hookimpl",
     "stage",
 ]

@@ -304,7 +304,7 @@ class ImagesWriter:
         if n == 0:
             return batch
         lines = "".join(json.dumps(m, sort_keys=True, allow_nan=False) + "\n" for m in batch.meta).encode()
-        pixels = memoryview(array).cast("B") if array.flags.c_contiguous else memoryview(array.tobytes())
+        pixels = memoryview(array.data if array.flags.c_contiguous else array.tobytes()).cast("B")
         for file, end, data in zip(self._files, self._ends, (pixels, memoryview(lines)), strict=True):
             _write_all(file, end, data)
         # counted only now: a write that fails leaves what was whole before it

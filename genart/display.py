@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two progress lines where there is no terminal.
 PLAIN_EVERY = 15.0
+#: Characters of a reason; `genart plan --why` shows all of it.
+MAX_REASON = 80
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -82,7 +84,8 @@ class Display:
 
     def _on_stage_started(self, record: dict[str, Any]) -> None:
         at = f", going on at {record['resumed_at']}" if record["resumed_at"] else ""
-        self._stage("cyan", "…", record["stage"], f"({record['reason']}{at})")
+        reason = record["reason"] if len(record["reason"]) <= MAX_REASON else record["reason"][:MAX_REASON].rpartition(";")[0] + "; …"
+        self._stage("cyan", "…", record["stage"], f"({reason}{at})")
 
     def _on_stage_cached(self, record: dict[str, Any]) -> None:
         self._stage("green", "=", record["stage"], "cached")

@@ -179,7 +179,9 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[str]:
         yield f"plugin version {code.get('version')} → {new_code['version']}"
     elif code != new_code:
         yield f"code of the plugin '{now['stage'].partition('.')[0]}' changed"
-    for label in ("seed", "device", "torch"):
+    if before.get("seed") != now.get("seed"):
+        yield "seed changed"
+    for label in ("device", "torch"):
         if before.get(label) != now.get(label):
             yield f"{label} {before.get(label)} → {now.get(label)}"
     for name, version in now["versions"].items():

@@ -112,9 +112,7 @@ def stage(
         kind: Kind | None = "images" if streams else _KINDS.get(gives)
         if kind is None:
             raise TypeError(f"{where}: annotate the result with Images, Model, Video or Iterator[Batch]")
-        for key, value in (outputs or {}).items():
-            if value is not Images or key == "output" or not OUTPUT_NAME.fullmatch(key):
-                raise TypeError(f"{where}: further output {key!r}: expected Images under a name of small letters, such as progress")
+        _check_outputs(where, outputs or {})
         return Stage(
             name=name,
             function=function,
@@ -128,6 +126,12 @@ def stage(
         )
 
     return declare
+
+
+def _check_outputs(where: str, outputs: Mapping[str, type]) -> None:
+    for key, value in outputs.items():
+        if value is not Images or key == "output" or not OUTPUT_NAME.fullmatch(key):
+            raise TypeError(f"{where}: further output {key!r}: expected Images under a name of small letters, such as progress")
 
 
 def _hints(function: StageFunction) -> dict[str, Any]:

@@ -12,7 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genart.artifacts import Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, digest_of, read_safetensors_header, result_files, write_atomically
+from genart.artifacts import (
+    Batch,
+    Images,
+    ImagesWriter,
+    JoinedImages,
+    Model,
+    StoredImages,
+    digest_of,
+    read_safetensors_header,
+    result_files,
+    write_atomically,
+)
 from genart.errors import DataError, StageError
 from genart.testing import tiny_images
 
@@ -242,7 +253,14 @@ def test_write_atomically_leaves_the_old_file_when_it_fails(home, monkeypatch):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"abc", (2**60).to_bytes(8, "little") + b"{}", (50).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"[]", (4).to_bytes(8, "little") + b"\xff\xff\xff\xff"],
+    [
+        b"",
+        b"abc",
+        (2**60).to_bytes(8, "little") + b"{}",
+        (50).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (4).to_bytes(8, "little") + b"\xff\xff\xff\xff",
+    ],
 )
 def test_files_that_are_no_models(home, data):
     path = Path("m.safetensors")

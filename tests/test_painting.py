@@ -6,9 +6,19 @@ from pathlib import Path
 from PIL import Image
 
 PAINTING = Path(__file__).parent.parent / "recipes" / "painting.toml"
-SMALL = ("--set", "photos.count=96", "--set", "train.kimg=1", "--set", "train.width=8", "--set", "walk.frames=12", "--set", "enlarged.resolution=128")
+SMALL = (
+    "--set",
+    "photos.count=96",
+    "--set",
+    "train.kimg=1",
+    "--set",
+    "train.width=8",
+    "--set",
+    "walk.frames=12",
+    "--set",
+    "enlarged.resolution=128",
+)
 OUTPUTS = ("painting.gif", "painting.mp4", "training.gif", "samples.png", "painting.safetensors")
-
 
 
 def test_painting_makes_all_it_promises_and_never_again(cli):
@@ -22,7 +32,9 @@ def test_painting_makes_all_it_promises_and_never_again(cli):
         assert timelapse.n_frames >= 8
     with Image.open(out / "samples.png") as sheet:
         assert len(sheet.convert("RGB").resize((8, 8)).getcolors()) > 8
-    saved = {event["path"].rpartition("/")[2]: event["sha256"] for event in map(json.loads, done.out.splitlines()) if event["event"] == "saved"}
+    saved = {
+        event["path"].rpartition("/")[2]: event["sha256"] for event in map(json.loads, done.out.splitlines()) if event["event"] == "saved"
+    }
     assert sorted(saved) == sorted(OUTPUTS)
 
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "run.json"}

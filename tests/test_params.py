@@ -35,7 +35,27 @@ def test_canonical_json_is_the_same_exactly_for_the_same_values(a, b):
 
 
 def test_lookalikes_differ():
-    values = [1, 1.0, True, "1", "true", None, "null", [1], {"int": "1"}, {"int": 1}, {"1": None}, -0.0, 0.0, 0, "", [], {}, {"map": {}}, {"float": (1.0).hex()}]
+    values = [
+        1,
+        1.0,
+        True,
+        "1",
+        "true",
+        None,
+        "null",
+        [1],
+        {"int": "1"},
+        {"int": 1},
+        {"1": None},
+        -0.0,
+        0.0,
+        0,
+        "",
+        [],
+        {},
+        {"map": {}},
+        {"float": (1.0).hex()},
+    ]
     assert len({canonical_json(value) for value in values}) == len(values)
 
 
@@ -120,7 +140,13 @@ def test_parameters_cannot_be_changed():
 def test_help_rows():
     about = {row["name"]: row for row in rows(Many)}
     assert {name: row["type"] for name, row in about.items()} == {
-        "path": "path", "paths": "list of path", "maybe": "path", "count": "integer", "time": "duration", "mode": '"a" | "b"', "pair": "list of number",
+        "path": "path",
+        "paths": "list of path",
+        "maybe": "path",
+        "count": "integer",
+        "time": "duration",
+        "mode": '"a" | "b"',
+        "pair": "list of number",
     }
     assert about["path"]["required"]
     assert about["count"]["range"] == "≥ 1, ≤ 9"

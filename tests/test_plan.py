@@ -121,7 +121,7 @@ def test_a_change_of_code_reruns_the_stage_and_spares_what_follows(path, why, ru
         "r": ["code of the plugin 'toy' changed"],
     }
     run_toy(path, plugin=toys)
-    assert tree(Path("out")) .keys() == wanted.keys()
+    assert tree(Path("out")).keys() == wanted.keys()
     toys.write_bytes(TOYS.read_bytes())
     assert why(path, plugin=toys) == {}, "yesterday's results are still there"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from genart.errors import DataError
-from genart.plugins import Plugins, _nn_modules, _NN_IMPORT, _NN_SIBLING
+from genart.plugins import _NN_IMPORT, _NN_SIBLING, Plugins, _nn_modules
 
 from .conftest import TOYS
 
@@ -48,17 +48,26 @@ BROKEN = {
     "a hook with wrong arguments": ("import genart\n@genart.hookimpl\ndef genart_event(record, more): pass\n", "PluginValidationError"),
     "a foreign family": (STAGE.format(name="images", arguments="a: None, p: None, r", gives="genart.Images"), "must be named 'bad.…'"),
     "the same stage twice": (
-        STAGE.format(name="bad", arguments="a: None, p: None, r", gives="genart.Images") + "    return 1\n"
+        STAGE.format(name="bad", arguments="a: None, p: None, r", gives="genart.Images")
+        + "    return 1\n"
         + STAGE.format(name="bad", arguments="a: None, p: None, r", gives="genart.Images").replace("def make", "def again"),
         "declares the stage 'bad.make' twice",
     ),
     "two arguments": (STAGE.format(name="bad", arguments="a, p", gives="genart.Images"), "must take (input, params, run)"),
     "takes what is no kind": (STAGE.format(name="bad", arguments="a: int, p: None, r", gives="genart.Images"), "annotate `a`"),
     "gives nothing": (STAGE.format(name="bad", arguments="a: None, p: None, r", gives="int"), "annotate the result"),
-    "params of another kind": (STAGE.format(name="bad", arguments="a: None, p: dict, r", gives="genart.Images"), "subclass of genart.Params"),
-    "an annotation that is not there": (STAGE.format(name="bad", arguments="a: None, p: None, r", gives="'Picture'"), "annotation name 'Picture'"),
+    "params of another kind": (
+        STAGE.format(name="bad", arguments="a: None, p: dict, r", gives="genart.Images"),
+        "subclass of genart.Params",
+    ),
+    "an annotation that is not there": (
+        STAGE.format(name="bad", arguments="a: None, p: None, r", gives="'Picture'"),
+        "annotation name 'Picture'",
+    ),
     "a second output that is no picture": (
-        STAGE.format(name="bad", arguments="a: None, p: None, r", gives="genart.Model").replace("make')", "make', outputs={'x': genart.Model})"),
+        STAGE.format(name="bad", arguments="a: None, p: None, r", gives="genart.Model").replace(
+            "make')", "make', outputs={'x': genart.Model})"
+        ),
         "expected Images",
     ),
     "a name with capitals": (STAGE.format(name="Bad", arguments="a: None, p: None, r", gives="genart.Images"), "small letters"),
@@ -139,7 +148,10 @@ def test_an_entry_point_that_is_no_module(cli, site):
 
 
 def test_a_hook_of_a_broken_plugin_is_not_heard(cli, site):
-    site("bad", "import genart\n@genart.hookimpl\ndef genart_event(record): raise SystemExit('heard')\n@genart.hookimpl\ndef genart_stages(wrong): return []\n")
+    site(
+        "bad",
+        "import genart\n@genart.hookimpl\ndef genart_event(record): raise SystemExit('heard')\n@genart.hookimpl\ndef genart_stages(wrong): return []\n",
+    )
     plugins = Plugins()
     plugins.load_all()
     assert plugins.plugins["bad"].problem
@@ -147,7 +159,9 @@ def test_a_hook_of_a_broken_plugin_is_not_heard(cli, site):
 
 
 def test_stages_made_at_run_time(cli, site):
-    source = "import genart\n" + GOOD.format(name="late").replace("@genart.stage", "declare = genart.stage").replace("def dots", "def _dots")
+    source = "import genart\n" + GOOD.format(name="late").replace("@genart.stage", "declare = genart.stage").replace(
+        "def dots", "def _dots"
+    )
     source += "\n@genart.hookimpl\ndef genart_stages():\n    return [declare(_dots)]\n"
     site("late", source)
     assert cli("run", recipe_of("late.dots"), "--device", "cpu", "--quiet").code == 0
@@ -198,7 +212,11 @@ def test_files_that_cannot_come_in(cli):
     Path("images.py").write_text(GOOD.format(name="images"))
     Path("other.py").write_text(GOOD.format(name="images"))
     Path("text.txt").write_text("hello")
-    for file, words in (("images.py", "installed already"), ("other.py", "belongs to the installed plugin 'images'"), ("no.py", "no such plugin file")):
+    for file, words in (
+        ("images.py", "installed already"),
+        ("other.py", "belongs to the installed plugin 'images'"),
+        ("no.py", "no such plugin file"),
+    ):
         result = cli("stages", "-p", file)
         assert result.code == 2, result.err
         assert words in result.err
@@ -236,7 +254,18 @@ def test_a_strangers_plugin_is_built_installed_and_run(home, genart_process):
     (project / "genart_stranger" / "__init__.py").write_text(source)
     (project / "pyproject.toml").write_text(PYPROJECT)
     target = home / "installed"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(target), str(project)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(project),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     process = genart_process("run", recipe_of("stranger.dots"), "--device", "cpu", "--quiet", PYTHONPATH=str(target))

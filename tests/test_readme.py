@@ -38,7 +38,9 @@ def test_the_plugin_of_the_readme_runs(cli):
     source = next(block for block in blocks("python") if "@stage" in block)
     assert len(source.strip().split("\n")) <= 25
     Path("sepia.py").write_text(source)
-    stages = '[[stage]]\nuses = "images.samples"\nphotos = ["cat"]\ncount = 1\ncrop = 32\n[[stage]]\nuses = "sepia.tone"\nsave = "cat.png"\n'
+    stages = (
+        '[[stage]]\nuses = "images.samples"\nphotos = ["cat"]\ncount = 1\ncrop = 32\n[[stage]]\nuses = "sepia.tone"\nsave = "cat.png"\n'
+    )
     Path("r.toml").write_text(RECIPE_HEAD + stages)
     done = cli("run", "r.toml", "-p", "sepia.py", "--quiet")
     assert (done.code, done.err) == (0, "")

@@ -46,10 +46,16 @@ WRONG = {
     "numbers in from": (HEAD + NOISE + '[[stage]]\nuses = "toy.invert"\nfrom = [1]\n', 2, 7, "expected a text"),
     "its own input": (HEAD + '[[stage]]\nuses = "toy.invert"\nid = "a"\nfrom = "a"\n', 2, 6, "cycle"),
     "cycle": (
-        HEAD + '[[stage]]\nuses="toy.invert"\nid="a"\nfrom="b"\n[[stage]]\nuses="toy.invert"\nid="b"\nfrom="a"\n', 2, 3, "cycle: a → b",
+        HEAD + '[[stage]]\nuses="toy.invert"\nid="a"\nfrom="b"\n[[stage]]\nuses="toy.invert"\nid="b"\nfrom="a"\n',
+        2,
+        3,
+        "cycle: a → b",
     ),
     "models do not merge": (
-        HEAD + NOISE + '[[stage]]\nuses = "toy.train"\n[[stage]]\nuses = "toy.draw"\nfrom = ["toy.train", "toy.train"]\n', 2, 9, "takes one model",
+        HEAD + NOISE + '[[stage]]\nuses = "toy.train"\n[[stage]]\nuses = "toy.draw"\nfrom = ["toy.train", "toy.train"]\n',
+        2,
+        9,
+        "takes one model",
     ),
     "missing file": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "nowhere.jpg"\n', 2, 5, "no such file"),
     "nearly the file": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "w.tolm"\n', 2, 5, "did you mean 'w.toml'"),
@@ -99,7 +105,12 @@ WRONG = {
     # what stands before the line at fault
     "after a multi-line string": (HEAD + 'description = """\n[[stage]]\ncount = 1\n\\"""\n"""\n' + NOISE + "cuont = 1\n", 2, 10, "cuont"),
     "after a literal string": (HEAD + "description = '''\n[recipe]\nx = '\n''''\n" + NOISE + "cuont = 1\n", 2, 9, "cuont"),
-    "after a list": (HEAD + NOISE + '[[stage]]\nuses = "toy.invert"\nops = [\n  {a = "]"}, # ]\n  {b = [\n  1]},\n]\nmod = "a"\n', 2, 12, "'mod'"),
+    "after a list": (
+        HEAD + NOISE + '[[stage]]\nuses = "toy.invert"\nops = [\n  {a = "]"}, # ]\n  {b = [\n  1]},\n]\nmod = "a"\n',
+        2,
+        12,
+        "'mod'",
+    ),
     "after an inline table": (HEAD + NOISE + '[[stage]]\nuses = "toy.invert"\nops = [{a = {b = "}"}}]\nmod = "a"\n', 2, 8, "'mod'"),
     "with Windows line ends": ((HEAD + NOISE + "\n# hello\ncuont = 1\n").replace("\n", "\r\n"), 2, 7, "cuont"),
     "with a comment after it": (HEAD + "[[stage]] # [x]\n" + 'uses = "toy.noise" # = 3\n cuont = 1 # "\n', 2, 5, "cuont"),
@@ -197,7 +208,9 @@ def test_a_recipe_of_a_megabyte_is_read_in_time():
     ],
 )
 def test_wrong_overrides(cli, override, words):
-    Path("r.toml").write_text(HEAD + NOISE + 'id = "n"\n[[stage]]\nuses = "toy.invert"\nid = "i"\n[[stage]]\nuses = "toy.read"\nid = "r"\npath = "r.toml"\n')
+    Path("r.toml").write_text(
+        HEAD + NOISE + 'id = "n"\n[[stage]]\nuses = "toy.invert"\nid = "i"\n[[stage]]\nuses = "toy.read"\nid = "r"\npath = "r.toml"\n'
+    )
     result = cli("plan", "r.toml", "-p", TOYS, "--device", "cpu", "--set", override)
     assert result.code == 2, result.err
     assert words in result.err
@@ -207,7 +220,16 @@ def test_wrong_overrides(cli, override, words):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("a.b=3", 3), ("a.b=3.0", 3.0), ("a.b=true", True), ("a.b=x y", "x y"), ('a.b="3"', "3"), ("a.b=[1, 2]", [1, 2]), ("a.b=1m", "1m"), ("a.b==", "=")],
+    [
+        ("a.b=3", 3),
+        ("a.b=3.0", 3.0),
+        ("a.b=true", True),
+        ("a.b=x y", "x y"),
+        ('a.b="3"', "3"),
+        ("a.b=[1, 2]", [1, 2]),
+        ("a.b=1m", "1m"),
+        ("a.b==", "="),
+    ],
 )
 def test_values_of_overrides(text, value):
     parsed = Override.parse(text)
@@ -287,7 +309,9 @@ def written(value: object) -> st.SearchStrategy[str]:
     if isinstance(value, str):
         return st.sampled_from([f'"{value}"', f"'{value}'", f'"""\n{value}"""', f"'''{value}'''"])
     if isinstance(value, dict):
-        return st.tuples(*(written(v) for v in value.values())).map(lambda vs: "{" + ", ".join(f"{k} = {v}" for k, v in zip(value, vs, strict=True)) + "}")
+        return st.tuples(*(written(v) for v in value.values())).map(
+            lambda vs: "{" + ", ".join(f"{k} = {v}" for k, v in zip(value, vs, strict=True)) + "}"
+        )
     if isinstance(value, list):
         breaks = st.sampled_from([" ", "\n  ", "  # ] } [[stage]]\n\n"])
         return st.tuples(breaks, *(written(v) for v in value)).map(lambda vs: f"[{vs[0]}" + f",{vs[0]}".join(vs[1:]) + f"{vs[0]}]")
@@ -299,7 +323,11 @@ def recipes(draw: st.DrawFn) -> tuple[str, int, str]:
     """A recipe, the line of one wrong key in it, and the key."""
     chain = [VALID[0], *draw(st.lists(st.sampled_from(VALID[1:]), max_size=3))]
     at_fault = draw(st.integers(0, len(chain) - 1))
-    wrong = draw(st.from_regex(r"[a-z]{3,12}", fullmatch=True).filter(lambda k: k not in {"uses", "save", "from", *(n for _, p in VALID for n in p), "fps"}))
+    wrong = draw(
+        st.from_regex(r"[a-z]{3,12}", fullmatch=True).filter(
+            lambda k: k not in {"uses", "save", "from", *(n for _, p in VALID for n in p), "fps"}
+        )
+    )
     lines = ["[recipe]", 'name = "x"', *draw(st.sampled_from([[], ["# hello", ""], ['description = """', "[[stage]]", 'uses = 1"""']]))]
     fault = 0
     for i, (uses, params) in enumerate(chain):
@@ -334,14 +362,21 @@ PLUGINS = Plugins([TOYS])
 
 names = st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)
 values = st.recursive(
-    st.one_of(st.integers(-99, 99), st.booleans(), st.text(st.characters(codec="ascii", exclude_characters='"\\\'\r\x7f', min_codepoint=32), max_size=8)),
+    st.one_of(
+        st.integers(-99, 99),
+        st.booleans(),
+        st.text(st.characters(codec="ascii", exclude_characters="\"\\'\r\x7f", min_codepoint=32), max_size=8),
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=2),
     max_leaves=6,
 )
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["one", "many"]), st.dictionaries(names, values, min_size=1, max_size=4)), min_size=1, max_size=4), st.data())
+@given(
+    st.lists(st.tuples(st.sampled_from(["one", "many"]), st.dictionaries(names, values, min_size=1, max_size=4)), min_size=1, max_size=4),
+    st.data(),
+)
 def test_every_key_is_found_on_its_line(tables, data):
     """Against tomllib: cutting the text after the line of a key leaves the key in; cutting before it leaves it out."""
     lines: list[str] = []

@@ -112,10 +112,12 @@ def test_a_stream_holds_one_batch(run_toy, recipe, toy_log):
     """Producer and consumer take turns: the second picture is made only after the first has been used."""
     assert run_toy(recipe(CHAIN)).code == 0
     log = toy_log()
-    assert log[:2] == ["noise 0", "invert 0"] or log[:4] == ["noise 0", "noise 1", "invert 0", "invert 1"] or log[1:3] == ["noise 1", "invert 0"]
-    lead = max(
-        sum(x.startswith("noise") for x in log[:i]) - sum(x.startswith("invert") for x in log[:i]) for i in range(len(log))
+    assert (
+        log[:2] == ["noise 0", "invert 0"]
+        or log[:4] == ["noise 0", "noise 1", "invert 0", "invert 1"]
+        or log[1:3] == ["noise 1", "invert 0"]
     )
+    lead = max(sum(x.startswith("noise") for x in log[:i]) - sum(x.startswith("invert") for x in log[:i]) for i in range(len(log)))
     assert lead <= 2
 
 
@@ -262,8 +264,10 @@ def test_a_failing_stage_is_named_and_loses_nothing(run_toy, cli, recipe, toy_lo
 
 
 def test_what_was_saved_before_a_failure_stays(run_toy, recipe):
-    path = recipe(CHAIN + '[[stage]]\nuses = "toy.train"\nsave = "m.safetensors"\n[[stage]]\nuses = "toy.film"\nfrom="toy.train.progress"\nid="f"\n'
-                  '[[stage]]\nuses = "toy.crash"\nfrom = "inv"\nsave = "x"\n')
+    path = recipe(
+        CHAIN + '[[stage]]\nuses = "toy.train"\nsave = "m.safetensors"\n[[stage]]\nuses = "toy.film"\nfrom="toy.train.progress"\nid="f"\n'
+        '[[stage]]\nuses = "toy.crash"\nfrom = "inv"\nsave = "x"\n'
+    )
     assert run_toy(path).code == 4
     assert {"pics/00000.png", "m.safetensors"} <= set(tree(Path("out")))
 
@@ -289,7 +293,9 @@ def test_a_full_disk(run_toy, recipe, genart_process, home, monkeypatch, limit):
     path = recipe('[[stage]]\nuses = "toy.noise"\ncount = 40\n[[stage]]\nuses = "toy.invert"\nsave = "x"\n')
     wanted = twin(run_toy, path, home, monkeypatch)
     prelude = EAGER + f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY)); "
-    process = genart_process("run", path, "-p", TOYS, "--device", "cpu", "--out", "out", "--quiet", prelude=prelude, PYTHONDONTWRITEBYTECODE="1")
+    process = genart_process(
+        "run", path, "-p", TOYS, "--device", "cpu", "--out", "out", "--quiet", prelude=prelude, PYTHONDONTWRITEBYTECODE="1"
+    )
     _, err = process.communicate()
     assert process.returncode == 5, err
     assert len(err.splitlines()) <= 3
@@ -422,7 +428,9 @@ def test_leftovers_of_a_killed_save_are_swept(run_toy, recipe):
 
 
 def test_a_failed_save_leaves_the_old_output(run_toy, recipe, monkeypatch):
-    path = recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "inv"\nsave = "pics"\n[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n')
+    path = recipe(
+        '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "inv"\nsave = "pics"\n[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n'
+    )
     assert run_toy(path).code == 0
     before = tree(Path("out"))
     import genart.run

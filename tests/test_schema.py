@@ -32,8 +32,12 @@ RIGHT = [
     HEAD + CHAIN,
     HEAD + TRAINING,
     HEAD + NOISE + '[[stage]]\nuses = "toy.invert"\nfrom = ["toy.noise", "toy.noise"]\nbudget = "1h30m"\nops = [{a = 1}]\n',
-    HEAD + 'seed = 1\ndescription = "x"\n' + NOISE + '[[stage]]\nuses = "augment"\nops = ["RandomHorizontalFlip", {op = "RandomAffine", degrees = 10, p = 0.5}]\n',
-    HEAD + '[[stage]]\nuses = "images.samples"\ncrop = 64\nscale = [0.2, 0.6]\n[[stage]]\nuses = "dcgan.train"\nbudget = 90\nresolution = 64\n',
+    HEAD
+    + 'seed = 1\ndescription = "x"\n'
+    + NOISE
+    + '[[stage]]\nuses = "augment"\nops = ["RandomHorizontalFlip", {op = "RandomAffine", degrees = 10, p = 0.5}]\n',
+    HEAD
+    + '[[stage]]\nuses = "images.samples"\ncrop = 64\nscale = [0.2, 0.6]\n[[stage]]\nuses = "dcgan.train"\nbudget = 90\nresolution = 64\n',
     HEAD + '[[stage]]\nuses = "images.samples"\nphotos = "cat"\n[[stage]]\nuses = "images.grid"\nresolution = [64, 32]\nsave = "a.png"\n',
 ]
 
@@ -65,7 +69,11 @@ def test_it_is_draft_7():
 
 def references(value: object) -> set[str]:
     if isinstance(value, dict):
-        return {value["$ref"]} & {value.get("$ref")} | set().union(*map(references, value.values())) if "$ref" in value else set().union(set(), *map(references, value.values()))
+        return (
+            {value["$ref"]} & {value.get("$ref")} | set().union(*map(references, value.values()))
+            if "$ref" in value
+            else set().union(set(), *map(references, value.values()))
+        )
     return set().union(set(), *map(references, value)) if isinstance(value, list) else set()
 
 

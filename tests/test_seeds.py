@@ -19,7 +19,19 @@ def test_no_two_paths_share_a_seed(seed, path, other_seed, other):
 
 
 def test_lookalikes_differ():
-    every = [derive(1), derive(1, 1), derive(1, "1"), derive(1, 1, 1), derive(1, "1,1"), derive(1, '1","1'), derive(11), derive(1, ""), derive(-1), derive(1, "a", 1), derive(1, "a1")]
+    every = [
+        derive(1),
+        derive(1, 1),
+        derive(1, "1"),
+        derive(1, 1, 1),
+        derive(1, "1,1"),
+        derive(1, '1","1'),
+        derive(11),
+        derive(1, ""),
+        derive(-1),
+        derive(1, "a", 1),
+        derive(1, "a1"),
+    ]
     assert len(set(every)) == len(every)
 
 

@@ -98,7 +98,9 @@ def test_damage_in_any_file_is_found_and_mended(run_toy, recipe, store, harm):
             file.unlink()
         else:
             middle = len(data) // 2
-            file.write_bytes({"flip": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :], "cut": data[:middle], "empty": b""}[harm])
+            file.write_bytes(
+                {"flip": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :], "cut": data[:middle], "empty": b""}[harm]
+            )
         shutil.rmtree("out")
         result = run_toy(path)
         assert result.code == 0, (file.name, result.err)
@@ -180,7 +182,9 @@ def test_a_result_outlives_its_inputs(run_toy, recipe, store, toy_log):
 
 def test_early_cut_off(run_toy, recipe, store):
     """A stage whose code changed and whose pictures did not: what follows is spared."""
-    path = recipe('[[stage]]\nuses = "toy.read"\npath = "a.txt"\n[[stage]]\nuses = "toy.invert"\n[[stage]]\nuses = "toy.fade"\nsave = "x"\n')
+    path = recipe(
+        '[[stage]]\nuses = "toy.read"\npath = "a.txt"\n[[stage]]\nuses = "toy.invert"\n[[stage]]\nuses = "toy.fade"\nsave = "x"\n'
+    )
     Path("a.txt").write_text("abc")
     assert len(run_toy(path).made()) == 3
     Path("a.txt").write_text("xyz")  # other content, but the toy looks at the length alone
@@ -204,10 +208,13 @@ def test_leftovers_of_killed_writes_do_not_enter_a_result(run_toy, recipe, store
 
 
 def test_two_processes_at_once_make_it_once(recipe, genart_process, home):
-    path = recipe('[[stage]]\nuses = "toy.noise"\ncount = 12\nslow = 0.05\n[[stage]]\nuses = "toy.train"\nslow = 0.05\nsave = "m.safetensors"\n')
+    path = recipe(
+        '[[stage]]\nuses = "toy.noise"\ncount = 12\nslow = 0.05\n[[stage]]\nuses = "toy.train"\nslow = 0.05\nsave = "m.safetensors"\n'
+    )
     log = home / "log"
     started = [
-        genart_process("run", path, "-p", TOYS, "--device", "cpu", "--out", name, "--json", TOY_LOG=str(log)) for name in ("one", "two", "three")
+        genart_process("run", path, "-p", TOYS, "--device", "cpu", "--out", name, "--json", TOY_LOG=str(log))
+        for name in ("one", "two", "three")
     ]
     outs = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], outs

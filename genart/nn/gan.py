@@ -39,7 +39,7 @@ NIMG_PER_SNAPSHOT = 500
 #: Share of the training after which collapsed pictures are worth a warning: at the start they all are alike.
 COLLAPSE_FROM = 0.25
 #: A mean loss beyond this is an explosion, though not infinite yet.
-EXPLODED = 1e4
+EXPLODED = 1e3
 
 
 @dataclass

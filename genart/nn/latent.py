@@ -115,5 +115,5 @@ def pictures(G: torch.nn.Module, z: Tensor, size: int, device: str = "cpu") -> T
     """
     padded = torch.cat([z, z[-1:].expand(size - len(z), -1)]).to(device)
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        images = G(padded)
+        images: Tensor = G(padded)
     return images[: len(z)].float().mul(0.5).add(0.5).clamp(0, 1)

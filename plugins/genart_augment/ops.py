@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genart.errors import did_you_mean
+from genart import did_you_mean
 
 #: Kornia's class -> its parameters
 OPS: dict[str, tuple[str, ...]] = {

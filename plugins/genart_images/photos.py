@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genart.errors import did_you_mean
+from genart import did_you_mean
 
 #: name -> file in skimage/data
 COLOUR = {

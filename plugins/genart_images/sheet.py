@@ -11,8 +11,7 @@ import torch
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
-from genart import Batch, DataError, Images, Run, UsageError
-from genart.artifacts import Meta
+from genart import Batch, DataError, Images, Meta, Run, UsageError
 from genart.nn.images import grid, to_uint8, to_unit
 
 from .resize import resize

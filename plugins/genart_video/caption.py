@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from genart import DataError
-from genart.artifacts import Meta
-from genart.errors import did_you_mean
+from genart import DataError, Meta, did_you_mean
 
 #: {name} or {name:.2f}. Not str.format, whose fields can reach into objects and whose widths can fill the memory.
 FIELD = re.compile(r"\{(\w+)(?::\.(\d)f)?\}")

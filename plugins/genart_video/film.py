@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from . import AssembleParams
     from .frames import Frames
 
-#: Encoder threads. Not the machine's number of cores, on which the bytes of the film would then depend.
-THREADS = 4
+#: Encoder threads of small and of large films. Not the machine's number of cores, on which the bytes of the film would then
+#: depend; and few for small ones, since what makes the frames wants the cores as well (bench/film.py).
+THREADS, THREADS_LARGE = 2, 4
+LARGE = 512 * 512
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _stream(container: OutputContainer, codec: Codec, rate: Fraction, frame: av.
     stream = container.add_stream(codec.name, rate=rate, options={**codec.options, "crf": str(crf)})
     stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
     context = stream.codec_context
-    context.thread_count = THREADS
+    context.thread_count = THREADS if frame.width * frame.height <= LARGE else THREADS_LARGE
     context.flags |= Flags.bitexact
     context.colorspace, context.color_range = frame.colorspace, frame.color_range
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
