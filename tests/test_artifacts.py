@@ -187,13 +187,13 @@ def test_eight_bits_survive_the_way_through_floats(value):
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_colour(wrong):
     with pytest.raises(StageError, match="NaN"):
-        Batch(torch.tensor([0.5, wrong, 0.5]).reshape(1, 3, 1, 1)).array
+        Batch(torch.tensor([0.5, wrong, 0.5]).reshape(1, 3, 1, 1)).array  # noqa: B018
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 2), (1, 2, 2, 2), (1, 1, 2, 2), (1, 2, 2, 3)])
 def test_what_is_no_picture(shape):
     with pytest.raises(StageError, match="pictures must be"):
-        Batch(torch.zeros(shape)).array
+        Batch(torch.zeros(shape)).array  # noqa: B018
 
 
 def test_pixels_are_a_copy():

@@ -18,7 +18,7 @@ from .conftest import ROOT
 
 CORE = sorted((ROOT / "genart").rglob("*.py"))
 BUNDLED = sorted((ROOT / "plugins").glob("genart_*/**/*.py"))
-STAGES = [stage for stage in Plugins().stages()]
+STAGES = Plugins().stages()
 
 
 def name_of(path: Path) -> str:

@@ -150,7 +150,7 @@ def test_an_entry_point_that_is_no_module(cli, site):
 def test_a_hook_of_a_broken_plugin_is_not_heard(cli, site):
     site(
         "bad",
-        "import genart\n@genart.hookimpl\ndef genart_event(record): raise SystemExit('heard')\n@genart.hookimpl\ndef genart_stages(wrong): return []\n",
+        "import genart\n@genart.hookimpl\ndef genart_event(record): raise SystemExit('heard')\n@genart.hookimpl\ndef genart_stages(wrong): return []\n",  # noqa: E501
     )
     plugins = Plugins()
     plugins.load_all()

@@ -197,7 +197,7 @@ def test_a_signal_stops_the_run_and_says_how_to_go_on(run_toy, recipe, toy_log, 
     process = genart_process(*arguments)
     wait_for(home / "toy.log", 5, process)
     process.send_signal(number)
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert process.returncode == code, err
     assert "Traceback" not in err
     assert len([line for line in err.splitlines() if line.startswith(("genart:", "  genart"))]) == 2
@@ -429,7 +429,7 @@ def test_leftovers_of_a_killed_save_are_swept(run_toy, recipe):
 
 def test_a_failed_save_leaves_the_old_output(run_toy, recipe, monkeypatch):
     path = recipe(
-        '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "inv"\nsave = "pics"\n[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n'
+        '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "inv"\nsave = "pics"\n[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n'  # noqa: E501
     )
     assert run_toy(path).code == 0
     before = tree(Path("out"))
@@ -455,7 +455,7 @@ def test_run_json_tells_all_and_no_path(run_toy, recipe, home):
     text = Path("out/run.json").read_text()
     document = json.loads(text)
     assert {"recipe", "seed", "genart", "versions", "device", "stages", "outputs", "seconds"} <= set(document)
-    assert [stage["id"] for stage in document["stages"]] and {s["uses"] for s in document["stages"]} >= {"toy.noise", "toy.train"}
+    assert [stage["id"] for stage in document["stages"]] and {s["uses"] for s in document["stages"]} >= {"toy.noise", "toy.train"}  # noqa: PT018
     for output in document["outputs"]:
         target = Path("out", output["path"])
         if target.is_file():
@@ -493,14 +493,14 @@ def test_outputs_explain_themselves_without_secrets(run_toy, recipe, home, monke
     monkeypatch.setenv("USER", "jane-the-artist")
     Path("secret-folder").mkdir()
     Path("secret-folder/photo.jpg").write_bytes(b"x" * 40)
-    stages = '[[stage]]\nuses = "toy.read"\nid = "r"\npath = "secret-folder/photo.jpg"\nsave = "one.png"\n[[stage]]\nuses = "toy.noise"\nsize = 4\n'
+    stages = '[[stage]]\nuses = "toy.read"\nid = "r"\npath = "secret-folder/photo.jpg"\nsave = "one.png"\n[[stage]]\nuses = "toy.noise"\nsize = 4\n'  # noqa: E501
     stages += TRAINING.replace('[[stage]]\nuses = "toy.noise"\n', "", 1).replace('id = "train"', 'id = "train"\nfrom = ["r", "toy.noise"]')
     result = run_toy(recipe(stages))
     assert result.code == 0, result.err
     for name in ("one.png", "drawn/00003.png", "toy.safetensors", "film/progress.gif"):
         found = provenance_of(Path("out", name))
         assert (found["recipe"], found["seed"], found["device"]) == ("toy", 3, "cpu")
-        assert [s["uses"] for s in found["stages"]][0] == "toy.read"
+        assert found["stages"][0]["uses"] == "toy.read"
         assert all(set(s) >= {"id", "uses", "from", "params", "plugin", "outputs"} for s in found["stages"])
         if name != "one.png":
             assert "seed" in next(s for s in found["stages"] if s["uses"] == "toy.train")

@@ -94,7 +94,7 @@ def test_right_recipes(text):
 @pytest.mark.parametrize("text", WRONG)
 def test_wrong_recipes(text):
     Path("r.toml").write_text(text)
-    with pytest.raises(Exception, match="r.toml"):
+    with pytest.raises(Exception, match=r"r\.toml"):
         load(Path("r.toml"), Plugins([TOYS]))
     assert not VALIDATOR.is_valid(tomllib.loads(text))
 

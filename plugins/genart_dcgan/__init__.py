@@ -36,8 +36,8 @@ class TrainParams(genart.Params):
         Literal["resize", "transposed"],
         Field(description="How G doubles: enlarge and convolve (no chequer pattern), or transposed convolutions."),
     ] = "resize"
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 2e-4
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-4
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 3e-4
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="D is taught that a real picture is real with 1 minus this.")] = 0.1
     skip_D_below: Annotated[float, Field(ge=0, description="D does not learn in steps where its loss is below this; 0 never skips.")] = 0.0
     ema_kimg: Annotated[

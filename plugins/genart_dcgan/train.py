@@ -25,7 +25,7 @@ WIDTHS = {"cpu": (16, 24, 32, 48, 64), "cuda": (64, 96, 128), "mps": (32, 48, 64
 DEFAULT_WIDTH = {"cpu": 32, "cuda": 64, "mps": 48}
 DEFAULT_BATCH_SIZE = {"cpu": 32, "cuda": 128, "mps": 64}
 #: A wider network is worth it while training still sees this many images.
-WANTED_NIMG = 100_000
+WANTED_NIMG = 80_000
 
 
 def train(images: Images, params: TrainParams, run: Run) -> Model:
