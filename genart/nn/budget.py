@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 #: Share of a budget that training plans to use; the rest is for a machine that slows down.
-PLANNED = 0.92
+PLANNED = 0.87
 #: Share of a budget at which training stops although it is not done.
 DEADLINE = 0.95
 
