@@ -20,7 +20,15 @@ BUNDLED = "genart"
 def section(stage: Stage) -> str:
     """One stage as Markdown: what it takes and gives, its words, its parameters."""
     gives = ", ".join(kind if name == "output" else f"`{name}` ({kind})" for name, kind in stage.gives.items())
-    lines = [f'<a id="{stage.name.replace(".", "-")}"></a>', f"## {stage.name}", "", f"Takes {stage.takes or 'nothing'}, gives {gives}.", "", body(stage.doc), ""]
+    lines = [
+        f'<a id="{stage.name.replace(".", "-")}"></a>',
+        f"## {stage.name}",
+        "",
+        f"Takes {stage.takes or 'nothing'}, gives {gives}.",
+        "",
+        body(stage.doc),
+        "",
+    ]
     listed = rows(stage.params)
     if listed:
         lines += ["| parameter | type | default | range | |", "|---|---|---|---|---|"]

@@ -49,6 +49,7 @@ class Runner:
         self.records: dict[str, dict[str, Any]] = {}
         self.saved: list[dict[str, Any]] = []
         self._before: dict[str, Any] = {}
+        self._hashes: dict[str, str | None] = {}
 
     def run(self) -> list[dict[str, Any]]:
         """Make everything and save what is to be saved.
@@ -300,14 +301,14 @@ class Runner:
 
     def _is_saved(self, step: Step) -> bool:
         """True if the output folder holds this result, unchanged since it was saved."""
-        record = self._before.get(step.node.save or "")
+        save = str(step.node.save)
+        record = self._before.get(save)
         assert step.entry is not None
-        return bool(
-            record
-            and record.get("key") == step.entry.key
-            and record.get("mark") == self._mark(step)
-            and _sha256_of_any(self.out / str(step.node.save)) == record.get("sha256")
-        )
+        if not record or record.get("key") != step.entry.key or record.get("mark") != self._mark(step):
+            return False
+        if save not in self._hashes:
+            self._hashes[save] = _sha256_of_any(self.out / save)
+        return bool(self._hashes[save] == record.get("sha256"))
 
     def _save(self, step: Step) -> None:
         assert step.node.save is not None
@@ -317,11 +318,12 @@ class Runner:
         if not unchanged:
             with _Named(step):
                 save(entry.artifact("output"), target, self.provenance(step))
+            self._hashes[step.node.save] = _sha256_of_any(target)
         record = {
             "path": step.node.save,
             "stage": step.node.id,
             "key": entry.key,
-            "sha256": _sha256_of_any(target),
+            "sha256": self._hashes[step.node.save],
             "bytes": _bytes_of(target),
             "mark": self._mark(step),
         }

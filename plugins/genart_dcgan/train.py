@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from genart import DataError, Images, Model, Run
-from genart.nn import budget, losses
+from genart.nn import budget, ema, losses
 from genart.nn.data import Pictures, all_identical, over_white, square
 from genart.nn.gan import GRID, NIMG_PER_SNAPSHOT, SETTLE, SNAPSHOTS, Game, Players, Settings, Training
 
@@ -113,8 +113,12 @@ def fitted(plan: dict[str, Any], usable_sec: float, pictures: Pictures, params: 
         """Seconds of a step per image, and of a snapshot."""
         players = Players(new_game(pictures.resolution, width, params, run), settings(plan, params), run.device)
         n = plan["batch_size"]
-        z = torch.randn(n, params.z_dim, generator=run.generator("z", 0)).to(run.device)
-        step = budget.seconds_per_call(lambda: players.step(pictures.batch(0, 0, n), z), run.device, seconds)
+
+        def play() -> None:
+            players.step(pictures.batch(0, 0, n), torch.randn(n, params.z_dim, generator=run.generator("z", 0)).to(run.device))
+            ema.update(players.G_ema, players.G, 0.5)
+
+        step = budget.seconds_per_call(play, run.device, seconds)
         latents = torch.randn(SETTLE, params.z_dim, generator=run.generator("settle")).to(run.device)
         return step / n, budget.seconds_per_call(lambda: players.settled(latents, latents[:GRID]), run.device, 0, warmup=1)
 
