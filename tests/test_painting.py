@@ -14,7 +14,7 @@ SMALL = (
     "--set",
     "train.width=8",
     "--set",
-    "walk.frames=12",
+    "drift.frames=12",
     "--set",
     "enlarged.resolution=128",
 )

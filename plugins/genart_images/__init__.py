@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from genart import Batch, Images, InputPath, Params, Run, stage
-
-from .photos import COLOUR, FILES, read_names
+from genart.nn.samples import COLOUR, FILES, read_names
 
 #: Largest side of a picture, in pixels, that a parameter may ask for.
 MAX_SIDE = 16384

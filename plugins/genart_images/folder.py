@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from genart import Batch, DataError, Run
-
-from .decode import Unreadable, Want, decode, opener
+from genart.nn.pictures import Unreadable, Want, decode, opener
 
 PICTURES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
 #: Pictures that we do not read: named at the end rather than passed over in silence.

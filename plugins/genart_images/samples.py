@@ -7,16 +7,13 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from random import Random
 
 import numpy as np
 from PIL import Image
 
-from genart import Batch, Run, StageError
-
-from .photos import FILES
+from genart import Batch, Run
+from genart.nn.samples import FILES, data_folder
 
 #: Bytes of crops in one batch.
 BATCH_BYTES = 4 << 20
@@ -54,14 +51,6 @@ class Photo:
         level = min(len(self.levels) - 1, max(0, int(math.log2(shrink)))) if shrink > 1 else 0
         scaled = tuple(side / 2**level for side in box)
         return self.levels[level].resize((crop, crop), Image.Resampling.LANCZOS, box=scaled)
-
-
-def data_folder() -> Path:
-    """Folder of the photographs in the installed scikit-image; nothing of it is imported."""
-    spec = find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise StageError("scikit-image is not installed, and images.samples takes its photographs", "pip install scikit-image")
-    return Path(spec.origin).parent / "data"
 
 
 def whole(run: Run, names: Sequence[str]) -> Iterator[Batch]:

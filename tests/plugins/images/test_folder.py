@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from genart import DataError
+from genart.nn.pictures import Unreadable, Want, decode
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage
 from genart_images import images_folder
-from genart_images.decode import Unreadable, Want, decode
 
 RAMP = np.linspace(0, 255, 24 * 16).astype(np.uint8).reshape(16, 24)
 RGB = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], 2)

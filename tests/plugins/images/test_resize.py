@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from genart import Batch, Images, UsageError
+from genart.nn.samples import FILES
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage, tiny_images
 from genart_images import images_resize
-from genart_images.photos import FILES
 from genart_images.resize import resize, size_for
 from genart_images.samples import data_folder
 

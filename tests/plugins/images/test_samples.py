@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from genart.events import Events
+from genart.nn.samples import ALIASES, COLOUR, FILES
 from genart.params import ParamProblem, resolve
 from genart.run import Run
 from genart.testing import run_stage
 from genart_images import images_samples
-from genart_images.photos import ALIASES, COLOUR, FILES
 from genart_images.samples import Photo, data_folder, place
 
 

@@ -1,10 +1,12 @@
-"""The photographs inside the scikit-image wheel, by the names that recipes use. Light: a table and its check."""
+"""The photographs inside the scikit-image wheel, by the names that recipes use. Light: a table, its check, and where the files are."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from genart import did_you_mean
+from ..errors import StageError, did_you_mean
 
 #: name -> file in skimage/data
 COLOUR = {
@@ -55,3 +57,15 @@ def _read_name(name: str) -> str:
     if name not in FILES:
         raise ValueError(f"no photograph '{name}'{did_you_mean(name, [*FILES, *ALIASES])} (there are {', '.join(FILES)})")
     return name
+
+
+def data_folder() -> Path:
+    """Folder of the photographs in the installed scikit-image; nothing of it is imported.
+
+    Raises:
+        StageError: if scikit-image is not installed.
+    """
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise StageError("scikit-image is not installed, and its photographs are asked for", "pip install scikit-image")
+    return Path(spec.origin).parent / "data"

