@@ -36,5 +36,16 @@ def genart_generators() -> dict[str, str]:
 
 
 @hookspec
+def genart_backbones() -> dict[str, str]:
+    """Return networks whose features stages compare pictures by: name -> "package.module:function".
+
+    The function is called with a device and returns a frozen torch module with `layers`, the names that can be asked for, `stride(layer)`,
+    `receptive_field(layer)`, and `module(images, layers)` that maps (N, 3, H, W) in [0, 1] to features (N, C, h, w) by layer, as
+    genart.nn.vgg.VGG does.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
 def genart_event(record: dict[str, Any]) -> None:
     """Observe every event of a run (see genart.events for the table). An exception here is reported once and ignored."""

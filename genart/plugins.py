@@ -188,7 +188,7 @@ class Plugins:
             if everything:
                 self.load_all()
             for candidate in self.observers():
-                target = _generators(candidate).get(family)
+                target = _told(candidate, "genart_generators").get(family)
                 if target is not None:
                     return target, candidate
         broken = f": {plugin.problem}" if plugin and plugin.problem else ""
@@ -202,6 +202,27 @@ class Plugins:
 
         return rebuild(getattr(importlib.import_module(module_name), class_name), model, device)
 
+    def backbone(self, name: str) -> tuple[str, Plugin]:
+        """Return ("package.module:function", plugin) of a backbone.
+
+        Raises:
+            UsageError: no plugin brings it; the message has the nearest name.
+        """
+        for everything in (False, True):
+            if everything:
+                self.load_all()
+            for candidate in self.observers():
+                target = _told(candidate, "genart_backbones").get(name)
+                if target is not None:
+                    return target, candidate
+        known = sorted(key for plugin in self.observers() for key in _told(plugin, "genart_backbones"))
+        raise UsageError(f"there is no backbone '{name}'{did_you_mean(name, known)}", f"backbones: {', '.join(known) or 'none'}")
+
+    def load_backbone(self, name: str, device: str) -> Any:
+        """Load a backbone on a device."""
+        module_name, _, function_name = self.backbone(name)[0].partition(":")
+        return getattr(importlib.import_module(module_name), function_name)(device)
+
     # identity
 
     def identity(self, plugin: Plugin) -> dict[str, str]:
@@ -211,9 +232,9 @@ class Plugins:
         return {"version": plugin.version, "source": self._sources[plugin.name]}
 
 
-def _generators(plugin: Plugin) -> dict[str, str]:
-    """What a plugin's hook says of its generators; one that fails says nothing."""
-    hook = getattr(plugin.module, "genart_generators", None)
+def _told(plugin: Plugin, name: str) -> dict[str, str]:
+    """What a plugin's hook says of its generators or backbones; one that fails says nothing."""
+    hook = getattr(plugin.module, name, None)
     try:
         return dict(hook()) if hook is not None else {}
     except Exception:

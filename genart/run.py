@@ -83,6 +83,11 @@ class Checkpoints:
             return load(data), state
         return None
 
+    @property
+    def any(self) -> bool:
+        """True if an earlier run of this stage was stopped after it had saved something."""
+        return bool(self._files())
+
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*.safetensors"))
 
@@ -109,6 +114,7 @@ class Run:
         random: bool = True,
         stop: Stop | None = None,
         rebuild: Callable[[Model, str], Any] | None = None,
+        backbone: Callable[[str, str], Any] | None = None,
         start: int = 0,
     ) -> None:
         self.stage_id = stage_id
@@ -124,6 +130,7 @@ class Run:
         self._events = events
         self._stop = stop or Stop()
         self._rebuild = rebuild
+        self._backbone = backbone
         self._sinks: dict[str, ImagesWriter] = {}
         self._reported = 0.0
         self._began: tuple[float, float] | None = None
@@ -274,6 +281,12 @@ class Run:
             raise StageError("this run cannot rebuild models")
         module: torch.nn.Module = self._rebuild(model, self.device)
         return module
+
+    def backbone(self, name: str) -> Any:
+        """Load a backbone (see the hook genart_backbones) on this run's device, frozen."""
+        if self._backbone is None:
+            raise StageError("this run cannot load backbones")
+        return self._backbone(name, self.device)
 
     # for the runner
 

@@ -189,7 +189,7 @@ class Runner:
         return sum(self.busy.pop(node, 0.0) for node in {source.node for source in step.node.sources})
 
     def _announce(self, step: Step, run: Run) -> None:
-        reason = "; ".join(step.changes)
+        reason = "going on from its checkpoint" if run.checkpoints.any else "; ".join(step.changes)
         self.events.emit("stage_started", stage=step.node.id, uses=step.node.stage.name, reason=reason, resumed_at=run.start)
 
     def new_run(self, step: Step, start: int = 0) -> Run:
@@ -208,6 +208,7 @@ class Runner:
             random=step.node.stage.random,
             stop=self.stop,
             rebuild=self.planner.plugins.rebuild,
+            backbone=self.planner.plugins.load_backbone,
             start=start,
         )
 
@@ -545,7 +546,8 @@ class _Named:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None or isinstance(error, KeyboardInterrupt | Interrupted | GeneratorExit) or getattr(error, "stage_named", False):
             return
-        where = f"stage '{self.step.node.id}' ({self.step.node.stage.name})"
+        node = self.step.node
+        where = f"stage '{node.id}'" + (f" ({node.stage.name})" if node.id != node.stage.name else "")
         named = _explain(error, where)
         if named is not None:
             named.stage_named = True  # type: ignore[attr-defined]

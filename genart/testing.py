@@ -22,6 +22,7 @@ def run_stage(
     device: str = "cpu",
     observer: Callable[[dict[str, Any]], None] | None = None,
     rebuild: Callable[[Model, str], Any] | None = None,
+    backbone: Callable[[str, str], Any] | None = None,
     **params: Any,
 ) -> dict[str, Artifact]:
     """Run one stage and return its outputs by name; pictures are held in memory.
@@ -34,6 +35,7 @@ def run_stage(
         device: "cpu", "cuda" or "mps".
         observer: called with every event.
         rebuild: how to rebuild models, for stages that call `run.load`.
+        backbone: how to load a backbone by name on a device, for stages that call `run.backbone`.
         params: the stage's parameters, as a recipe would give them.
     """
     run = Run(
@@ -44,6 +46,7 @@ def run_stage(
         events=Events(*([observer] if observer else [])),
         random=stage.random,
         rebuild=rebuild,
+        backbone=backbone,
     )
     result = stage(given, resolve(stage.params, stage.name, params), run)
     if stage.streams:

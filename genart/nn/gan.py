@@ -314,6 +314,6 @@ class Training:
     def _diverged(self) -> NoReturn:
         rates = f"lr_G = {self.settings.lr_G:g}, lr_D = {self.settings.lr_D:g}"
         raise DivergedError(
-            f"{self.run.stage_id}: training diverged after {self.log.nimg / 1000:.1f} kimg (a loss or a weight is huge or NaN)",
+            f"training diverged after {self.log.nimg / 1000:.1f} kimg (a loss or a weight is huge or NaN)",
             f"lower the learning rates ({rates}); the last good checkpoint is kept",
         )

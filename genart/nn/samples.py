@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import StageError, did_you_mean
+from genart.errors import StageError, did_you_mean
 
 #: name -> file in skimage/data
 COLOUR = {

@@ -48,12 +48,12 @@ def load(images: Images, params: TrainParams, run: Run) -> np.ndarray:
     array = images.array()
     if len(array) < 2:
         raise DataError(
-            f"{run.stage_id} needs at least 2 pictures, got {len(array)}", "look at the stage before it; a few hundred make a good start"
+            f"it needs at least 2 pictures, got {len(array)}", "look at the stage before it; a few hundred make a good start"
         )
     height, width, channels = array.shape[1:]
     if params.resolution is None and (height != width or height not in RESOLUTIONS):
         raise DataError(
-            f"{run.stage_id}: the pictures are {width}x{height}, but it trains on squares of 16, 32, 64, 128 or 256 pixels",
+            f"the pictures are {width}x{height}, but it trains on squares of 16, 32, 64, 128 or 256 pixels",
             "give it `resolution = 64` to scale and crop them, or put an images.resize stage before it",
         )
     if channels == 4:
@@ -63,7 +63,7 @@ def load(images: Images, params: TrainParams, run: Run) -> np.ndarray:
         array = square(array, params.resolution)
     if all_identical(array):
         raise DataError(
-            f"{run.stage_id}: all {len(array)} pictures are identical", "a GAN learns what differs between pictures: give it various ones"
+            f"all {len(array)} pictures are identical", "a GAN learns what differs between pictures: give it various ones"
         )
     return array
 
