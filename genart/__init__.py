@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         did_you_mean,
     )
     from .hookspecs import PLUGIN_API, hookimpl
-    from .params import Duration, InputPath, Params
+    from .params import BackboneName, Duration, InputPath, Params
     from .run import Run
     from .stages import Stage, stage
 
@@ -45,7 +45,7 @@ _HOMES = {
         "did_you_mean",
     ),
     "hookspecs": ("PLUGIN_API", "hookimpl"),
-    "params": ("Duration", "InputPath", "Params"),
+    "params": ("BackboneName", "Duration", "InputPath", "Params"),
     "run": ("Run",),
     "stages": ("Stage", "stage"),
 }
@@ -54,6 +54,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "PLUGIN_API",
     "Artifact",
+    "BackboneName",
     "Batch",
     "BusyError",
     "DataError",

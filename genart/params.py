@@ -53,6 +53,13 @@ class _ReadsPath:
 #: A file or folder that the stage reads; relative to the recipe. Its content, not its name or date, decides what is new.
 InputPath = Annotated[Path, _ReadsPath()]
 
+class _NamesBackbone:
+    """Marks a parameter that names a backbone: the code and version of the plugin that brings it enter the key."""
+
+
+#: Name of a backbone, for `run.backbone`; see the hook genart_backbones.
+BackboneName = Annotated[str, _NamesBackbone()]
+
 #: Seconds, written as "90s", "10m", "1h30m" or a number.
 Duration = Annotated[
     float,
@@ -124,6 +131,13 @@ def input_paths(params: Params) -> Iterator[tuple[str, Path]]:
         if value is not None and reads_path(info):
             for item in value if isinstance(value, tuple | list) else [value]:
                 yield name, item
+
+
+def backbone_names(params: Params) -> Iterator[str]:
+    """Yield the backbones that the parameters name."""
+    for name, info in type(params).model_fields.items():
+        if any(isinstance(mark, _NamesBackbone) for mark in info.metadata):
+            yield getattr(params, name)
 
 
 def reads_path(info: FieldInfo) -> bool:

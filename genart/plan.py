@@ -17,7 +17,7 @@ from typing import Any
 from . import seeds
 from .artifacts import write_atomically
 from .errors import UsageError
-from .params import canonical_json, input_paths, plain_value, reads_path
+from .params import backbone_names, canonical_json, input_paths, plain_value, reads_path
 from .plugins import Plugins
 from .recipe import Node, Recipe
 from .store import Entry, Store, sha256_of
@@ -116,6 +116,9 @@ class Planner:
             "torch": torch_version(),
             "versions": {name: version_of(name) for name in stage.depends},
         }
+        backbones = {name: self.plugins.identity(self.plugins.backbone(name)[1]) for name in backbone_names(node.params)}
+        if backbones:
+            parts["backbones"] = backbones
         if stage.random:
             parts["seed"] = seeds.derive(self.recipe.seed, node.id)
         return parts

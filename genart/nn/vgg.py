@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genart.errors import DataError, did_you_mean
+from genart.errors import DataError
 
 #: convolutions per block, and channels of a block
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -109,18 +109,6 @@ class VGG(nn.Module):
                 field, step = field + step, step * 2
             field += 2 * step
         return field
-
-    def check(self, layers: Iterable[str], where: str) -> None:
-        """Refuse layers that do not exist.
-
-        Raises:
-            DataError: naming the layer, `where` it was asked for, and the nearest name.
-        """
-        for layer in layers:
-            if layer not in self.layers:
-                raise DataError(
-                    f"{where}: the backbone has no layer '{layer}'{did_you_mean(layer, self.layers)}", f"layers: {', '.join(self.layers)}"
-                )
 
 
 def names_of(kind: str) -> tuple[str, ...]:

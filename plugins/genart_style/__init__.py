@@ -15,6 +15,11 @@ def one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def read_photos(value: Any) -> Any:
+    """Read one name of an embedded photograph, or a list of them, which may be empty."""
+    return value if value == () else read_names(value)
+
+
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _PHOTOS = {"anyOf": [{"enum": list(FILES)}, {"type": "array", "items": {"enum": list(FILES)}}]}
 
@@ -28,8 +33,8 @@ class TransferParams(genart.Params):
     style: Annotated[tuple[genart.InputPath, ...], BeforeValidator(one_or_more), WithJsonSchema(_TEXTS)] = Field(
         (), description="The picture whose manner is taken, or a list of pictures that are blended."
     )
-    style_photos: Annotated[tuple[str, ...], BeforeValidator(read_names), WithJsonSchema(_PHOTOS)] = Field(
-        (), validate_default=False, description="Embedded photographs to take as styles, by name, such as hubble or tissue; blended with `style`."
+    style_photos: Annotated[tuple[str, ...], BeforeValidator(read_photos), WithJsonSchema(_PHOTOS)] = Field(
+        (), validate_default=True, description="Embedded photographs to take as styles, by name, such as hubble or tissue; blended with `style`."
     )
     style_weights: tuple[Weight, ...] | None = Field(
         None, description="Share of each style, first of `style`, then of `style_photos`; equal by default."
@@ -66,7 +71,15 @@ class TransferParams(genart.Params):
     preserve_color: Literal["none", "luminance", "match"] = Field(
         "none", description="Keep the picture's colours: paint its lightness alone, or bring the style's colours to the picture's first."
     )
-    backbone: str = Field("vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision.")
+    backbone: genart.BackboneName = Field("vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision.")
+
+    @field_validator("style_photos")
+    @classmethod
+    def _at_least_one(cls, photos: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # a wrong style is missing from the data, and was complained about
+        if not photos and info.data.get("style") == ():
+            raise ValueError("give a style: `style` takes pictures, `style_photos` names of embedded ones")
+        return photos
 
     @field_validator("style_weights")
     @classmethod
@@ -103,7 +116,7 @@ def style_transfer(images: genart.Images, params: TransferParams, run: genart.Ru
 def genart_backbones() -> dict[str, str]:
     """Register the networks that come with genart or torchvision."""
     return {
-        "vgg19": "genart.nn.vgg:vgg19",
-        "vgg19-torchvision": "genart.nn.vgg:vgg19_torchvision",
-        "vgg16-torchvision": "genart.nn.vgg:vgg16_torchvision",
+        "vgg19": "genart_style.backbones:vgg19",
+        "vgg19-torchvision": "genart_style.backbones:vgg19_torchvision",
+        "vgg16-torchvision": "genart_style.backbones:vgg16_torchvision",
     }

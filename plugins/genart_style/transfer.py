@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from genart import Batch, DataError, DivergedError, Images, Run
+from genart import Batch, DataError, DivergedError, Images, Run, did_you_mean
 from genart.nn import budget
 from genart.nn.pictures import Unreadable, Want, decode
 from genart.nn.samples import FILES, data_folder
@@ -54,8 +54,7 @@ def transfer(images: Images, params: TransferParams, run: Run) -> Iterator[Batch
     """Transfer the styles to every picture; see the stage."""
     began = time.monotonic()
     backbone = run.backbone(params.backbone)
-    for name in ("content_layers", "style_layers"):
-        backbone.check(getattr(params, name), f"{run.stage_id}.{name}")
+    check_layers(params, run, backbone)
     styles = read_styles(params, run, backbone)
     count = images.count if images.count is not None else len(images)
     # a run that goes on at a later picture is given only those from there on
@@ -69,15 +68,28 @@ def transfer(images: Images, params: TransferParams, run: Run) -> Iterator[Batch
         began = time.monotonic()
 
 
+def check_layers(params: TransferParams, run: Run, backbone: Any) -> None:
+    """Refuse layers that the backbone doesn't have.
+
+    Raises:
+        DataError: naming the parameter, the layer and the nearest name.
+    """
+    known = backbone.layers
+    for name in ("content_layers", "style_layers"):
+        for layer in getattr(params, name):
+            if layer not in known:
+                raise DataError(
+                    f"{run.stage_id}.{name}: {params.backbone} has no layer '{layer}'{did_you_mean(layer, known)}", f"layers: {', '.join(known)}"
+                )
+
+
 def read_styles(params: TransferParams, run: Run, backbone: Any) -> list[Style]:
     """Read the styles, the embedded ones too.
 
     Raises:
-        DataError: if there is none, or one cannot be read or is too small for the layers.
+        DataError: if one cannot be read or is too small for the layers.
     """
     files = [*params.style, *(data_folder() / FILES[name] for name in params.style_photos)]
-    if not files:
-        raise DataError(f"{run.stage_id}: there is no style", 'give `style = "painting.jpg"`, or `style_photos = "hubble"`')
     weights = params.style_weights or (1.0,) * len(files)
     least = max(backbone.stride(layer) for layer in params.style_layers)
     styles = []
