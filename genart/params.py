@@ -53,6 +53,7 @@ class _ReadsPath:
 #: A file or folder that the stage reads; relative to the recipe. Its content, not its name or date, decides what is new.
 InputPath = Annotated[Path, _ReadsPath()]
 
+
 class _NamesBackbone:
     """Marks a parameter that names a backbone: the code and version of the plugin that brings it enter the key."""
 

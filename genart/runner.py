@@ -186,7 +186,7 @@ class Runner:
 
     def _upstream_sec(self, step: Step) -> float:
         """Seconds that a stage spent in waiting for pictures that were made while it ran."""
-        return sum(self.busy.pop(node, 0.0) for node in {source.node for source in step.node.sources})
+        return sum(self.busy.pop(node, 0.0) for node in {source.node for source in step.node.sources if source.output == "output"})
 
     def _announce(self, step: Step, run: Run) -> None:
         reason = "going on from its checkpoint" if run.checkpoints.any else "; ".join(step.changes)
@@ -221,6 +221,7 @@ class Runner:
                 given.append(live)
             else:
                 given.append(self.entry(self.steps[source.node]).artifact(source.output))
+                self.busy.pop(source.node, None)  # it was made before, not while this stage runs
         if not given:
             return None
         if not isinstance(given[0], Images):

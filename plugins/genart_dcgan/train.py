@@ -47,9 +47,7 @@ def load(images: Images, params: TrainParams, run: Run) -> np.ndarray:
     """
     array = images.array()
     if len(array) < 2:
-        raise DataError(
-            f"it needs at least 2 pictures, got {len(array)}", "look at the stage before it; a few hundred make a good start"
-        )
+        raise DataError(f"it needs at least 2 pictures, got {len(array)}", "look at the stage before it; a few hundred make a good start")
     height, width, channels = array.shape[1:]
     if params.resolution is None and (height != width or height not in RESOLUTIONS):
         raise DataError(
@@ -62,9 +60,7 @@ def load(images: Images, params: TrainParams, run: Run) -> np.ndarray:
     if params.resolution is not None and (height, width) != (params.resolution, params.resolution):
         array = square(array, params.resolution)
     if all_identical(array):
-        raise DataError(
-            f"all {len(array)} pictures are identical", "a GAN learns what differs between pictures: give it various ones"
-        )
+        raise DataError(f"all {len(array)} pictures are identical", "a GAN learns what differs between pictures: give it various ones")
     return array
 
 

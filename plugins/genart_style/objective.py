@@ -40,7 +40,9 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def style_target(backbone: Any, statistic: Callable[[Tensor], Terms], layers: Sequence[str], styles: Sequence[Tensor], shares: Sequence[float]) -> dict[str, Terms]:
+def style_target(
+    backbone: Any, statistic: Callable[[Tensor], Terms], layers: Sequence[str], styles: Sequence[Tensor], shares: Sequence[float]
+) -> dict[str, Terms]:
     """Blend the statistics of styles, by layer; `shares` sum to 1."""
     blended: dict[str, Terms] = {}
     for picture, share in zip(styles, shares, strict=True):
@@ -68,7 +70,13 @@ class Objective:
     """
 
     def __init__(
-        self, backbone: Any, statistic: Callable[[Tensor], Terms], content: Tensor, content_layers: Sequence[str], style: dict[str, Terms], weights: Weights
+        self,
+        backbone: Any,
+        statistic: Callable[[Tensor], Terms],
+        content: Tensor,
+        content_layers: Sequence[str],
+        style: dict[str, Terms],
+        weights: Weights,
     ) -> None:
         self.backbone, self.statistic, self.style, self.weights = backbone, statistic, style, weights
         self.layers = [*content_layers, *style]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from genart.nn import checkpoint
 from torch import Tensor
+
+from genart.nn import checkpoint
 
 Evaluate = Callable[[Tensor], tuple[float, Tensor]]
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -100,7 +101,9 @@ class LBFGS:
 
     def state(self) -> State:
         """Everything needed to go on."""
-        tensors = {"x": self.x} | {f"step/{i}": s for i, s in enumerate(self.steps)} | {f"change/{i}": y for i, y in enumerate(self.changes)}
+        tensors = (
+            {"x": self.x} | {f"step/{i}": s for i, s in enumerate(self.steps)} | {f"change/{i}": y for i, y in enumerate(self.changes)}
+        )
         if self.known is not None:
             tensors |= {"best": self.known[0], "gradient": self.known[1]}
         known = self.known is not None

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from genart import Batch, DataError, DivergedError, Images, Run, did_you_mean
 from genart.nn import budget
 from genart.nn.pictures import Unreadable, Want, decode
 from genart.nn.samples import FILES, data_folder
-from torch import Tensor
-from torch.nn import functional as F
 
 from . import TransferParams, colour, schedule
 from .objective import Objective, Weights, style_target
@@ -79,7 +80,8 @@ def check_layers(params: TransferParams, run: Run, backbone: Any) -> None:
         for layer in getattr(params, name):
             if layer not in known:
                 raise DataError(
-                    f"{run.stage_id}.{name}: {params.backbone} has no layer '{layer}'{did_you_mean(layer, known)}", f"layers: {', '.join(known)}"
+                    f"{run.stage_id}.{name}: {params.backbone} has no layer '{layer}'{did_you_mean(layer, known)}",
+                    f"layers: {', '.join(known)}",
                 )
 
 
@@ -167,7 +169,7 @@ class Painter:
         sizes = self.sizes(given)
         content = resized(given, sizes[-1])
         guide = colour.luminance(content) if self.params.preserve_color == "luminance" else content
-        image = self._start(guide, sizes[0], batch.index[0])
+        image = self._start(guide, sizes[self.log.scale], batch.index[0])  # a checkpoint brings its own
         optimizer: Optimizer | None = None
         for k in range(self.log.scale, len(sizes)):
             objective = self.objective(resized(guide, sizes[k]), content)
@@ -177,7 +179,7 @@ class Painter:
                 saved = None
             elif isinstance(before, Adam) and isinstance(optimizer, Adam):
                 optimizer.carry(before)
-            self._optimise(optimizer, objective, sizes, k, guide)
+            self._optimise(optimizer, objective, sizes, k)
             image = optimizer.best.clamp(0, 1)
             if k + 1 < len(sizes):
                 image = with_detail(image, guide, sizes[k + 1])
@@ -199,7 +201,7 @@ class Painter:
         size = schedule.fitted(own, self.params.resolution) if self.params.resolution else own
         if min(size) < self.least:
             raise DataError(
-                f"{self.run.stage_id}: a picture of {size[1]}x{size[0]} pixels is too small: the deepest layer sees nothing below {self.least}",
+                f"{self.run.stage_id}: a picture of {size[1]}x{size[0]} pixels is too small: the deepest layer needs {self.least}",
                 "give `resolution = 256` to enlarge it, or shallower layers",
             )
         if self.budget_sec is not None:
@@ -221,6 +223,7 @@ class Painter:
         objective = self.objective(small, small)
         seconds = budget.seconds_per_call(lambda: objective(small), self.run.device, 0.01 * self.budget_sec, warmup=1)
         self.log.pixel_sec = seconds / (smallest[0] * smallest[1])
+        self._targets = None  # its colours were matched to a smaller picture
         left = self.budget_sec * budget.PLANNED - self.elapsed_sec
         chosen = size if self.params.resolution else schedule.largest_affordable(left, self.log.pixel_sec, size)
         needed = 2 * self.log.pixel_sec * chosen[0] * chosen[1]  # its targets take about as long as one iteration
@@ -266,7 +269,7 @@ class Painter:
 
     # iterations at one size
 
-    def _optimise(self, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int, guide: Tensor) -> None:
+    def _optimise(self, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int) -> None:
         """Iterate at size k until its iterations are done or the time is up.
 
         Raises:
@@ -276,13 +279,12 @@ class Painter:
         log, run = self.log, self.run
         pixels = sizes[k][0] * sizes[k][1]
         name = f"iterations of picture {log.picture} at {sizes[k][1]}x{sizes[k][0]}"
-        total = run.choose(name, lambda: self._iterations(optimizer, objective, sizes, k))
-        end = min(total, run.choices.get(f"{name}, stopped", total))
+        total = self._iterations(name, optimizer, objective, sizes, k)
+        done_before = run.choices.get(f"{name}, done")  # a remake ends where the run that it follows ended, whatever its own time
         every = max(1, total // FRAMES)
         since, done = time.monotonic(), 0
-        while log.iteration < end:
-            if self._late(pixels) and log.iteration:
-                run.choose(f"{name}, stopped", lambda: log.iteration)
+        while log.iteration < (total if done_before is None else done_before):
+            if done_before is None and log.iteration and self._late(pixels):
                 break
             loss = optimizer.step(objective)
             if not np.isfinite(loss):
@@ -299,11 +301,16 @@ class Painter:
                 run.check()
             elif run.checkpoints.due():
                 self._save(optimizer)
+        if self.budget_sec is not None:
+            run.choose(f"{name}, done", lambda: log.iteration)
 
-    def _iterations(self, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int) -> int:
-        """Iterations at size k: as told, or as many as the time left for it is enough for."""
+    def _iterations(self, name: str, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int) -> int:
+        """Iterations at size k: as told, or as many as the time left for it is enough for, which is remembered as `name`."""
         if self.params.iterations is not None:
             return schedule.planned(self.params.iterations, sizes, k)
+        return int(self.run.choose(name, lambda: self._affordable_iterations(optimizer, objective, sizes, k)))
+
+    def _affordable_iterations(self, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int) -> int:
         assert self.budget_sec is not None
         if self.log.pixel_sec is None:
             seconds = budget.seconds_per_call(lambda: objective(optimizer.best), self.run.device, 0, warmup=1)

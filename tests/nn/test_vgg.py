@@ -28,19 +28,32 @@ def test_it_computes_what_torchvisions_layers_compute_with_these_weights(network
             if isinstance(layer, torch.nn.ReLU):
                 expected.append(x)
         found = network(pictures, network.layers)
-    assert list(found) == list(network.layers) and len(expected) == 16
+    assert list(found) == list(network.layers)
+    assert len(expected) == 16
     for layer, reference in zip(network.layers, expected, strict=True):
         assert torch.allclose(found[layer], reference, rtol=1e-4, atol=1e-3), layer
 
 
 def test_the_embedded_weights_are_the_original_ones(network):
-    """Caffe's network: blue first, [0, 255] less the mean; its first filters respond to edges, so a flat picture leaves them all but still."""
+    """Caffe's network: 16 convolutions with 20,024,384 numbers; blue first, [0, 255] less the mean."""
     weight = network.get_buffer("weight1_1")
-    assert weight.shape == (64, 3, 3, 3) and network.get_buffer("weight5_4").shape == (512, 512, 3, 3)
-    assert sum(network.get_buffer(f"weight{name}").numel() + network.get_buffer(f"bias{name}").numel() for name in network.names) == 20_024_384
+    assert weight.shape == (64, 3, 3, 3)
+    assert network.get_buffer("weight5_4").shape == (512, 512, 3, 3)
+    assert (
+        sum(network.get_buffer(f"weight{name}").numel() + network.get_buffer(f"bias{name}").numel() for name in network.names) == 20_024_384
+    )
     red = torch.zeros(1, 3, 2, 2)
     red[:, 0] = 1
     assert network.preprocess(red)[0, :, 0, 0].tolist() == pytest.approx([-103.939, -116.779, 255 - 123.68], abs=1e-3)
+
+
+def test_the_weights_are_what_torchs_own_reader_finds():
+    path = vgg.embedded_file()
+    stored = torch.load(path, weights_only=True)
+    for name, (weight, bias) in vgg.embedded_weights(path).items():
+        prefix = f"block{name[0]}_conv{name[2]}"
+        assert torch.equal(weight, stored[f"{prefix}_W_table"][stored[f"{prefix}_W_q"].int()])
+        assert torch.equal(bias, stored[f"{prefix}_b"])
 
 
 def test_it_goes_only_as_deep_as_asked(network, monkeypatch):
@@ -48,14 +61,16 @@ def test_it_goes_only_as_deep_as_asked(network, monkeypatch):
     conv2d = F.conv2d
     monkeypatch.setattr(F, "conv2d", lambda *args, **kwargs: depth.append(1) or conv2d(*args, **kwargs))
     found = network(torch.rand(1, 3, 16, 16), ["relu2_1", "relu1_1"])
-    assert len(depth) == 3 and set(found) == {"relu1_1", "relu2_1"}
+    assert len(depth) == 3
+    assert set(found) == {"relu1_1", "relu2_1"}
 
 
 def test_it_is_frozen_and_gives_a_gradient_to_the_picture(network):
     picture = torch.rand(1, 3, 16, 16, requires_grad=True)
     network(picture, ["relu3_1"])["relu3_1"].sum().backward()
     assert float(picture.grad.abs().sum()) > 0
-    assert not list(network.parameters()) and not network.training
+    assert not list(network.parameters())
+    assert not network.training
 
 
 def test_a_replicated_edge_changes_the_border_alone(network):
@@ -147,6 +162,6 @@ def test_a_file_that_is_no_network_is_refused(monkeypatch, tmp_path):
 
 
 def test_loading_does_not_build_lists_of_numbers(monkeypatch):
-    """What makes other readers of this file take seven seconds; counted in bytes of Python objects, not in time."""
+    """Twenty million Python numbers are what a slow reader of this file spends its seconds on."""
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: pytest.fail("a tensor became a list"))
     assert len(vgg.embedded_weights(vgg.embedded_file())) == 16

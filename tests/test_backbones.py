@@ -1,0 +1,104 @@
+"""Backbones come from plugins by name, and whose code brings one is part of the result's identity."""
+
+import pytest
+
+import genart
+from genart.errors import StageError, UsageError
+from genart.events import Events
+from genart.params import Params, backbone_names, resolve
+from genart.plugins import Plugins
+from genart.run import Run
+
+PLUGIN = '''
+from collections.abc import Iterator
+
+import genart
+from pydantic import Field
+
+
+class SeeParams(genart.Params):
+    backbone: genart.BackboneName = Field("eye", description="Network to look with.")
+    path: str = Field("", description="A name.")
+
+
+@genart.stage("{name}.see")
+def see(_: None, params: SeeParams, run: genart.Run) -> Iterator[genart.Batch]:
+    """A picture as bright as the backbone says."""
+    import torch
+
+    yield genart.Batch(torch.full((1, 3, 2, 2), run.backbone(params.backbone)))
+
+
+def eye(device):
+    return {value} if device == "cpu" else 0.0
+
+
+@genart.hookimpl
+def genart_backbones():
+    return {{"eye": "genart_local.{name}:eye"}}
+'''
+
+
+@pytest.fixture
+def looker(tmp_path):
+    """Write a single-file plugin; returns its path."""
+
+    def write(value=0.2, name="looker"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(PLUGIN.replace("{name}", name).replace("{value}", str(value)).replace("{{", "{").replace("}}", "}"))
+        return path
+
+    return write
+
+
+class LookParams(Params):
+    backbone: genart.BackboneName = "eye"
+    name: str = "other"
+
+
+def test_parameters_say_which_backbones_they_name():
+    assert list(backbone_names(resolve(LookParams, "x", {"backbone": "ear"}))) == ["ear"]
+    assert resolve(LookParams, "x", {}).backbone == "eye"
+
+
+def test_a_plugin_brings_a_backbone_and_a_stage_reaches_it(cli, recipe, looker):
+    path = recipe('[[stage]]\nuses = "looker.see"\nsave = "seen.png"\n')
+    result = cli("run", path, "-p", looker(), "--device", "cpu", "--json")
+    assert result.code == 0, result.err
+
+
+def test_an_unknown_backbone_is_refused_with_the_nearest_name(cli, recipe, looker):
+    path = recipe('[[stage]]\nuses = "looker.see"\nbackbone = "eyes"\nsave = "seen.png"\n')
+    result = cli("run", path, "-p", looker(), "--device", "cpu")
+    assert result.code == 2
+    assert "there is no backbone 'eyes'; did you mean 'eye'?" in result.err
+
+
+def test_another_version_of_the_plugin_that_brings_it_makes_the_stage_again(cli, recipe, looker, tmp_path):
+    """The stage is one plugin's, the backbone another's."""
+    path = recipe('[[stage]]\nuses = "looker.see"\nbackbone = "lens"\nsave = "seen.png"\n')
+    other = tmp_path / "glass.py"
+    text = "import genart\n\n\ndef lens(device):\n    return {value}\n\n\n@genart.hookimpl\ndef genart_backbones():\n"
+    text += "    return {{'lens': 'genart_local.glass:lens'}}\n"
+    runs = []
+    for value in (0.2, 0.2, 0.9):
+        other.write_text(text.format(value=value))
+        result = cli("run", path, "-p", looker(), "-p", other, "--device", "cpu", "--json")
+        assert result.code == 0, result.err
+        runs.append(result.made())
+    assert [len(made) for made in runs] == [1, 0, 1]
+
+
+def test_a_hook_that_fails_stops_no_one(looker, tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text("import genart\n@genart.hookimpl\ndef genart_backbones(): raise RuntimeError\n")
+    plugins = Plugins([bad, looker()])
+    assert plugins.load_backbone("eye", "cpu") == 0.2
+    with pytest.raises(UsageError, match="there is no backbone 'nothing'"):
+        plugins.backbone("nothing")
+
+
+def test_a_run_without_backbones_says_so(tmp_path):
+    run = Run(stage_id="x", seed=0, device="cpu", work=tmp_path, events=Events())
+    with pytest.raises(StageError, match="cannot load backbones"):
+        run.backbone("eye")
