@@ -27,7 +27,7 @@ BATCH, SOURCE_SIZE = 64, 96
 
 def make_folder(folder: Path, count: int) -> None:
     """Write `count` JPEG crops of scikit-image's photographs into one class folder."""
-    from genart_images.photos import COLOUR
+    from genart.nn.samples import COLOUR
     from genart_images.samples import Photo, place
 
     (folder / "crops").mkdir(parents=True)
