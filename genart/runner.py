@@ -169,13 +169,13 @@ class Runner:
 
     def _make(self, step: Step) -> None:
         """Run a stage that gives its result at once."""
-        began = time.monotonic()
         if step.node.stage.streams:
             LiveImages(self, step, locked=True).finish()
             return
         run = self.new_run(step)
         self._announce(step, run)
         given = self.input(step, 0)
+        began = time.monotonic()
         try:
             with _Named(step):
                 result = step.node.stage(given, step.node.params, run)
