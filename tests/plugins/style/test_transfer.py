@@ -579,13 +579,14 @@ def test_a_picture_of_one_pixel(style, backbone, tmp_path):
 def test_flat_black_pictures_give_finite_ones(backbone, tmp_path):
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "black.png")
     for i, colours in enumerate(("none", "luminance", "match")):
-        told(
+        outputs, _ = told(
             pictures(np.zeros((32, 32, 3), np.uint8)),
             tmp_path / str(i),
             backbone,
             style=str(tmp_path / "black.png"),
             preserve_color=colours,
         )
+        assert outputs["output"].array().shape == (1, 32, 32, 3), "a NaN would have been refused on the way"
 
 
 def test_a_loss_that_explodes_stops_the_run(content, style, backbone, tmp_path, monkeypatch):
