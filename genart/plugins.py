@@ -175,6 +175,17 @@ class Plugins:
         """Every usable stage, sorted by name."""
         return sorted((s for p in self.load_all() if not p.problem for s in p.stages.values()), key=lambda s: s.name)
 
+    def _find(self, hook: str, name: str) -> tuple[str, Plugin] | None:
+        """Look a name up in a hook's tables: first those of the plugins that are loaded already, then those of all."""
+        for everything in (False, True):
+            if everything:
+                self.load_all()
+            for candidate in self.observers():
+                target = _told(candidate, hook).get(name)
+                if target is not None:
+                    return target, candidate
+        return None
+
     def generator(self, family: str) -> tuple[str, Plugin]:
         """Return ("package.module:Class", plugin) of the generator of a family.
 
@@ -184,13 +195,9 @@ class Plugins:
         plugin = self.plugins.get(family)
         if plugin is not None:
             self._load(plugin)
-        for everything in (False, True):
-            if everything:
-                self.load_all()
-            for candidate in self.observers():
-                target = _told(candidate, "genart_generators").get(family)
-                if target is not None:
-                    return target, candidate
+        found = self._find("genart_generators", family)
+        if found is not None:
+            return found
         broken = f": {plugin.problem}" if plugin and plugin.problem else ""
         raise DataError(f"no plugin can rebuild models of the family '{family}'{broken}", "see genart plugins")
 
@@ -208,13 +215,9 @@ class Plugins:
         Raises:
             UsageError: no plugin brings it; the message has the nearest name.
         """
-        for everything in (False, True):
-            if everything:
-                self.load_all()
-            for candidate in self.observers():
-                target = _told(candidate, "genart_backbones").get(name)
-                if target is not None:
-                    return target, candidate
+        found = self._find("genart_backbones", name)
+        if found is not None:
+            return found
         known = sorted(key for plugin in self.observers() for key in _told(plugin, "genart_backbones"))
         raise UsageError(f"there is no backbone '{name}'{did_you_mean(name, known)}", f"backbones: {', '.join(known) or 'none'}")
 
