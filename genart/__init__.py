@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         did_you_mean,
     )
     from .hookspecs import PLUGIN_API, hookimpl
-    from .params import BackboneName, Duration, InputPath, Params
+    from .params import BackboneName, Duration, InputPath, ModelInput, Params, PictureInput, StatisticName
     from .run import Run
     from .stages import Stage, stage
 
@@ -45,7 +45,7 @@ _HOMES = {
         "did_you_mean",
     ),
     "hookspecs": ("PLUGIN_API", "hookimpl"),
-    "params": ("BackboneName", "Duration", "InputPath", "Params"),
+    "params": ("BackboneName", "Duration", "InputPath", "ModelInput", "Params", "PictureInput", "StatisticName"),
     "run": ("Run",),
     "stages": ("Stage", "stage"),
 }
@@ -66,12 +66,15 @@ __all__ = [
     "Interrupted",
     "Meta",
     "Model",
+    "ModelInput",
     "Params",
+    "PictureInput",
     "RefusedError",
     "ResourceError",
     "Run",
     "Stage",
     "StageError",
+    "StatisticName",
     "UsageError",
     "Video",
     "__version__",

@@ -322,6 +322,17 @@ class ImagesWriter:
         self._flush()
         return _read_pictures(self.folder, [list(run) for run in self.runs], 0, None, has_meta=True)
 
+    def picture(self, index: int) -> Batch:
+        """Read back one picture.
+
+        Raises:
+            IndexError: if it has not been written.
+        """
+        if not 0 <= index < self.count:
+            raise IndexError(f"picture {index} of {self.count}")
+        self._flush()
+        return next(_read_pictures(self.folder, [list(run) for run in self.runs], index, 1, has_meta=True))
+
     def truncate(self, count: int) -> None:
         """Forget all pictures after the first `count`."""
         if count > self.count:
@@ -535,6 +546,16 @@ class JoinedImages(Images):
         if len({a.shape[1:] for a in arrays}) > 1:
             raise DataError(f"the merged pictures differ in size ({', '.join(sizes)})", "bring them to one size with images.resize first")
         return np.concatenate(arrays)
+
+
+def from_picture(images: Images, start: int) -> Images:
+    """The same sequence, read from picture `start` on; by index the earlier ones can still be had."""
+    return Images(
+        lambda at, size: images.batches(size, start=max(at, start)),
+        images.settled,
+        count=images.count,
+        fps=images.fps,
+    )
 
 
 def result_files(folder: Path) -> list[Path]:

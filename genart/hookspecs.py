@@ -47,5 +47,15 @@ def genart_backbones() -> dict[str, str]:
 
 
 @hookspec
+def genart_statistics() -> dict[str, str]:
+    """Return statistics of features that `style.transfer` can match: name -> "package.module:STATISTIC".
+
+    A statistic says what it needs of the features, and how what was measured of a picture is compared with what was measured of the
+    style; see genart_style.statistics.Statistic, which need not be used: any object with `needs`, `loss` and `prepare` will do.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
 def genart_event(record: dict[str, Any]) -> None:
     """Observe every event of a run (see genart.events for the table). An exception here is reported once and ignored."""

@@ -10,6 +10,7 @@ import math
 import re
 import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -54,12 +55,32 @@ class _ReadsPath:
 InputPath = Annotated[Path, _ReadsPath()]
 
 
-class _NamesBackbone:
-    """Marks a parameter that names a backbone: the code and version of the plugin that brings it enter the key."""
+@dataclass(frozen=True)
+class _OrStage:
+    """Marks a path parameter that may name another stage of the recipe instead of a file."""
+
+    kind: Literal["images", "model"]
+
+
+#: A picture: a file, or the id of another stage of the recipe, whose first picture is meant; see `Run.sides`.
+PictureInput = Annotated[Path, _ReadsPath(), _OrStage("images")]
+
+#: A trained model: a .safetensors file, or the id of another stage of the recipe; `Run.open_model` opens it.
+ModelInput = Annotated[Path, _ReadsPath(), _OrStage("model")]
+
+
+@dataclass(frozen=True)
+class _Registered:
+    """Marks a parameter that names what a hook's table holds: the code and version of the plugin that brings it enter the key."""
+
+    hook: str
 
 
 #: Name of a backbone, for `run.backbone`; see the hook genart_backbones.
-BackboneName = Annotated[str, _NamesBackbone()]
+BackboneName = Annotated[str, _Registered("genart_backbones")]
+
+#: Name of a statistic of features, for `run.extension`; see the hook genart_statistics.
+StatisticName = Annotated[str, _Registered("genart_statistics")]
 
 #: Seconds, written as "90s", "10m", "1h30m" or a number.
 Duration = Annotated[
@@ -134,11 +155,19 @@ def input_paths(params: Params) -> Iterator[tuple[str, Path]]:
                 yield name, item
 
 
-def backbone_names(params: Params) -> Iterator[str]:
-    """Yield the backbones that the parameters name."""
+def stage_kind(info: FieldInfo) -> Literal["images", "model"] | None:
+    """Kind of the artifact that a parameter takes from another stage when its value is the id of one; None if it takes none."""
+    marks = [*info.metadata, *_marks_within(info.annotation)]
+    return next((mark.kind for mark in marks if isinstance(mark, _OrStage)), None)
+
+
+def registered_names(params: Params) -> Iterator[tuple[str, str, str]]:
+    """Yield (parameter, hook, name) of everything that the parameters name in the tables of hooks."""
     for name, info in type(params).model_fields.items():
-        if any(isinstance(mark, _NamesBackbone) for mark in info.metadata):
-            yield getattr(params, name)
+        for mark in (*info.metadata, *_marks_within(info.annotation)):
+            if isinstance(mark, _Registered):
+                value = getattr(params, name)
+                yield from ((name, mark.hook, item) for item in (value if isinstance(value, tuple | list) else [value]))
 
 
 def reads_path(info: FieldInfo) -> bool:
@@ -147,9 +176,17 @@ def reads_path(info: FieldInfo) -> bool:
 
 
 def _mentions_path(annotation: Any) -> bool:
+    return any(isinstance(mark, _ReadsPath) for mark in _marks_within(annotation))
+
+
+def _marks_within(annotation: Any) -> Iterator[Any]:
+    """Yield the marks of every Annotated inside a type."""
     if get_origin(annotation) is Annotated:
-        return any(isinstance(mark, _ReadsPath) for mark in get_args(annotation)[1:])
-    return any(_mentions_path(part) for part in get_args(annotation) if not isinstance(part, str))
+        yield from get_args(annotation)[1:]
+        return
+    for part in get_args(annotation):
+        if not isinstance(part, str):
+            yield from _marks_within(part)
 
 
 def rows(model: type[Params]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 from . import seeds
 from .artifacts import write_atomically
 from .errors import UsageError
-from .params import backbone_names, canonical_json, input_paths, plain_value, reads_path
+from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
 from .plugins import Plugins
 from .recipe import Node, Recipe
 from .store import Entry, Store, sha256_of
@@ -105,8 +105,11 @@ class Planner:
         fields = type(node.params).model_fields
         params = {name: plain_value(getattr(node.params, name)) for name in fields if not reads_path(fields[name])}
         files: dict[str, list[str]] = {}
+        sides = {source.side for source in node.sources}
         for name, path in input_paths(node.params):
-            files.setdefault(name, []).append(content_hash(path, self.store.root))
+            # what another stage gives enters the key as an input; here stands only which value it is
+            content = f"stage {str(path)!r}" if str(path) in sides else content_hash(path, self.store.root)
+            files.setdefault(name, []).append(content)
         parts: dict[str, Any] = {
             "stage": stage.name,
             "code": self.plugins.identity(plugin),
@@ -116,9 +119,12 @@ class Planner:
             "torch": torch_version(),
             "versions": {name: version_of(name) for name in stage.depends},
         }
-        backbones = {name: self.plugins.identity(self.plugins.backbone(name)[1]) for name in backbone_names(node.params)}
-        if backbones:
-            parts["backbones"] = backbones
+        registered = {
+            f"{hook}:{name}": self.plugins.identity(self.plugins.extension(hook, name)[1])
+            for _, hook, name in registered_names(node.params)
+        }
+        if registered:
+            parts["registered"] = registered
         if stage.random:
             parts["seed"] = seeds.derive(self.recipe.seed, node.id)
         return parts

@@ -209,22 +209,29 @@ class Plugins:
 
         return rebuild(getattr(importlib.import_module(module_name), class_name), model, device)
 
-    def backbone(self, name: str) -> tuple[str, Plugin]:
-        """Return ("package.module:function", plugin) of a backbone.
+    def extension(self, hook: str, name: str) -> tuple[str, Plugin]:
+        """Return ("package.module:thing", plugin) of what a hook's table holds, such as a backbone in genart_backbones.
 
         Raises:
             UsageError: no plugin brings it; the message has the nearest name.
         """
-        found = self._find("genart_backbones", name)
+        found = self._find(hook, name)
         if found is not None:
             return found
-        known = sorted(key for plugin in self.observers() for key in _told(plugin, "genart_backbones"))
-        raise UsageError(f"there is no backbone '{name}'{did_you_mean(name, known)}", f"backbones: {', '.join(known) or 'none'}")
+        known = sorted(key for plugin in self.observers() for key in _told(plugin, hook))
+        kinds = hook.removeprefix("genart_")
+        raise UsageError(
+            f"there is no {kinds.removesuffix('s')} '{name}'{did_you_mean(name, known)}", f"{kinds}: {', '.join(known) or 'none'}"
+        )
+
+    def load_extension(self, hook: str, name: str) -> Any:
+        """Import what a hook's table holds."""
+        module_name, _, attribute = self.extension(hook, name)[0].partition(":")
+        return getattr(importlib.import_module(module_name), attribute)
 
     def load_backbone(self, name: str, device: str) -> Any:
         """Load a backbone on a device."""
-        module_name, _, function_name = self.backbone(name)[0].partition(":")
-        return getattr(importlib.import_module(module_name), function_name)(device)
+        return self.load_extension("genart_backbones", name)(device)
 
     # identity
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .artifacts import Kind
 from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean
-from .params import ParamProblem, Params, input_paths, parse_duration, resolve
+from .params import ParamProblem, Params, input_paths, parse_duration, registered_names, resolve, stage_kind
 from .plugins import Plugins
 from .stages import Stage
 
@@ -32,10 +32,11 @@ SUFFIXES: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """One name in `from`: an output of another stage."""
+    """An output of another stage: one name in `from`, or the value of a parameter that may name a stage (`side`, as written)."""
 
     node: str
     output: str = "output"
+    side: str | None = None
 
     def __str__(self) -> str:
         return self.node if self.output == "output" else f"{self.node}.{self.output}"
@@ -165,6 +166,8 @@ def load(
     if budget_sec is not None:
         _share_budget(drafts, stages, budget_sec)
     nodes = _link(path, drafts, stages)
+    for draft, node in zip(drafts, nodes, strict=True):
+        _check_registered(name, draft, node, plugins)
     _check_random_ids(name, drafts, stages)
     return Recipe(
         name=head["name"],
@@ -393,7 +396,9 @@ def _link(path: Path, drafts: list[_Draft], stages: list[Stage]) -> list[Node]:
         sources = _sources(name, draft, stage, drafts[i - 1].id if i else None, by_id)
         save = _check_save(name, draft, stage, saves)
         params = _params(path, draft, stage, save)
-        nodes.append(Node(draft.id, stage, params, sources, save, draft.line))
+        sides = _sides(name, draft, params, by_id)
+        params = _locate(path, draft, stage, params, {str(side.side) for side in sides})
+        nodes.append(Node(draft.id, stage, params, (*sources, *sides), save, draft.line))
     return nodes
 
 
@@ -501,15 +506,36 @@ def _params(path: Path, draft: _Draft, stage: Stage, save: str | None) -> Params
         raise RecipeError(str(path), draft.at(problem.name if problem.name in written else "uses"), str(problem), problem.hint) from None
     if save and getattr(params, "format", None) and "." + str(params.format) != PurePosixPath(save).suffix.lower():  # type: ignore[attr-defined]
         raise RecipeError(str(path), draft.at("format"), f"format = {params.format!r} does not fit save = '{save}'")  # type: ignore[attr-defined]
-    return _locate(path, draft, stage, params)
+    return params
 
 
-def _locate(path: Path, draft: _Draft, stage: Stage, params: Params) -> Params:
+def _sides(name: str, draft: _Draft, params: Params, by_id: Mapping[str, Stage]) -> tuple[Source, ...]:
+    """What parameters take from other stages, whose ids they name where a file could stand.
+
+    Raises:
+        RecipeError: if such a stage gives something else, or is the stage itself.
+    """
+    found: dict[str, Source] = {}
+    for param, value in input_paths(params):
+        wanted, text = stage_kind(type(params).model_fields[param]), str(value)
+        node, _, output = (text, "", "output") if text in by_id else text.rpartition(".")
+        if wanted is None or node not in by_id or output not in by_id[node].gives:
+            continue
+        kind = by_id[node].gives[output]
+        if node == draft.id:
+            raise RecipeError(name, draft.at(param), f"{param}: '{draft.id}' cannot be its own input; that would be a cycle")
+        if kind != wanted:
+            raise RecipeError(name, draft.at(param), f"{param}: '{text}' ({by_id[node].name}) gives {_say(kind)}, not {_say(wanted)}")
+        found[text] = Source(node, output, side=text)
+    return tuple(found.values())
+
+
+def _locate(path: Path, draft: _Draft, stage: Stage, params: Params, sides: set[str]) -> Params:
     """Make the input paths absolute: relative to the recipe, or to the current directory when given on the command line."""
     changed: dict[str, Any] = {}
     for name, value in input_paths(params):
         base = Path.cwd() if name in draft.overrides else path.parent
-        absolute = _existing(base, value)
+        absolute = value if str(value) in sides else _existing(base, value)
         if absolute is None:
             message = f"{stage.name}.{name}: no such file or folder: {value}"
             if name in draft.overrides:
@@ -529,6 +555,17 @@ def _existing(base: Path, path: Path) -> Path | None:
         return absolute if absolute.is_file() or absolute.is_dir() else None
     except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown ~user, links in a circle
         return None
+
+
+def _check_registered(name: str, draft: _Draft, node: Node, plugins: Plugins) -> None:
+    """Refuse a name that no plugin registered, of a backbone for example."""
+    for param, hook, wanted in registered_names(node.params):
+        try:
+            plugins.extension(hook, wanted)
+        except UsageError as error:
+            if param in draft.overrides:
+                raise UsageError(f"--set {draft.id}.{param}: {error.message}", error.hint) from None
+            raise RecipeError(name, draft.at(param), f"{param}: {error.message}", error.hint) from None
 
 
 def _check_random_ids(name: str, drafts: list[_Draft], stages: list[Stage]) -> None:

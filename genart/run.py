@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Batch, ImagesWriter, Model, sync_folder, write_atomically
+from .artifacts import Artifact, Batch, ImagesWriter, Model, sync_folder, write_atomically
 from .errors import Interrupted, StageError
 from .events import Events
 from .seeds import derive
@@ -101,6 +101,8 @@ class Run:
         start: index of the first picture to make; above 0 when a killed run of a `pointwise` stage goes on.
         count: number of pictures this stage will give, if it says so with `expect`.
         work: a folder of this stage's own, kept until its result is in the store.
+        sides: what parameters of the types `PictureInput` and `ModelInput` take from other stages, by the id that the recipe writes there.
+        made: reads back one picture of this stage's own output, by its index: for stages whose pictures depend on the one before.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Run:
         stop: Stop | None = None,
         rebuild: Callable[[Model, str], Any] | None = None,
         backbone: Callable[[str, str], Any] | None = None,
+        extension: Callable[[str, str], Any] | None = None,
         start: int = 0,
     ) -> None:
         self.stage_id = stage_id
@@ -125,12 +128,15 @@ class Run:
         self.work = work
         self.checkpoints = Checkpoints(work / "checkpoints")
         self.warnings: list[str] = []
+        self.sides: dict[str, Artifact] = {}
+        self.made: Callable[[int], Batch] = _nothing_made
         self._seed = seed
         self._random = random
         self._events = events
         self._stop = stop or Stop()
         self._rebuild = rebuild
         self._backbone = backbone
+        self._extension = extension
         self._sinks: dict[str, ImagesWriter] = {}
         self._reported = 0.0
         self._began: tuple[float, float] | None = None
@@ -184,6 +190,10 @@ class Run:
         if message not in self.warnings:
             self.warnings.append(message)
             self._events.emit("warning", stage=self.stage_id, message=message)
+
+    def note(self, message: str) -> None:
+        """Tell the user something in passing, such as how a stage is going to work."""
+        self._events.emit("note", message=f"{self.stage_id}: {message}")
 
     # going on and stopping
 
@@ -275,6 +285,15 @@ class Run:
         path.write_bytes(data)
         return Model(path, head)
 
+    def open_model(self, path: Path) -> Model:
+        """Open the model that a parameter of type `ModelInput` names: a file, or what another stage gives.
+
+        Raises:
+            DataError: if it is not a genart model.
+        """
+        side = self.sides.get(str(path))
+        return side if isinstance(side, Model) else Model.open(path)
+
     def load(self, model: Model) -> torch.nn.Module:
         """Rebuild a model's generator on this run's device, in evaluation mode: z (N, z_dim) -> (N, 3, H, W) in [-1, 1]."""
         if self._rebuild is None:
@@ -287,6 +306,16 @@ class Run:
         if self._backbone is None:
             raise StageError("this run cannot load backbones")
         return self._backbone(name, self.device)
+
+    def extension(self, hook: str, name: str) -> Any:
+        """Import what a plugin registered under a name, such as a statistic (see the hook genart_statistics).
+
+        Raises:
+            UsageError: no plugin brings it.
+        """
+        if self._extension is None:
+            raise StageError("this run cannot load what plugins register")
+        return self._extension(hook, name)
 
     # for the runner
 
@@ -304,6 +333,10 @@ class Run:
         """Let go of open files."""
         for sink in self._sinks.values():
             sink.close()
+
+
+def _nothing_made(index: int) -> Batch:
+    raise IndexError(f"picture {index} of 0")
 
 
 def fsync_file(path: Path) -> None:

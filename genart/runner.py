@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, write_atomically
+from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, from_picture, write_atomically
 from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
 from .events import Events
 from .plan import Planner, Step, version_of
@@ -175,6 +175,7 @@ class Runner:
         run = self.new_run(step)
         self._announce(step, run)
         given = self.input(step, 0)
+        run.sides = self.sides(step)
         began = time.monotonic()
         try:
             with _Named(step):
@@ -209,13 +210,14 @@ class Runner:
             stop=self.stop,
             rebuild=self.planner.plugins.rebuild,
             backbone=self.planner.plugins.load_backbone,
+            extension=self.planner.plugins.load_extension,
             start=start,
         )
 
     def input(self, step: Step, start: int) -> Artifact | None:
         """Open a stage's input; pictures that are still being made are read while they are made."""
         given: list[Artifact] = []
-        for source in step.node.sources:
+        for source in (source for source in step.node.sources if source.side is None):
             live = self.live.get(source.node)
             if live is not None and source.output == "output":
                 given.append(live)
@@ -227,7 +229,16 @@ class Runner:
         if not isinstance(given[0], Images):
             return given[0]  # a model or a film comes whole, wherever a killed stage goes on
         images = given[0] if len(given) == 1 else JoinedImages([item for item in given if isinstance(item, Images)])
-        return _from_picture(images, start) if start else images
+        return from_picture(images, start) if start else images
+
+    def sides(self, step: Step) -> dict[str, Artifact]:
+        """What a stage's parameters take from other stages, whole, by the text that names them."""
+        found: dict[str, Artifact] = {}
+        for source in step.node.sources:
+            if source.side is not None:
+                found[source.side] = self.entry(self.steps[source.node]).artifact(source.output)
+                self.busy.pop(source.node, None)
+        return found
 
     def _keep(self, step: Step, run: Run, result: Any) -> None:
         """Put a stage's result under `work/outputs/output`, checking that it is what the stage declares."""
@@ -497,12 +508,14 @@ class LiveImages(Images):
 
     def _made(self) -> Iterator[Batch]:
         runner, step = self.runner, self.step
+        sides = runner.sides(step)
         resumed = self._synced_at = time.monotonic()
         busy = 0.0
         writer = ImagesWriter(runner.store.work(step.ancestry) / "outputs" / "output")
         if step.forced or not step.node.stage.pointwise:
             writer.truncate(0)
         run = self._run = runner.new_run(step, start=writer.count)
+        run.sides, run.made = sides, writer.picture
         runner._announce(step, run)
         try:
             with _Named(step):
@@ -573,16 +586,6 @@ def _sync_quietly(writer: ImagesWriter) -> None:
         writer.sync()
     except (OSError, ValueError):  # the disk may be what failed
         return
-
-
-def _from_picture(images: Images, start: int) -> Images:
-    """The same sequence, read from picture `start` on."""
-    return Images(
-        lambda at, size: images.batches(size, start=max(at, start)),
-        images.settled,
-        count=images.count,
-        fps=images.fps,
-    )
 
 
 def _sha256_of_any(path: Path) -> str | None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Artifact, Batch, Images, Model, StoredImages
+from .artifacts import Artifact, Batch, Images, Model, StoredImages, from_picture
 from .events import Events
 from .params import resolve
+from .plugins import Plugins
 from .run import Run
 from .stages import Stage
 
@@ -23,6 +24,9 @@ def run_stage(
     observer: Callable[[dict[str, Any]], None] | None = None,
     rebuild: Callable[[Model, str], Any] | None = None,
     backbone: Callable[[str, str], Any] | None = None,
+    extension: Callable[[str, str], Any] | None = None,
+    sides: dict[str, Artifact] | None = None,
+    kept: Images | None = None,
     **params: Any,
 ) -> dict[str, Artifact]:
     """Run one stage and return its outputs by name; pictures are held in memory.
@@ -36,6 +40,9 @@ def run_stage(
         observer: called with every event.
         rebuild: how to rebuild models, for stages that call `run.load`.
         backbone: how to load a backbone by name on a device, for stages that call `run.backbone`.
+        extension: how to import what plugins register, by hook and name; by default from the installed plugins.
+        sides: what parameters take from other stages, by the id that stands in `params`.
+        kept: pictures that the stage gave before it was killed: it goes on after them, and gives the rest.
         params: the stage's parameters, as a recipe would give them.
     """
     run = Run(
@@ -47,7 +54,13 @@ def run_stage(
         random=stage.random,
         rebuild=rebuild,
         backbone=backbone,
+        extension=extension or Plugins().load_extension,
+        start=0 if kept is None else len(kept),
     )
+    run.sides = sides or {}
+    if kept is not None:
+        run.made = kept.__getitem__
+        given = from_picture(given, run.start) if isinstance(given, Images) else given
     try:
         result = stage(given, resolve(stage.params, stage.name, params), run)
         if stage.streams:

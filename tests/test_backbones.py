@@ -5,7 +5,7 @@ import pytest
 import genart
 from genart.errors import StageError, UsageError
 from genart.events import Events
-from genart.params import Params, backbone_names, resolve
+from genart.params import Params, registered_names, resolve
 from genart.plugins import Plugins
 from genart.run import Run
 
@@ -57,7 +57,7 @@ class LookParams(Params):
 
 
 def test_parameters_say_which_backbones_they_name():
-    assert list(backbone_names(resolve(LookParams, "x", {"backbone": "ear"}))) == ["ear"]
+    assert list(registered_names(resolve(LookParams, "x", {"backbone": "ear"}))) == [("backbone", "genart_backbones", "ear")]
     assert resolve(LookParams, "x", {}).backbone == "eye"
 
 
@@ -95,10 +95,50 @@ def test_a_hook_that_fails_stops_no_one(looker, tmp_path):
     plugins = Plugins([bad, looker()])
     assert plugins.load_backbone("eye", "cpu") == 0.2
     with pytest.raises(UsageError, match="there is no backbone 'nothing'"):
-        plugins.backbone("nothing")
+        plugins.extension("genart_backbones", "nothing")
 
 
 def test_a_run_without_backbones_says_so(tmp_path):
     run = Run(stage_id="x", seed=0, device="cpu", work=tmp_path, events=Events())
     with pytest.raises(StageError, match="cannot load backbones"):
         run.backbone("eye")
+
+
+STATISTIC = '''
+import genart
+from genart_style.statistics import Statistic, relative_error
+
+BRIGHT = Statistic("moments", lambda value, target: relative_error(value[0], target[0]))
+
+
+@genart.hookimpl
+def genart_statistics():
+    return {"bright": "genart_local.brightness:BRIGHT"}
+'''
+
+
+def test_a_plugin_brings_a_statistic(cli, tmp_path):
+    """By its name in a recipe; a wrong name is told with its line and the nearest one."""
+    (tmp_path / "brightness.py").write_text(STATISTIC)
+    recipe = tmp_path / "r.toml"
+    text = """[recipe]
+name = "x"
+[[stage]]
+uses = "images.samples"
+crop = 32
+count = 1
+[[stage]]
+uses = "style.transfer"
+style_photos = "tissue"
+iterations = 1
+scales = 1
+statistic = ["gram", "bright"]
+save = "a.png"
+"""
+    recipe.write_text(text)
+    done = cli("run", recipe, "-p", tmp_path / "brightness.py", "--json")
+    assert done.code == 0, done.err
+    recipe.write_text(text.replace('"bright"', '"brigt"'))
+    wrong = cli("check", recipe, "-p", tmp_path / "brightness.py")
+    assert wrong.code == 2
+    assert "r.toml:12: statistic: there is no statistic 'brigt'; did you mean 'bright'?" in wrong.err

@@ -64,6 +64,26 @@ def twin(run_toy, recipe_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
     return outputs
 
 
+SIDES = """
+[[stage]]
+uses = "toy.noise"
+id = "a"
+[[stage]]
+uses = "toy.noise"
+id = "b"
+[[stage]]
+uses = "toy.train"
+id = "train"
+from = "a"
+[[stage]]
+uses = "toy.tint"
+id = "tint"
+from = "a"
+by = ["b", "train.progress"]
+model = "train"
+save = "tinted"
+"""
+
 # running
 
 
@@ -98,6 +118,40 @@ def test_a_second_reader_of_a_live_stream_disturbs_no_one(run_toy, recipe, toy_l
     assert len(a) == 6
     assert a == b
     assert len(toy_log()) == 6, "every picture is made once"
+
+
+def test_a_parameter_takes_a_picture_or_a_model_from_another_stage(run_toy, recipe, toy_log):
+    """Its content is part of what the result is; the same picture under the other name is another result."""
+    path = recipe(SIDES)
+    first = run_toy(path)
+    assert first.code == 0, first.err
+    before = tree(Path("out"))
+    toy_log()
+    assert run_toy(path).made() == []
+    assert toy_log() == []
+    assert run_toy(path, "--set", "b.size=9").made() == ["b", "tint"]
+    assert tree(Path("out")) != before
+    turned = run_toy(recipe(SIDES.replace('["b", "train.progress"]', '["train.progress", "b"]')))
+    assert turned.made() == ["tint"]
+    assert tree(Path("out")) != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('by = ["b", "train.progress"]', 'by = ["train"]', "by: 'train' (toy.train) gives a model, not images"),
+        ('model = "train"', 'model = "a"', "model: 'a' (toy.noise) gives images, not a model"),
+        ('model = "train"', 'model = "trai"', "no such file or folder: trai"),
+        ('by = ["b", "train.progress"]', 'by = ["tint"]', "by: 'tint' cannot be its own input"),
+        ('by = ["b", "train.progress"]', 'by = ["after"]', "wait for each other in a cycle"),
+    ],
+)
+def test_a_parameter_that_names_a_stage_is_checked(cli, recipe, old, new, words):
+    after = '[[stage]]\nuses = "toy.invert"\nid = "after"\nfrom = "tint"\n' if "after" in new else ""
+    text = SIDES.replace(old, new) + after
+    result = cli("check", recipe(text), "-p", TOYS)
+    assert result.code == 2
+    assert words in result.err
 
 
 def test_two_branches_read_one_live_stage(run_toy, recipe, toy_log):
@@ -169,6 +223,23 @@ def test_kill_9_of_a_stream_then_the_same_bytes(run_toy, recipe, toy_log, genart
     assert len([x for x in after if x.startswith("invert")]) == 9 - kept
     noise = [x for x in before if x.startswith("noise")]
     assert len([x for x in after if x.startswith("noise")]) <= 9 - len(noise) + 2, "only the rest is made"
+
+
+def test_kill_9_of_a_stage_that_goes_on_from_its_own_pictures(run_toy, recipe, toy_log, genart_process, home, monkeypatch):
+    path = recipe(SIDES)
+    wanted = twin(run_toy, path, home, monkeypatch, "--set", "tint.slow=0.1")
+    arguments = ("run", path, "-p", TOYS, "--json", "--device", "cpu", "--out", "out", "--set", "tint.slow=0.1")
+    process = genart_process(*arguments, prelude=EAGER)
+    wait_for(home / "toy.log", 6 + 6 + 8 + 4, process)
+    process.kill()
+    process.communicate()
+    toy_log()
+    resumed = run_toy(path, "--set", "tint.slow=0.1")
+    assert resumed.code == 0, resumed.err
+    assert tree(Path("out")) == wanted
+    kept = resumed.started()["tint"]["resumed_at"]
+    assert kept > 0
+    assert [line for line in toy_log() if line.startswith("tint")] == [f"tint {i}" for i in range(kept, 6)]
 
 
 @pytest.mark.parametrize("moment", [1, 5])

@@ -185,6 +185,34 @@ def read(_: None, params: ReadParams, run: genart.Run) -> Iterator[genart.Batch]
         yield genart.Batch(torch.full((1, 3, 4, 4), size % 256 / 255), [{"source": path.name}])
 
 
+class TintParams(genart.Params):
+    """Parameters of toy.tint."""
+
+    by: tuple[genart.PictureInput, ...] = Field(description="Pictures whose mean colours are added.")
+    model: genart.ModelInput | None = Field(None, description="A model whose weight's mean is added.")
+    slow: float = Field(0.0, description="Seconds per picture.")
+
+
+@genart.stage("toy.tint", pointwise=True)
+def tint(images: genart.Images, params: TintParams, run: genart.Run) -> Iterator[genart.Batch]:
+    """Halve each picture and add what the parameters say, and half of the picture made before it."""
+    run.expect(images.count)
+    more = 0.0
+    for path in params.by:
+        side = run.sides.get(str(path))
+        more = more / 2 + (float(side[0].pixels.mean()) / 4 if isinstance(side, genart.Images) else path.stat().st_size % 7 / 40)
+    if params.model is not None:
+        more += len(run.open_model(params.model).header["parameters"]["shape"]) / 50
+    for i in range(run.start, len(images)):
+        time.sleep(params.slow)
+        log(f"tint {i}")
+        before = run.made(i - 1).pixels / 8 if i == run.start and i else 0 if i == 0 else last / 8
+        batch = images[i]
+        made = genart.Batch.from_array(batch.with_pixels(batch.pixels / 2 + more + before).array, start=i)
+        last = made.pixels
+        yield made
+
+
 @genart.stage("toy.film")
 def film(images: genart.Images, params: genart.Params, run: genart.Run) -> genart.Video:
     """Write a GIF."""
