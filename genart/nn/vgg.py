@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from genart.errors import DataError
+
+from .convolution import gains_from_nnpack, nnpack
 
 #: convolutions per block, and channels of a block
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -34,6 +37,8 @@ EMBEDDED_ORDER = """
 """
 
 Weights = Mapping[str, tuple[Tensor, Tensor]]
+#: A convolution by name, at the height and width of what it sees.
+Route = tuple[str, int, int]
 
 
 class VGG(nn.Module):
@@ -49,6 +54,10 @@ class VGG(nn.Module):
         std: divided by afterwards.
         bgr: the network takes blue first.
         edge: "replicate" or "zeros".
+
+    Attributes:
+        precision: torch.float32, or torch.bfloat16, in which features and gradients have an error of about half a percent.
+        routes: convolutions, by name, height and width of what they see, that run on NNPACK instead of oneDNN; see `fastest`.
     """
 
     def __init__(
@@ -66,36 +75,86 @@ class VGG(nn.Module):
         #: names that can be asked for, shallow first
         self.layers = tuple(f"relu{name}" for name in self.names)
         self.scale, self.bgr, self.edge = scale, bgr, edge
+        self.precision = torch.float32
+        self.routes: frozenset[Route] = frozenset()
+        self._rounded: dict[str, tuple[Tensor, Tensor]] = {}
         for name, (weight, bias) in weights.items():
             self.register_buffer(f"weight{name}", weight.contiguous(memory_format=torch.channels_last))
             self.register_buffer(f"bias{name}", bias)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
-    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, layers: Iterable[str], *, checkpointing: bool = False) -> dict[str, Tensor]:
         """Return the features of pictures at some layers.
 
         Args:
             images: (N, 3, H, W) RGB, nominally in [0, 1].
             layers: names such as "relu4_2".
+            checkpointing: compute each block a second time for the gradient instead of keeping its features (Chen et al. 2016).
 
         Returns:
-            (N, C, h, w) by layer, not negative; h and w are those of the picture halved, rounded down, at each block before it.
+            (N, C, h, w) by layer, not negative, of type `precision`; h and w are those of the picture halved, rounded down, at each
+            block before it.
         """
         wanted = set(layers)
-        x = self.preprocess(images).contiguous(memory_format=torch.channels_last)
+        x = self.preprocess(images).to(self.precision).contiguous(memory_format=torch.channels_last)
         found: dict[str, Tensor] = {}
-        for name in self.names:
-            if len(found) == len(wanted):
-                break
-            if name.endswith("_1") and name != "1_1":
-                x = F.max_pool2d(x, 2)
-            padding = 1
-            if name == "1_1" and self.edge == "replicate":
-                x, padding = F.pad(x, (1, 1, 1, 1), mode="replicate"), 0
-            x = F.relu(F.conv2d(x, self.get_buffer(f"weight{name}"), self.get_buffer(f"bias{name}"), padding=padding))
+        for names in self._blocks(wanted):
+            if checkpointing and torch.is_grad_enabled():
+                results = checkpoint(self._block, x, names, wanted, use_reentrant=False)
+            else:
+                results = self._block(x, names, wanted)
+            x = results[-1]
+            found |= dict(zip([f"relu{name}" for name in names if f"relu{name}" in wanted], results, strict=False))
+        return found
+
+    def _blocks(self, wanted: set[str]) -> list[list[str]]:
+        """Names of the convolutions to compute, by block, down to the deepest that is wanted."""
+        last = max((i for i, layer in enumerate(self.layers) if layer in wanted), default=-1)
+        blocks: dict[str, list[str]] = {}
+        for name in self.names[: last + 1]:
+            blocks.setdefault(name[0], []).append(name)
+        return list(blocks.values())
+
+    def _block(self, x: Tensor, names: Sequence[str], wanted: set[str]) -> tuple[Tensor, ...]:
+        """Features of one block that are wanted, and after them those of its last convolution."""
+        found: list[Tensor] = []
+        if not names[0].startswith("1_"):
+            x = F.max_pool2d(x, 2)
+        for name in names:
+            x = F.relu(self._convolve(name, x))
             if f"relu{name}" in wanted:
-                found[f"relu{name}"] = x
+                found.append(x)
+        return (*found, x)
+
+    def _convolve(self, name: str, x: Tensor) -> Tensor:
+        weight, bias = self._weights(name)
+        if (name, x.shape[2], x.shape[3]) in self.routes and self.precision == torch.float32:
+            return nnpack(x, weight, bias)
+        if name == "1_1" and self.edge == "replicate":
+            return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, bias)
+        return F.conv2d(x, weight, bias, padding=1)
+
+    def _weights(self, name: str) -> tuple[Tensor, Tensor]:
+        weight, bias = self.get_buffer(f"weight{name}"), self.get_buffer(f"bias{name}")
+        if self.precision == torch.float32:
+            return weight, bias
+        if name not in self._rounded:
+            self._rounded[name] = weight.to(self.precision), bias.to(self.precision)
+        return self._rounded[name]
+
+    def fastest(self, size: tuple[int, int], deepest: str) -> list[Route]:
+        """Measure which convolutions of one picture run faster on NNPACK than on oneDNN: what `routes` may be set to.
+
+        Args:
+            size: height and width of the picture.
+            deepest: the last layer that will be asked for.
+        """
+        found = []
+        for names in self._blocks({deepest}):
+            if not names[0].startswith("1_"):
+                size = size[0] // 2, size[1] // 2
+            found += [(name, *size) for name in names if name != "1_1" and gains_from_nnpack(*self._weights(name), size)]
         return found
 
     def preprocess(self, images: Tensor) -> Tensor:
