@@ -1,4 +1,4 @@
-"""Pictures in, sized and laid out: `images.samples`, `images.folder`, `images.resize`, `images.grid`."""
+"""Pictures in, sized and laid out: `images.samples`, `images.folder`, `images.video`, `images.resize`, `images.grid`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from genart import Batch, Images, InputPath, Params, Run, stage
+from genart import Batch, Duration, Images, InputPath, Params, Run, stage
 from genart.nn.samples import COLOUR, FILES, read_names
 
 #: Largest side of a picture, in pixels, that a parameter may ask for.
@@ -84,32 +84,52 @@ def images_samples(_: None, params: SamplesParams, run: Run) -> Iterator[Batch]:
     return crops(run, photos, count=params.count or 1000, crop=params.crop, scale=params.scale, mirror=params.mirror)
 
 
+# What the stages that read pictures have in common.
+Crop = Annotated[Side | None, Field(description="Side in pixels of the square that the middle of each picture is brought to.")]
+Size = Annotated[
+    Side | tuple[Side, Side] | None,
+    Field(description="Size that each picture is brought to: one side for a square, or [width, height]."),
+]
+Fit = Annotated[
+    Literal["crop", "letterbox", "stretch"],
+    Field(description="How a picture of other proportions is brought to `resolution`: cut, padded with `background`, or distorted."),
+]
+Alpha = Annotated[
+    Literal["drop", "keep"], Field(description="Transparency: laid on `background`, or kept as a fourth channel of every picture.")
+]
+Background = Annotated[
+    Colour, Field(description="Colour behind transparency and of letterbox bars (these are transparent when alpha is kept).")
+]
+
+
+def one_size(resolution: int | tuple[int, int] | None, info: ValidationInfo) -> int | tuple[int, int] | None:
+    """Refuse `resolution` beside `crop`."""
+    if resolution is not None and info.data.get("crop") is not None:
+        raise ValueError("give `crop` or `resolution`, not both")
+    return resolution
+
+
 class FolderParams(Params):
     """Parameters of `images.folder`."""
 
     path: InputPath = Field(description="A folder, read with all folders in it, or one picture.")
-    crop: Side | None = Field(None, description="Side in pixels of the square that the middle of each picture is brought to.")
-    resolution: Side | tuple[Side, Side] | None = Field(
-        None, description="Size that each picture is brought to: one side for a square, or [width, height]."
-    )
-    fit: Literal["crop", "letterbox", "stretch"] = Field(
-        "crop", description="How a picture of other proportions is brought to `resolution`: cut, padded with `background`, or distorted."
-    )
+    crop: Crop = None
+    resolution: Size = None
+    fit: Fit = "crop"
     count: Annotated[int, Field(ge=1)] | None = Field(None, description="Take the first so many pictures; all by default.")
-    alpha: Literal["drop", "keep"] = Field(
-        "drop", description="Transparency: laid on `background`, or kept as a fourth channel of every picture."
-    )
-    background: Colour = Field(
-        "#ffffff", description="Colour behind transparency and of letterbox bars (these are transparent when alpha is kept)."
-    )
+    alpha: Alpha = "drop"
+    background: Background = "#ffffff"
     strict: bool = Field(False, description="Stop at the first picture that cannot be read, rather than skip and list it.")
 
-    @field_validator("resolution")
-    @classmethod
-    def _one_size(cls, resolution: int | tuple[int, int] | None, info: ValidationInfo) -> int | tuple[int, int] | None:
-        if resolution is not None and info.data.get("crop") is not None:
-            raise ValueError("give `crop` or `resolution`, not both")
-        return resolution
+    _one_size = field_validator("resolution")(one_size)
+
+
+def size_and_fit(params: FolderParams | VideoParams) -> tuple[tuple[int, int] | None, str]:
+    """Width and height to bring pictures to, or None for their own, and how; a crop is a square."""
+    if params.crop is not None:
+        return (params.crop, params.crop), "crop"
+    size = params.resolution
+    return ((size, size) if isinstance(size, int) else size), params.fit
 
 
 @stage("images.folder", depends=("pillow",))
@@ -129,18 +149,73 @@ def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
     """
     from .folder import read_folder
 
-    size, fit = params.resolution, params.fit
-    if params.crop is not None:
-        size, fit = params.crop, "crop"
+    size, fit = size_and_fit(params)
     return read_folder(
         run,
         params.path,
-        size=(size, size) if isinstance(size, int) else size,
+        size=size,
         fit=fit,
         count=params.count,
         background=params.background,
         keep_alpha=params.alpha == "keep",
         strict=params.strict,
+    )
+
+
+class VideoParams(Params):
+    """Parameters of `images.video`."""
+
+    path: InputPath = Field(description="A film: MP4, MOV, MKV, WebM, GIF, animated WebP or APNG.")
+    start: Duration | None = Field(None, description="Where in the film to begin; at its beginning by default.")
+    end: Duration | None = Field(None, description="Where in the film to stop; at its end by default.")
+    fps: Annotated[float, Field(gt=0, le=240)] | None = Field(
+        None, description="Frames per second to bring the film to by leaving frames out or repeating them; its own by default."
+    )
+    every: Annotated[int, Field(ge=1)] = Field(1, description="Take each n-th frame only; the film plays no faster for it.")
+    count: Annotated[int, Field(ge=1)] | None = Field(None, description="Take the first so many frames; all by default.")
+    crop: Crop = None
+    resolution: Size = None
+    fit: Fit = "crop"
+    alpha: Alpha = "drop"
+    background: Background = "#ffffff"
+
+    _one_size = field_validator("resolution")(one_size)
+
+    @field_validator("end")
+    @classmethod
+    def _after_start(cls, end: float | None, info: ValidationInfo) -> float | None:
+        if end is not None and end <= (info.data.get("start") or 0):
+            raise ValueError("it must come after `start`")
+        return end
+
+
+@stage("images.video", pointwise=True, depends=("av", "pillow"))
+def images_video(_: None, params: VideoParams, run: Run) -> Iterator[Batch]:
+    """Read the frames of a film: MP4, MOV, MKV, WebM, GIF, animated WebP and APNG, however long.
+
+    The frames come upright, in the colours that the film's matrix and range say, and at a regular rate: where a film has another, each
+    picture is what is on the screen at its moment. Of a damaged film the frames before the damage are given, and a warning tells.
+    Nothing that a file says of other files or addresses is followed. Sound is left out.
+
+    Example:
+        [[stage]]
+        uses = "images.video"
+        path = "holiday.mp4"
+        start = "2s"
+        fps = 12
+        resolution = [512, 288]
+    """
+    from .video import Timing, read_video
+
+    size, fit = size_and_fit(params)
+    return read_video(
+        run,
+        params.path,
+        Timing(params.start or 0.0, params.end, params.fps, params.every, params.count),
+        size=size,
+        fit=fit,
+        background=params.background,
+        keep_alpha=params.alpha == "keep",
     )
 
 
