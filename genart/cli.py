@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
     from .run import Stop
+    from .stages import Stage
     from .store import Store
 
 # Each command imports what it needs in its first lines: `--help` pays for the command-line library alone.
@@ -172,6 +173,67 @@ def _plan(
     planner = Planner(loaded, plugins, store, device_kind(device, store.root))
     force = force or []
     return planner, planner.steps([name for name in force if name != ALL], force_all=ALL in force)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def apply(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="STAGE [--PARAM VALUE]...", help="A stage and its parameters; see it with --help.", show_default=False),
+    ] = None,
+    input_: Annotated[
+        list[Path] | None,
+        typer.Option("-i", metavar="PATH", help="A picture, a folder of pictures, a film or a model; more than one are merged."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", metavar="PATH", help="Where to save; without it the result is only told.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    device: Device = "auto",
+    plugin: PluginFiles = None,
+    json_: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+    help_: Annotated[bool, typer.Option("-h", "--help", help="Show this, or the parameters of STAGE.")] = False,
+) -> None:
+    """Apply one stage to files, without a recipe."""
+    if help_ and not words:
+        typer.echo(context.get_help())
+        return
+    if not words or words[0].startswith("-"):
+        raise UsageError("name a stage first", "genart apply STAGE [--PARAM VALUE]... [-i PATH] [-o PATH]; `genart stages` lists them")
+    from .plugins import Plugins
+
+    plugins = Plugins(plugin or ())
+    stage = plugins.stage(words[0])
+    if help_:
+        _explain_options(stage)
+        return
+    from .apply import Applier, describe, lines, read_options, recipe_of
+    from .events import write_json_line
+    from .plan import Planner, device_kind
+    from .run import Stop
+    from .store import Store
+
+    recipe = recipe_of(stage, read_options(stage, words[1:]), input_ or [], output, plugins, seed=seed)
+    store = Store.of_user()
+    planner = Planner(recipe, plugins, store, device_kind(device, store.root))
+    stop = Stop()
+    with _observers(json_, quiet, plugins) as events, _signals(stop):
+        applier = Applier(planner, planner.steps(), Path() if output is None else output.parent, events, stop)
+        applier.run()
+    about = describe(applier.result())
+    told = lines(about)
+    if json_:
+        write_json_line({"event": "result", "stage": stage.name, **about})
+    elif output is None or len(told) > 1:
+        typer.echo("\n".join(told))
+
+
+def _explain_options(stage: Stage) -> None:
+    from .apply import option
+    from .params import rows
+
+    options = [row | {"name": option(row["name"])} for row in rows(stage.params)]
+    _explain_stage(stage.name, stage.doc, _flow(stage.takes, stage.gives), options)
 
 
 @app.command()

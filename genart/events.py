@@ -13,6 +13,7 @@
 | note | message |
 | saved | stage, path, bytes, sha256, unchanged |
 | run_finished | seconds, saved |
+| result | stage, kind, count, sizes, pictures (of `genart apply` alone) |
 | error | message, hint, exit_code |
 """
 

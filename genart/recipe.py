@@ -535,12 +535,12 @@ def _locate(path: Path, draft: _Draft, stage: Stage, params: Params, sides: set[
     changed: dict[str, Any] = {}
     for name, value in input_paths(params):
         base = Path.cwd() if name in draft.overrides else path.parent
-        absolute = value if str(value) in sides else _existing(base, value)
+        absolute = value if str(value) in sides else existing(base, value)
         if absolute is None:
             message = f"{stage.name}.{name}: no such file or folder: {value}"
             if name in draft.overrides:
                 raise UsageError(f"--set {draft.id}.{name}: {message}")
-            folder = _existing(base, value.parent)
+            folder = existing(base, value.parent)
             near = did_you_mean(value.name, os.listdir(folder)) if folder and os.access(folder, os.R_OK) and folder.is_dir() else ""
             raise RecipeError(str(path), draft.at(name), message + near, "paths are relative to the recipe")
         old = getattr(params, name)
@@ -548,7 +548,7 @@ def _locate(path: Path, draft: _Draft, stage: Stage, params: Params, sides: set[
     return params.model_copy(update=changed) if changed else params
 
 
-def _existing(base: Path, path: Path) -> Path | None:
+def existing(base: Path, path: Path) -> Path | None:
     """The absolute path of a file or folder that is there; None for anything else, such as a device, which never ends."""
     try:
         absolute = (base / path.expanduser()).resolve()
