@@ -104,7 +104,7 @@ def test_a_run_without_backbones_says_so(tmp_path):
         run.backbone("eye")
 
 
-STATISTIC = '''
+STATISTIC = """
 import genart
 from genart_style.statistics import Statistic, relative_error
 
@@ -114,7 +114,7 @@ BRIGHT = Statistic("moments", lambda value, target: relative_error(value[0], tar
 @genart.hookimpl
 def genart_statistics():
     return {"bright": "genart_local.brightness:BRIGHT"}
-'''
+"""
 
 
 def test_a_plugin_brings_a_statistic(cli, tmp_path):

@@ -203,12 +203,12 @@ def tint(images: genart.Images, params: TintParams, run: genart.Run) -> Iterator
         more = more / 2 + (float(side[0].pixels.mean()) / 4 if isinstance(side, genart.Images) else path.stat().st_size % 7 / 40)
     if params.model is not None:
         more += len(run.open_model(params.model).header["parameters"]["shape"]) / 50
+    last = run.made(run.start - 1).pixels if run.start else 0
     for i in range(run.start, len(images)):
         time.sleep(params.slow)
         log(f"tint {i}")
-        before = run.made(i - 1).pixels / 8 if i == run.start and i else 0 if i == 0 else last / 8
         batch = images[i]
-        made = genart.Batch.from_array(batch.with_pixels(batch.pixels / 2 + more + before).array, start=i)
+        made = genart.Batch.from_array(batch.with_pixels(batch.pixels / 2 + more + last / 8).array, start=i)
         last = made.pixels
         yield made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from kornia.color import lab_to_rgb, rgb_to_lab, rgb_to_yuv, yuv_to_rgb
+from skimage import exposure
 from torch import Tensor
 
 
@@ -54,3 +55,18 @@ def _power(covariance: Tensor, exponent: float) -> Tensor:
     """A power of a symmetric matrix; directions without any spread are given a little, lest they explode."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors @ torch.diag(values.clamp_min(1e-2) ** exponent) @ vectors.T
+
+
+def match_histograms(style: Tensor, content: Tensor) -> Tensor:
+    """Bring the histograms of a style's colours to a content picture's, channel by channel of CIE Lab.
+
+    Args:
+        style: (1, 3, H, W) in [0, 1].
+        content: (1, 3, h, w) in [0, 1].
+
+    Returns:
+        (1, 3, H, W) in [0, 1].
+    """
+    a, b = (rgb_to_lab(image)[0].cpu().numpy() for image in (style, content))
+    matched = torch.from_numpy(exposure.match_histograms(a, b, channel_axis=0)).to(style)
+    return lab_to_rgb(matched[None]).clamp(0, 1)

@@ -15,6 +15,8 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 
 #: Mean change of a channel, in [0, 1], that the first step of L-BFGS makes: nothing is known of the curvature then.
 FIRST_STEP = 0.01
+#: Pairs that L-BFGS takes over from a smaller size.
+CARRIED = 5
 #: A step that made the loss larger is taken back to this share of itself, so many times at most.
 SHORTEN, SHORTENINGS = 0.25, 4
 
@@ -34,6 +36,9 @@ class Optimizer(Protocol):
 
     def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Take up a state."""
+
+    def carry(self, earlier: Optimizer) -> None:
+        """Take over what the optimiser of a smaller picture has learnt, where it is of the same kind."""
 
 
 class LBFGS:
@@ -77,6 +82,18 @@ class LBFGS:
         self.known, self.loss, self.shortened = (self.x, gradient), loss, 0
         self.x = self.x + self._propose(gradient)
         return loss
+
+    def carry(self, earlier: Optimizer) -> None:
+        """Take over the newest pairs, enlarged: as many as give the first step here its length and direction.
+
+        The loss is made of means over positions, so a pixel's share of its gradient falls as the pixels become more.
+        """
+        if not isinstance(earlier, LBFGS):
+            return
+        size = (self.x.shape[2], self.x.shape[3])
+        for step, change in zip(earlier.steps[-CARRIED:], earlier.changes[-CARRIED:], strict=True):
+            share = step.shape[2] * step.shape[3] / (size[0] * size[1])
+            self._remember(_resized(step, size), _resized(change, size) * share)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         """Keep a pair if the curvature along it is positive."""
@@ -156,8 +173,10 @@ class Adam:
         """Take up a state."""
         checkpoint.unpack({"x": self.x, "adam": self.adam}, tensors, scalars)
 
-    def carry(self, earlier: Adam) -> None:
+    def carry(self, earlier: Optimizer) -> None:
         """Take over the moments of a smaller picture, so that a new size doesn't begin with a jump."""
+        if not isinstance(earlier, Adam):
+            return
         moments = earlier.adam.state[earlier.x]
         if moments:
             size = tuple(self.x.shape[2:])

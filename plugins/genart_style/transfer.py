@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genart import Batch, DataError, DivergedError, Images, Run, did_you_mean
+from genart import Batch, DataError, DivergedError, Images, ResourceError, Run
 from genart.nn import budget
-from genart.nn.pictures import Unreadable, Want, decode
-from genart.nn.samples import FILES, data_folder
+from genart.nn.vgg import VGG
 
-from . import TransferParams, colour, schedule
-from .objective import Objective, Weights, style_target
+from . import colour, memory, schedule
+from ._transfer import TransferParams
+from .film import Carried, preroll_count, walk
+from .memory import Plan
+from .objective import Anchor, Objective, Weights, content_features
 from .optimizers import LBFGS, Adam, Optimizer
+from .scene import Look, Region, at_scale, check_layers, coverage, over_mean, read_picture, read_regions, read_styles, resized
 from .schedule import Size
-from .statistics import STATISTICS, Terms
+from .statistics import Terms
+from .tiles import tiles
 
 DEFAULT_BUDGET_SEC = 120.0
 #: Frames of the progress film per size.
 FRAMES = 12
+#: The first frame of a film is given the time of so many others: they only go on from the one before.
+FIRST_FRAME = 4
+#: Iterations of a frame that goes on from the one before, as a share of those that the last size of a picture has.
+CARRIED = 0.5
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -43,99 +52,46 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Style:
-    """One style: (1, 3, H, W) in [0, 1], its share of the whole, and its name for messages."""
+class Task:
+    """One picture to paint: everything about it that doesn't change from size to size.
 
-    picture: Tensor
-    share: float
-    name: str
+    Attributes:
+        content: (1, 3, H, W) at the size of the result.
+        guide: the same, or its luminance where only that is painted.
+        alpha: (1, 1, H, W), or None.
+        regions: where which styles go.
+        sizes: from coarse to fine.
+        carried: the frame before, where the film goes on from it.
+    """
+
+    content: Tensor
+    guide: Tensor
+    alpha: Tensor | None
+    regions: Sequence[Region]
+    sizes: Sequence[Size]
+    carried: Carried | None = None
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the result."""
+        return self.sizes[-1]
 
 
 def transfer(images: Images, params: TransferParams, run: Run) -> Iterator[Batch]:
     """Transfer the styles to every picture; see the stage."""
     began = time.monotonic()
     backbone = run.backbone(params.backbone)
-    check_layers(params, run, backbone)
-    styles = read_styles(params, run, backbone)
+    for name in ("content_layers", "style_layers"):
+        check_layers(backbone, params.backbone, getattr(params, name), f"{run.stage_id}.{name}")
     count = images.count if images.count is not None else len(images)
     # a run that goes on at a later picture is given only those from there on
     run.expect(count, images.fps)
-    painter = Painter(backbone, styles, params, run, count)
+    painter = Painter(backbone, params, run, count, began)
+    if params.temporal:
+        yield from walk(images, run, painter.paint, loop=params.loop)
+        return
     for batch in images.batches(1):
-        result = painter.paint(batch, began)
-        if batch.index[0] == 0:
-            run.sink("progress").sync()
-        yield result
-        began = time.monotonic()
-
-
-def check_layers(params: TransferParams, run: Run, backbone: Any) -> None:
-    """Refuse layers that the backbone doesn't have.
-
-    Raises:
-        DataError: naming the parameter, the layer and the nearest name.
-    """
-    known = backbone.layers
-    for name in ("content_layers", "style_layers"):
-        for layer in getattr(params, name):
-            if layer not in known:
-                raise DataError(
-                    f"{run.stage_id}.{name}: {params.backbone} has no layer '{layer}'{did_you_mean(layer, known)}",
-                    f"layers: {', '.join(known)}",
-                )
-
-
-def read_styles(params: TransferParams, run: Run, backbone: Any) -> list[Style]:
-    """Read the styles, the embedded ones too.
-
-    Raises:
-        DataError: if one cannot be read or is too small for the layers.
-    """
-    files = [*params.style, *(data_folder() / FILES[name] for name in params.style_photos)]
-    weights = params.style_weights or (1.0,) * len(files)
-    least = max(backbone.stride(layer) for layer in params.style_layers)
-    styles = []
-    for path, weight in zip(files, weights, strict=True):
-        picture = read_picture(path, run)
-        height, width = picture.shape[2:]
-        if min(height, width) < least:
-            raise DataError(
-                f"{path.name}: a style of {width}x{height} pixels is too small: {params.style_layers[-1]} sees nothing below {least}",
-                "take a larger picture, or shallower `style_layers`",
-            )
-        field = max(backbone.receptive_field(layer) for layer in params.style_layers)
-        if min(height, width) < field:
-            run.warn(f"{path.name} is only {width}x{height} pixels, less than the deepest layer looks at ({field}): large forms are lost")
-        styles.append(Style(picture.to(run.device), weight / sum(weights), path.name))
-    return styles
-
-
-def read_picture(path: Path, run: Run) -> Tensor:
-    """Read a picture as (1, 3, H, W) in [0, 1]: upright, sRGB, transparency over white.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
-    try:
-        array = decode(path, Want())
-    except Unreadable as error:
-        raise DataError(f"{run.stage_id}: {path.name} cannot be read: {error}", "give a PNG, JPEG, WebP, GIF, BMP or TIFF") from error
-    return Batch.from_array(np.asarray(array)[None]).pixels
-
-
-def resized(image: Tensor, size: Size) -> Tensor:
-    """Bring (N, C, H, W) to another size, bicubic, antialiased where it shrinks."""
-    if tuple(image.shape[2:]) == tuple(size):
-        return image
-    return F.interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-
-
-def at_scale(style: Style, size: Size, style_scale: float, least: int) -> Tensor:
-    """Bring a style to the area of `size` times `style_scale` along a side: never larger than it is, nor below `least` pixels."""
-    height, width = style.picture.shape[2:]
-    factor = style_scale * ((size[0] * size[1]) / (height * width)) ** 0.5
-    factor = min(1.0, max(factor, least / min(height, width)))
-    return resized(style.picture, (max(least, round(height * factor)), max(least, round(width * factor))))
+        yield batch.with_pixels(painter.paint(batch, None))
 
 
 class Painter:
@@ -143,55 +99,105 @@ class Painter:
 
     Args:
         backbone: gives the features.
-        styles: to blend.
         params: of the stage.
         run: checkpoints, choices, progress.
         count: number of pictures, among which the budget is divided.
+        began: when the first one's time began to run.
     """
 
-    def __init__(self, backbone: Any, styles: list[Style], params: TransferParams, run: Run, count: int) -> None:
-        self.backbone, self.styles, self.params, self.run, self.count = backbone, styles, params, run, max(1, count)
+    def __init__(self, backbone: Any, params: TransferParams, run: Run, count: int, began: float) -> None:
+        self.backbone, self.params, self.run, self.count = backbone, params, run, max(1, count)
+        self.began = self._free_since = began
         self.log = Log()
-        self._targets: tuple[Any, dict[str, Terms]] | None = None
-        layers = (*params.style_layers, *params.content_layers)
-        self.least = max(backbone.stride(layer) for layer in layers)
-        seconds = params.budget or (None if params.iterations else DEFAULT_BUDGET_SEC * self.count)
-        self.budget_sec = seconds and seconds / self.count
+        self.layers = list(dict.fromkeys([*params.style_layers, *params.content_layers]))
+        self.strides = {layer: int(backbone.stride(layer)) for layer in self.layers}
+        self.halo, self.least = memory.halo_and_stride(backbone, self.layers)
+        if isinstance(backbone, VGG):
+            backbone.precision = getattr(torch, run.choose("precision", self._precision))
+        self.styles = read_styles(params, run, backbone)
+        self.statistics = [run.extension("genart_statistics", name) for name in params.statistic]
+        self._targets: tuple[Any, list[list[Terms]]] | None = None
+        self._plans: dict[Size, Plan] = {}
+        ahead = preroll_count(self.count) if params.temporal and params.loop else 0
+        #: index of the picture that is painted first
+        self.first = -ahead
+        self.seconds = params.budget or (None if params.iterations else DEFAULT_BUDGET_SEC * (self.count + ahead))
+        self.budget_sec: float | None = None
+
+    def _precision(self) -> str:
+        if self.params.precision == "auto":
+            return "bfloat16" if budget.gains_from_bfloat16(self.run.device) else "float32"
+        return self.params.precision
 
     # one picture
 
-    def paint(self, batch: Batch, began: float) -> Batch:
-        """Paint the one picture of a batch; `began` is when its time began to run."""
+    def paint(self, batch: Batch, carried: Carried | None) -> Tensor:
+        """Paint the one picture of a batch: (1, 3 or 4, H, W) in [0, 1].
+
+        Args:
+            batch: of one picture.
+            carried: of a film, the result for the frame before, carried along with the motion.
+        """
+        index = batch.index[0]
+        self.budget_sec = self._share(index)
         pixels = batch.pixels.to(self.run.device)
         given, alpha = over_mean(pixels[:, :3], pixels[:, 3:])
-        self.log, saved = self._resume(batch.index[0])
-        self.began = began - self.log.elapsed_sec
-        sizes = self.sizes(given)
+        self.log, saved = self._resume(index)
+        self.began = self._free_since - self.log.elapsed_sec
+        task = self._task(given, alpha, carried, index)
+        image = self._finish(task, self._paint(task, index, saved))
+        self._frame(image, task)
+        if index == self.first:
+            self.run.sink("progress").sync()
+        self._free_since = time.monotonic()
+        return image.cpu() if alpha is None else torch.cat([image, resized(alpha, task.size)], 1).cpu()
+
+    def _share(self, index: int) -> float | None:
+        """Seconds of the budget for a picture; the frame with which a film begins, from which the others go on, has more of them."""
+        if self.seconds is None:
+            return None
+        if not self.params.temporal:
+            return self.seconds / self.count
+        return self.seconds / (self.count - self.first + FIRST_FRAME - 1) * (FIRST_FRAME if index == self.first else 1)
+
+    def _task(self, given: Tensor, alpha: Tensor | None, carried: Carried | None, index: int) -> Task:
+        regions = read_regions(self.params.mask, self.styles, (given.shape[2], given.shape[3]), self.run, index)
+        sizes = self.sizes(given, regions)
         content = resized(given, sizes[-1])
         guide = colour.luminance(content) if self.params.preserve_color == "luminance" else content
-        image = self._start(guide, sizes[self.log.scale], batch.index[0])  # a checkpoint brings its own
+        return Task(content, guide, alpha, regions, sizes if carried is None else sizes[-1:], carried)
+
+    def _paint(self, task: Task, index: int, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> Tensor:
+        """Optimise from coarse to fine; returns (1, 3, H, W)."""
+        sizes = task.sizes
+        image = self._start(task, sizes[self.log.scale], index)  # a checkpoint brings its own
         optimizer: Optimizer | None = None
         for k in range(self.log.scale, len(sizes)):
-            objective = self.objective(resized(guide, sizes[k]), content)
-            before, optimizer = optimizer, self.new_optimizer(image)
+            objective = self.objective(task, k)
+            before, optimizer = optimizer, self.new_optimizer(image, k, len(sizes))
             if saved is not None:
                 optimizer.restore({name: value.to(self.run.device) for name, value in saved[0].items()}, saved[1])
                 saved = None
-            elif isinstance(before, Adam) and isinstance(optimizer, Adam):
+            elif before is not None:
                 optimizer.carry(before)
-            self._optimise(optimizer, objective, sizes, k)
+            self._optimise(optimizer, objective, task, k)
             image = optimizer.best.clamp(0, 1)
             if k + 1 < len(sizes):
-                image = with_detail(image, guide, sizes[k + 1])
+                image = with_detail(image, task.guide, sizes[k + 1])
                 self.log.scale, self.log.iteration = k + 1, 0
-        if self.params.preserve_color == "luminance":
-            image = colour.with_luminance(content, image)
-        self._frame(image, sizes[-1])
-        if alpha is not None:
-            image = torch.cat([image, resized(alpha, sizes[-1])], 1)
-        return batch.with_pixels(image.cpu())
+        return image
 
-    def sizes(self, given: Tensor) -> list[Size]:
+    def _finish(self, task: Task, image: Tensor) -> Tensor:
+        """Give a painted picture its colours back where they are kept, and the content where no mask shows."""
+        size = (image.shape[2], image.shape[3])
+        if self.params.preserve_color == "luminance":
+            image = colour.with_luminance(resized(task.content, size), image)
+        shown = coverage(task.regions, size)
+        return image if shown is None else image * shown + resized(task.content, size) * (1 - shown)
+
+    # sizes and memory
+
+    def sizes(self, given: Tensor, regions: Sequence[Region]) -> list[Size]:
         """Sizes from coarse to fine; under a budget the last is the largest that it is enough for, unless it is told.
 
         Raises:
@@ -206,7 +212,7 @@ class Painter:
             )
         if self.budget_sec is not None:
             name = f"size for {own[1]}x{own[0]}"
-            height, width = self.run.choose(name, lambda: list(self._affordable(given, size)))
+            height, width = self.run.choose(name, lambda: list(self._affordable(given, size, regions)))
             size = (height, width)
             if max(size) < max(own) and self.params.resolution is None:
                 self.run.warn(
@@ -215,18 +221,18 @@ class Painter:
                 )
         return schedule.ladder(size, self.params.scales)
 
-    def _affordable(self, given: Tensor, size: Size) -> Size:
+    def _affordable(self, given: Tensor, size: Size, regions: Sequence[Region]) -> Size:
         """Measure an iteration at the smallest size and choose the last one; also checks that there is time for anything."""
         assert self.budget_sec is not None
         smallest = schedule.ladder(size, self.params.scales)[0]
         small = resized(given, smallest)
-        objective = self.objective(small, small)
+        objective = self.objective(Task(small, small, None, regions, [smallest]), 0)
         seconds = budget.seconds_per_call(lambda: objective(small), self.run.device, 0.01 * self.budget_sec, warmup=1)
         self.log.pixel_sec = seconds / (smallest[0] * smallest[1])
         self._targets = None  # its colours were matched to a smaller picture
         left = self.budget_sec * budget.PLANNED - self.elapsed_sec
         chosen = size if self.params.resolution else schedule.largest_affordable(left, self.log.pixel_sec, size)
-        needed = 2 * self.log.pixel_sec * chosen[0] * chosen[1]  # its targets take about as long as one iteration
+        needed = 2 * self.log.pixel_sec * self.plan(chosen).cost * chosen[0] * chosen[1]  # its targets take as long as an iteration
         if needed > self.budget_sec - self.elapsed_sec:
             raise DataError(
                 f"{self.run.stage_id}: a budget of {self.budget_sec:.3g} s per picture is too small: "
@@ -235,67 +241,154 @@ class Painter:
             )
         return chosen
 
-    def objective(self, guide: Tensor, content: Tensor) -> Objective:
-        """The loss at the size of `guide`; the styles' statistics are computed once per size, or picture where its colours matter."""
-        params, size = self.params, (guide.shape[2], guide.shape[3])
-        key = (size, self.log.picture if params.preserve_color != "none" else None)
+    def plan(self, size: Size) -> Plan:
+        """How an iteration at a size is computed so that the memory is enough; told to the user when it is not the plain way.
+
+        Raises:
+            ResourceError: if no way fits.
+        """
+        if size not in self._plans:
+            chosen = self.run.choose(f"memory at {size[1]}x{size[0]}", lambda: self._fitting(size).as_json())
+            plan = self._plans[size] = Plan(**chosen)
+            if plan.cost > 1 or plan.history < memory.HISTORIES[0]:
+                self.run.note(f"{size[1]}x{size[0]}: {plan}")
+        return self._plans[size]
+
+    def _fitting(self, size: Size) -> Plan:
+        per_pixel = {again: memory.bytes_kept(self.backbone, self.layers, self.run.device, checkpointing=again) for again in (False, True)}
+        base = memory.resident() + memory.kept_features(self.backbone, self.params.content_layers, size)
+        limit = self.params.memory or memory.available(self.run.device)
+        adam = "lbfgs" not in self.params.optimizer
+        found = memory.fitting(size, limit, base, per_pixel, self.halo, self.least, adam=adam)
+        if found is None:
+            raise ResourceError(
+                f"{self.run.stage_id}: {limit / 1e9:.2g} GB of memory are not enough for {size[1]}x{size[0]} pixels in the smallest tiles",
+                "raise `memory`, give a smaller `resolution`, or take optimizer = 'adam', which remembers less",
+            )
+        return found
+
+    # the loss
+
+    def objective(self, task: Task, k: int) -> Objective:
+        """The loss at size k; the styles' statistics are computed once per size, or picture where its colours matter."""
+        size, last = task.sizes[k], len(task.sizes) - 1
+        plan = self.plan(size)
+        self._take_routes(size, plan)
+        look = self.look(plan, k, last + 1)
+        guide = resized(task.guide, size)
+        pieces = tiles(size, plan.tile, stride=self.least, halo=self.halo)
+        kept = content_features(look.extract, guide, pieces, self.params.content_layers, self.strides)
+        style = look.terms(self._style_targets(look, task, size), task.regions, size, task.alpha)
+        weights = Weights(self.params.content_weight, self.params.style_weight, self.params.tv_weight, self.params.temporal_weight)
+        carried = task.carried
+        anchor = None if carried is None else Anchor(self._anchored(carried.image), carried.weight)
+        return Objective(look.extract, self.strides, pieces, kept, style, weights, anchor)
+
+    def _anchored(self, image: Tensor) -> Tensor:
+        return colour.luminance(image) if self.params.preserve_color == "luminance" else image
+
+    def look(self, plan: Plan, k: int, sizes: int) -> Look:
+        """How pictures are looked at, at size k of so many."""
+
+        def extract(image: Tensor, layers: Sequence[str]) -> Any:
+            if isinstance(self.backbone, VGG):
+                return self.backbone(image, layers, checkpointing=plan.checkpointing)
+            return self.backbone(image, layers)
+
+        index = self.log.picture
+        statistic = scheduled(self.statistics, k, sizes)
+        return Look(
+            extract,
+            self.strides,
+            self.params.style_layers,
+            statistic,
+            plan.tile,
+            self.halo,
+            lambda label: self.run.generator(label, index % self.count if label.startswith("region") else None),
+        )
+
+    def _style_targets(self, look: Look, task: Task, size: Size) -> list[list[Terms]]:
+        depends = self.params.preserve_color != "none"
+        key = (size, look.statistic, self.log.picture if depends else None)
         if self._targets is None or self._targets[0] != key:
-            pictures = [self._coloured(at_scale(style, size, params.style_scale, self.least), content) for style in self.styles]
-            shares = [style.share for style in self.styles]
-            self._targets = key, style_target(self.backbone, STATISTICS[params.statistic], params.style_layers, pictures, shares)
-        weights = Weights(params.content_weight, params.style_weight, params.tv_weight)
-        return Objective(self.backbone, STATISTICS[params.statistic], guide, params.content_layers, self._targets[1], weights)
+            found = []
+            for r, region in enumerate(task.regions):
+                pictures = [(self._coloured(at_scale(s, size, self.least), task.content), s.share) for s in region.styles]
+                found.append(look.target(pictures, f"style {r}"))
+            self._targets = key, found
+        return self._targets[1]
 
     def _coloured(self, style: Tensor, content: Tensor) -> Tensor:
-        if self.params.preserve_color == "match":
+        keep = self.params.preserve_color
+        if keep == "match":
             return colour.match_colours(style, content)
-        if self.params.preserve_color == "luminance":
+        if keep == "histogram":
+            return colour.match_histograms(style, content)
+        if keep == "luminance":
             return colour.match_luminance(colour.luminance(style), colour.luminance(content))
         return style
 
-    def _start(self, guide: Tensor, size: Size, index: int) -> Tensor:
+    def _take_routes(self, size: Size, plan: Plan) -> None:
+        """Let the network convolve by the fastest way for this size, as measured once."""
+        net = self.backbone
+        if isinstance(net, VGG) and net.precision == torch.float32 and self.run.device == "cpu":
+            shown = tiles(size, plan.tile, stride=self.least, halo=self.halo)[0]
+            seen = (shown.rows.last - shown.rows.first, shown.columns.last - shown.columns.first)
+            deepest = max(self.layers, key=net.layers.index)
+            routes = self.run.choose(f"convolutions at {seen[1]}x{seen[0]}", lambda: net.fastest(seen, deepest))
+            net.routes = frozenset((str(name), int(height), int(width)) for name, height, width in routes)
+
+    def _start(self, task: Task, size: Size, index: int) -> Tensor:
         """The picture before the first iteration."""
+        guide = task.guide
+        if task.carried is not None:
+            return Carried(self._anchored(task.carried.image), task.carried.weight).over(guide)
         if self.params.init_image is not None:
-            return resized(read_picture(self.params.init_image, self.run).to(guide), size)
+            return resized(self._anchored(read_picture(self.params.init_image, self.run, index).to(guide)), size)
         if self.params.init == "noise":
-            noise = torch.randn(1, 3, *size, generator=self.run.generator("noise", index))
+            noise = torch.randn(1, 3, *size, generator=self.run.generator("noise", index % self.count))
             return (0.5 + 0.1 * noise).clamp(0, 1).to(guide)
+        if self.params.init == "instant":
+            from .instant import stylized
+
+            return self._anchored(stylized(resized(task.content, size), self.styles[0].picture, self.run.device))
         return resized(guide, size)
 
-    def new_optimizer(self, image: Tensor) -> Optimizer:
-        """A fresh optimiser of a picture."""
+    def new_optimizer(self, image: Tensor, k: int, sizes: int) -> Optimizer:
+        """A fresh optimiser of a picture at size k of so many."""
         image = image.contiguous()
-        return LBFGS(image) if self.params.optimizer == "lbfgs" else Adam(image, self.params.lr)
+        if scheduled(self.params.optimizer, k, sizes) == "adam":
+            return Adam(image, self.params.lr)
+        return LBFGS(image, self.plan((image.shape[2], image.shape[3])).history)
 
     # iterations at one size
 
-    def _optimise(self, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int) -> None:
+    def _optimise(self, optimizer: Optimizer, objective: Objective, task: Task, k: int) -> None:
         """Iterate at size k until its iterations are done or the time is up.
 
         Raises:
             DivergedError: if the loss is not finite.
             Interrupted: after Ctrl-C, when the iteration is finished and everything is saved.
         """
-        log, run = self.log, self.run
-        pixels = sizes[k][0] * sizes[k][1]
-        name = f"iterations of picture {log.picture} at {sizes[k][1]}x{sizes[k][0]}"
-        total = self._iterations(name, optimizer, objective, sizes, k)
+        log, run, size = self.log, self.run, task.sizes[k]
+        name = f"iterations of picture {log.picture} at {size[1]}x{size[0]}"
+        total = self._iterations(name, optimizer, objective, task, k)
         done_before = run.choices.get(f"{name}, done")  # a remake ends where the run that it follows ended, whatever its own time
         every = max(1, total // FRAMES)
         since, done = time.monotonic(), 0
         while log.iteration < (total if done_before is None else done_before):
-            if done_before is None and log.iteration and self._late(pixels):
+            if done_before is None and log.iteration and self._late(size):
                 break
             loss = optimizer.step(objective)
             if not np.isfinite(loss):
                 raise DivergedError(f"{run.stage_id}: the loss is no longer finite", "lower `lr` or the weights")
             log.iteration += 1
             done += 1
-            log.pixel_sec = (time.monotonic() - since) / done / pixels
+            log.pixel_sec = (time.monotonic() - since) / done / (size[0] * size[1]) / self.plan(size).cost
             if log.iteration % every == 0:
-                self._frame(optimizer.best, sizes[-1])
-                run.metric(picture=log.picture, longer_side=max(sizes[k]), iteration=log.iteration, loss=loss, **objective.losses)
-            run.progress(log.picture + self._fraction(sizes, k, total), self.count)
+                self._frame(self._finish(task, optimizer.best.clamp(0, 1)), task)
+                run.metric(picture=log.picture, longer_side=max(size), iteration=log.iteration, loss=loss, **objective.losses)
+            run.progress(max(0, log.picture) + self._fraction(task, k, total), self.count)
             if run.stopping:
                 self._save(optimizer)
                 run.check()
@@ -304,48 +397,53 @@ class Painter:
         if self.budget_sec is not None:
             run.choose(f"{name}, done", lambda: log.iteration)
 
-    def _iterations(self, name: str, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int) -> int:
+    def _iterations(self, name: str, optimizer: Optimizer, objective: Objective, task: Task, k: int) -> int:
         """Iterations at size k: as told, or as many as the time left for it is enough for, which is remembered as `name`."""
         if self.params.iterations is not None:
-            return schedule.planned(self.params.iterations, sizes, k)
-        return int(self.run.choose(name, lambda: self._affordable_iterations(optimizer, objective, sizes, k)))
+            planned = schedule.planned(self.params.iterations, task.sizes, k)
+            return planned if task.carried is None else max(1, round(CARRIED * planned))
+        return int(self.run.choose(name, lambda: self._affordable_iterations(optimizer, objective, task.sizes, k)))
 
-    def _affordable_iterations(self, optimizer: Optimizer, objective: Objective, sizes: list[Size], k: int) -> int:
+    def _affordable_iterations(self, optimizer: Optimizer, objective: Objective, sizes: Sequence[Size], k: int) -> int:
         assert self.budget_sec is not None
+        cost = self.plan(sizes[k]).cost
         if self.log.pixel_sec is None:
             seconds = budget.seconds_per_call(lambda: objective(optimizer.best), self.run.device, 0, warmup=1)
-            self.log.pixel_sec = seconds / (sizes[k][0] * sizes[k][1])
+            self.log.pixel_sec = seconds / (sizes[k][0] * sizes[k][1]) / cost
         left = self.budget_sec * budget.DEADLINE - self.elapsed_sec
-        return schedule.affordable(max(0.0, left), self.log.pixel_sec * sizes[k][0] * sizes[k][1], sizes, k)
+        return schedule.affordable(max(0.0, left), self.log.pixel_sec * cost * sizes[k][0] * sizes[k][1], sizes, k)
 
     @property
     def elapsed_sec(self) -> float:
         """Seconds of work on this picture, over all resumes."""
         return time.monotonic() - self.began
 
-    def _late(self, pixels: int) -> bool:
+    def _late(self, size: Size) -> bool:
         """True if another iteration would end after the deadline."""
-        return self.budget_sec is not None and self.elapsed_sec + (self.log.pixel_sec or 0) * pixels > self.budget_sec * budget.DEADLINE
+        if self.budget_sec is None:
+            return False
+        needed = (self.log.pixel_sec or 0) * self.plan(size).cost * size[0] * size[1]
+        return self.elapsed_sec + needed > self.budget_sec * budget.DEADLINE
 
-    def _fraction(self, sizes: list[Size], k: int, total: int) -> float:
+    def _fraction(self, task: Task, k: int, total: int) -> float:
         """Share of this picture's work that is done."""
         if self.budget_sec is not None and self.params.iterations is None:
             return min(0.999, self.elapsed_sec / self.budget_sec)
-        work = [h * w * schedule.planned(self.params.iterations or 1, sizes, j) for j, (h, w) in enumerate(sizes)]
+        work = [h * w * schedule.planned(self.params.iterations or 1, task.sizes, j) for j, (h, w) in enumerate(task.sizes)]
         return min(0.999, (sum(work[:k]) + work[k] * self.log.iteration / total) / sum(work))
 
     # telling and keeping
 
-    def _frame(self, image: Tensor, size: Size) -> None:
+    def _frame(self, image: Tensor, task: Task) -> None:
         """Show the picture so far; of the first one, keep a frame for the film."""
-        shown = resized(image.clamp(0, 1), size)
+        shown = resized(image, task.size)
         self.run.preview(shown)
-        if self.log.picture == 0:
+        if self.log.picture == self.first:
             self.run.sink("progress").append(Batch(shown.cpu(), [{"scale": self.log.scale, "iteration": self.log.iteration}]))
             self.log.frames += 1
 
     def _save(self, optimizer: Optimizer) -> None:
-        if self.log.picture == 0:
+        if self.log.picture == self.first:
             self.run.sink("progress").sync()
         tensors, scalars = optimizer.state()
         self.run.checkpoints.save(tensors, {"log": asdict(self.log) | {"elapsed_sec": self.elapsed_sec}, "optimizer": scalars})
@@ -356,9 +454,14 @@ class Painter:
         if saved is not None and saved[1]["log"]["picture"] != picture:
             saved = None
         log = Log(**saved[1]["log"]) if saved is not None else Log(picture=picture)
-        if picture == 0:
+        if picture == self.first:
             self.run.sink("progress").truncate(log.frames)
         return log, None if saved is None else (saved[0], saved[1]["optimizer"])
+
+
+def scheduled(values: Sequence[T], k: int, sizes: int) -> T:
+    """The value for size k of so many, where a list is spread over the sizes from coarse to fine; its last is the last size's."""
+    return values[len(values) - 1 - (sizes - 1 - k) * len(values) // sizes]
 
 
 def with_detail(image: Tensor, guide: Tensor, size: Size) -> Tensor:
@@ -372,16 +475,3 @@ def with_detail(image: Tensor, guide: Tensor, size: Size) -> Tensor:
     blurred = F.interpolate(small, size=size, mode="bicubic", align_corners=False)
     enlarged = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
     return (enlarged + content - blurred).clamp(0, 1)
-
-
-def over_mean(pixels: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Lay a picture over its own mean colour, so that nothing is painted of what transparency hides.
-
-    Args:
-        pixels: (1, 3, H, W).
-        alpha: (1, 1, H, W), or (1, 0, H, W) for none.
-    """
-    if alpha.shape[1] == 0:
-        return pixels, None
-    mean = (pixels * alpha).sum((2, 3), keepdim=True) / alpha.sum((2, 3), keepdim=True).clamp_min(1e-6)
-    return pixels * alpha + mean * (1 - alpha), alpha

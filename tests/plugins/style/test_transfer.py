@@ -13,17 +13,19 @@ from kornia.color import rgb_to_yuv
 from PIL import Image, ImageCms
 
 from genart.artifacts import Batch, Images, StoredImages
-from genart.errors import DataError, DivergedError, Interrupted
+from genart.errors import DataError, DivergedError, Interrupted, ResourceError
 from genart.events import Events
 from genart.nn import vgg
+from genart.nn.flow import flicker
 from genart.params import ParamProblem, input_paths, resolve
+from genart.plugins import Plugins
 from genart.run import Run, Stop
 from genart.testing import run_stage
-from genart_style import colour, genart_backbones, schedule, style_transfer
+from genart_style import colour, genart_backbones, genart_statistics, scene, schedule, style_transfer
 from genart_style import transfer as module
-from genart_style.objective import Objective, Weights, relative_error, style_target, total_variation
+from genart_style.memory import Plan
+from genart_style.objective import Objective
 from genart_style.optimizers import LBFGS, Adam
-from genart_style.statistics import STATISTICS, gram, mean_covariance
 
 TINY = {"iterations": 3, "scales": 1}
 
@@ -72,73 +74,8 @@ def told(given, work, backbone, **params):
 
 
 def losses(events, name="style"):
+    """The values of a loss over time."""
     return [event[name] for event in events if event["event"] == "metric"]
-
-
-# what is minimised
-
-
-@given_that(st.integers(1, 5), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
-def test_gram_is_its_closed_form(channels, height, width, seed):
-    features = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(seed))
-    expected = np.zeros((channels, channels))
-    for y in range(height):
-        for x in range(width):
-            f = features[0, :, y, x].double().numpy()
-            expected += np.outer(f, f) / (height * width)
-    assert np.allclose(gram(features)[0].numpy(), expected, atol=1e-5)
-
-
-def test_mean_and_covariance_are_numpys():
-    features = torch.rand(1, 4, 5, 7)
-    mean, covariance = mean_covariance(features)
-    flat = features[0].flatten(1).numpy()
-    assert np.allclose(mean, flat.mean(1), atol=1e-6)
-    assert np.allclose(covariance, np.cov(flat, bias=True), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", STATISTICS)
-def test_statistics_do_not_see_where_things_are_nor_how_large_the_picture_is(name):
-    features = torch.rand(1, 4, 6, 6)
-    shuffled = features.flatten(2)[..., torch.randperm(36)].view(1, 4, 6, 6)
-    doubled = torch.cat([features, features], 3)
-    for a, b, c in zip(*(STATISTICS[name](f) for f in (features, shuffled, doubled)), strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
-        assert torch.allclose(a, c, atol=1e-5)
-
-
-def test_losses_at_their_limits():
-    target = torch.rand(3, 3)
-    assert float(relative_error(target, target)) == 0
-    assert float(relative_error(torch.zeros(3, 3), target)) == pytest.approx(1, rel=1e-5)
-    assert float(total_variation(torch.full((1, 3, 5, 5), 0.3))) == pytest.approx(2 / 255, rel=1e-4), (
-        "two directions, at the rounded bottom"
-    )
-    ramp = torch.linspace(0, 1, 5).expand(1, 3, 5, 5)
-    assert float(total_variation(ramp)) == pytest.approx(0.25 + 1 / 255, rel=1e-3)
-    assert float(total_variation(torch.rand(1, 3, 1, 1))) == 0
-
-
-def test_the_gradient_is_that_of_the_loss(network):
-    content, style = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
-    layers = ["relu1_1", "relu2_1"]
-    target = style_target(network, gram, layers, [style], [1.0])
-    objective = Objective(network, gram, content, ["relu2_2"], target, Weights(0.5, 1.0, 0.1))
-    x, direction = torch.rand(1, 3, 16, 16), torch.randn(1, 3, 16, 16)
-    _, gradient = objective(x)
-    expected = (objective(x + 1e-3 * direction)[0] - objective(x - 1e-3 * direction)[0]) / 2e-3
-    assert float((gradient * direction).sum()) == pytest.approx(expected, rel=0.05)
-    assert objective(x)[0] == pytest.approx(
-        0.5 * objective.losses["content"] + objective.losses["style"] + 0.1 * objective.losses["tv"], rel=1e-5
-    )
-
-
-def test_a_picture_in_its_own_style_has_no_style_loss(network):
-    picture = torch.rand(1, 3, 32, 32)
-    target = style_target(network, gram, ["relu1_1", "relu3_1"], [picture, picture], [0.25, 0.75])
-    objective = Objective(network, gram, picture, ["relu2_2"], target, Weights(1, 1, 0))
-    assert objective(picture)[0] < 1e-9
 
 
 # optimisers
@@ -197,7 +134,36 @@ def test_adam_carries_its_moments_to_a_larger_picture():
     assert float(large.adam.state[large.x]["step"]) == 1
 
 
+def test_lbfgs_carries_what_it_learnt_of_the_curvature_to_a_larger_picture():
+    """Its first step there has the right length: the loss falls at once as it would after many steps of its own."""
+
+    def mean_bowl(x):
+        return float((x - 0.3).square().mean()), 2 * (x - 0.3) / x.numel()
+
+    small, large, alone = LBFGS(torch.rand(1, 3, 8, 8)), LBFGS(torch.rand(1, 3, 16, 16)), LBFGS(torch.rand(1, 3, 16, 16))
+    for _ in range(4):
+        small.step(mean_bowl)
+    large.carry(small)
+    assert [step.shape for step in large.steps] == [(1, 3, 16, 16)] * len(small.steps)
+    for optimizer in (large, alone):
+        optimizer.step(mean_bowl)
+        optimizer.step(mean_bowl)
+    assert large.loss < 1e-3 * alone.loss
+    large.carry(Adam(torch.rand(1, 3, 8, 8), 0.1))
+    assert len(large.steps) <= large.history
+
+
 # sizes and times
+
+
+@given_that(st.integers(1, 6), st.integers(1, 9))
+def test_a_list_is_spread_over_the_sizes_and_its_last_is_for_the_last(count, sizes):
+    values = list(range(count))
+    spread = [module.scheduled(values, k, sizes) for k in range(sizes)]
+    assert spread[-1] == values[-1]
+    assert spread == sorted(spread)
+    if sizes >= count:
+        assert set(spread) == set(values)
 
 
 @given_that(st.integers(16, 4000), st.integers(16, 4000), st.integers(1, 12) | st.none())
@@ -249,7 +215,13 @@ def test_the_loss_falls_and_the_size_stays(content, style, backbone, tmp_path):
         {"optimizer": "adam"},
         {"init": "noise"},
         {"statistic": "mean_covariance"},
+        {"statistic": "w2"},
+        {"statistic": "sliced"},
+        {"statistic": "nearest"},
+        {"statistic": ["mean_covariance", "gram"], "scales": 2},
+        {"optimizer": ["lbfgs", "adam"], "scales": 2},
         {"preserve_color": "match"},
+        {"preserve_color": "histogram"},
         {"style_scale": 0.5},
         {"scales": 2},
     ],
@@ -299,13 +271,6 @@ def test_styles_are_blended(content, style, backbone, tmp_path):
     assert np.array_equal(results[1, 0], alone["output"].array())
     mixed = [np.abs(results[1, 1] - results[pure]).mean() for pure in ((1, 0), (0, 1))]
     assert max(mixed) < np.abs(results[1, 0] - results[0, 1]).mean()
-
-
-def test_blended_statistics_are_the_weighted_mean(network):
-    a, b = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 20, 16)
-    one, two = (style_target(network, gram, ["relu1_1"], [x], [1.0])["relu1_1"][0] for x in (a, b))
-    blend = style_target(network, gram, ["relu1_1"], [a, b], [0.25, 0.75])["relu1_1"][0]
-    assert torch.allclose(blend, 0.25 * one + 0.75 * two, rtol=1e-5)
 
 
 def test_an_embedded_photograph_is_a_style(content, backbone, tmp_path):
@@ -372,6 +337,154 @@ def test_a_new_size_begins_with_the_contents_own_detail():
     assert float((module.with_detail(small, guide, (64, 64)) - guide).abs().max()) < 1e-5
 
 
+def test_what_style_instant_makes_is_a_start(content, style, backbone, tmp_path):
+    plain, _ = told(content, tmp_path / "plain", backbone, style=str(style), iterations=1)
+    outputs, _ = told(content, tmp_path / "w", backbone, style=str(style), init="instant", iterations=1)
+    assert np.abs(outputs["output"].array().astype(float) - plain["output"].array()).mean() > 10
+
+
+# masks
+
+
+def save_mask(path, left, right, size=(48, 40)):
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    mask[:, : size[0] // 2], mask[:, size[0] // 2 :] = left, right
+    Image.fromarray(mask).save(path)
+    return str(path)
+
+
+def test_what_no_mask_shows_stays_as_it_is(content, style, backbone, tmp_path):
+    mask = save_mask(tmp_path / "m.png", 255, 0)
+    outputs, _ = told(content, tmp_path / "w", backbone, style=str(style), mask=mask, iterations=6)
+    before, after = content.array()[0].astype(int), outputs["output"].array()[0].astype(int)
+    assert np.abs(before - after)[:, 25:].max() <= 1
+    assert np.abs(before - after)[:, :20].mean() > 5
+    assert np.array_equal(outputs["progress"].array()[0][:, 25:], outputs["output"].array()[0][:, 25:]), "in the film too"
+
+
+def test_each_region_takes_its_own_style(backbone, tmp_path):
+    """A red style on the left and a blue one on the right: the colours go where their masks are."""
+    rng = np.random.default_rng(1)
+    for name, channel in (("red", 0), ("blue", 2)):
+        picture = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
+        picture[..., channel] += 180
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    masks = [save_mask(tmp_path / "left.png", 255, 0, (24, 20)), save_mask(tmp_path / "right.png", 0, 255)]
+    outputs, _ = told(
+        pictures(np.full((40, 48, 3), 120, np.uint8)),
+        tmp_path / "w",
+        backbone,
+        style=[str(tmp_path / "red.png"), str(tmp_path / "blue.png")],
+        mask=masks,
+        iterations=20,
+        content_weight=0.0,
+        style_layers=["relu1_1", "relu2_1"],
+        content_layers=["relu2_2"],
+    )
+    left, right = (part.mean((0, 1)) for part in np.split(outputs["output"].array()[0].astype(float), 2, axis=1))
+    assert left[0] > left[2] + 40
+    assert right[2] > right[0] + 40
+
+
+@pytest.mark.parametrize("statistic", ["gram"])
+def test_what_is_transparent_counts_for_no_statistic(statistic, style, backbone, tmp_path):
+    """The visible half has the style's statistics by itself: no worse than a picture of that half alone."""
+    half = np.concatenate([waves(32, 64), np.full((32, 64, 1), 255, np.uint8)], -1)
+    half[:, 32:, 3] = 0
+    _, events = told(pictures(half), tmp_path / "half", backbone, style=str(style), statistic=statistic, iterations=10)
+    _, alone = told(pictures(waves(32, 64)[:, :32]), tmp_path / "alone", backbone, style=str(style), statistic=statistic, iterations=10)
+    assert losses(events)[-1] < 2 * losses(alone)[-1]
+
+
+def test_masks_that_do_not_fit_are_refused(content, style, backbone, tmp_path):
+    Image.fromarray(np.full((40, 40), 255, np.uint8)).save(tmp_path / "square.png")
+    with pytest.raises(DataError, match=r"the mask square\.png is 40x40 pixels, the picture 48x40"):
+        told(content, tmp_path / "w", backbone, style=str(style), mask=str(tmp_path / "square.png"))
+    with pytest.raises(DataError, match="black all over"):
+        told(content, tmp_path / "v", backbone, style=str(style), mask=save_mask(tmp_path / "black.png", 0, 0))
+
+
+def test_styles_and_masks_may_come_from_stages(content, style, backbone, tmp_path):
+    with Image.open(style) as picture:
+        made = pictures(np.asarray(picture))
+    mask = pictures(np.full((40, 48, 3), 255, np.uint8))
+    outputs, _ = told(content, tmp_path / "w", backbone, style="dream", mask="spot", sides={"dream": made, "spot": mask})
+    plain, _ = told(content, tmp_path / "plain", backbone, style=str(style))
+    assert np.abs(outputs["output"].array().astype(int) - plain["output"].array()).mean() < 2
+
+
+# memory
+
+
+def test_a_picture_in_tiles_is_the_whole_one(style, backbone, tmp_path, monkeypatch):
+    """The plan is forced; the same number of iterations leads to nearly the same picture."""
+    given = pictures(waves(96, 160))
+    whole, _ = told(given, tmp_path / "whole", backbone, style=str(style), iterations=4, precision="float32")
+    monkeypatch.setattr(module.Painter, "_fitting", lambda self, size: Plan(tile=64, cost=2.0))
+    tiled, _ = told(given, tmp_path / "tiled", backbone, style=str(style), iterations=4, precision="float32")
+    difference = np.abs(whole["output"].array().astype(int) - tiled["output"].array())
+    assert difference.mean() < 0.2
+    assert plans_of(tmp_path / "tiled") == {"memory at 160x96": [64, 20]}
+
+
+def plans_of(work):
+    choices = json.loads((work / "choices.json").read_text())
+    return {name: [value["tile"], value["history"]] for name, value in choices.items() if name.startswith("memory")}
+
+
+def test_a_tight_memory_is_told_and_kept_to(style, backbone, tmp_path):
+    given = pictures(waves(64, 96))
+    with pytest.raises(ResourceError, match="not enough for 96x64 pixels"):
+        told(given, tmp_path / "w", backbone, style=str(style), memory="1MB")
+
+
+def test_the_plan_is_told_when_it_is_not_the_plain_one(style, backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.Painter, "_fitting", lambda self, size: Plan(history=5, tile=64, planned_mb=1234.0, cost=2.0))
+    _, events = told(pictures(waves(64, 96)), tmp_path / "w", backbone, style=str(style), iterations=2)
+    notes = [event["message"] for event in events if event["event"] == "note"]
+    assert notes == ["style.transfer: 96x64: about 1.2 GB of memory, in tiles of 64 px, 5 steps remembered"]
+
+
+# films
+
+
+def moving(count=6, size=48):
+    """A texture that slides to the right, two pixels a frame."""
+    wide = waves(size, size + 2 * count, 3)
+    return Images.from_batches([Batch.from_array(np.stack([wide[:, 2 * i : 2 * i + size] for i in range(count)]))], fps=12)
+
+
+def test_a_film_flickers_less_than_its_frames_alone(style, backbone, tmp_path):
+    frames = moving()
+    unit = [frames[i].pixels for i in range(len(frames))]
+    measured = {}
+    for temporal in (False, True):
+        outputs, _ = told(frames, tmp_path / str(temporal), backbone, style=str(style), iterations=6, init="noise", temporal=temporal)
+        assert outputs["output"].fps == 12
+        measured[temporal] = flicker(unit, [outputs["output"][i].pixels for i in range(len(frames))])
+    assert measured[True] < 0.5 * measured[False]
+
+
+def test_a_loop_leads_into_its_beginning(style, backbone, tmp_path):
+    """Frames that swing forth and back: the step from the last picture to the first is like any other."""
+    order = [0, 1, 2, 3, 2, 1]
+    source = moving(4)
+    frames = Images.from_batches([Batch.from_array(np.concatenate([source[i].array for i in order]))])
+    outputs, _ = told(frames, tmp_path / "w", backbone, style=str(style), iterations=3, temporal=True, loop=True)
+    array = outputs["output"].array().astype(float)
+    steps = [np.abs(array[i] - array[i - 1]).mean() for i in range(len(order))]
+    assert steps[0] <= 1.2 * max(steps[1:])
+
+
+def test_a_killed_film_goes_on_to_the_same_bytes(style, backbone, tmp_path):
+    frames = moving(5)
+    params = {"style": str(style), "iterations": 2, "temporal": True, "loop": True}
+    whole, _ = told(frames, tmp_path / "whole", backbone, **params)
+    kept = Images.from_batches([Batch.from_array(whole["output"].array()[:3])])
+    rest, _ = told(frames, tmp_path / "rest", backbone, kept=kept, **params)
+    assert np.array_equal(rest["output"].array(), whole["output"].array()[3:])
+
+
 # going on
 
 
@@ -388,7 +501,8 @@ def attempt(work, given, backbone, stop=None, act=None, **params):
             return evaluate(self, image)
 
         patch.setattr(Objective, "__call__", counted)
-        run = Run(stage_id="paint", seed=0, device="cpu", work=work, events=Events(), stop=stop, backbone=backbone)
+        find = Plugins().load_extension
+        run = Run(stage_id="paint", seed=0, device="cpu", work=work, events=Events(), stop=stop, backbone=backbone, extension=find)
         try:
             batches = list(run.stream(style_transfer(given, resolve(style_transfer.params, "style.transfer", params), run)))
             run.sink("progress").finish()
@@ -534,8 +648,11 @@ def test_unknown_layers_have_a_nearest_name(content, style, backbone, tmp_path):
         ({"style": "a.png", "style_weights": [1.0, 2.0]}, "one weight for each of 1 styles"),
         ({"style": ["a.png", "b.png"], "style_weights": [0.0, 0.0]}, "at least one weight above 0"),
         ({"style_photos": "hubbel"}, "did you mean 'hubble'"),
-        ({"style": "a.png", "statistic": "grams"}, "statistic"),
+        ({"style": "a.png", "statistic": []}, "statistic"),
         ({"style": "a.png", "content_layers": []}, "content_layers"),
+        ({"style": "a.png", "memory": "lots"}, "expected a size such as 4GB"),
+        ({"style": ["a.png", "b.png", "c.png"], "mask": ["a.png", "b.png"]}, "one for each of 3 styles"),
+        ({"style": "a.png", "style_scale": [1.0, 2.0]}, "one for each of 1 styles"),
     ],
     ids=str,
 )
@@ -578,7 +695,7 @@ def test_a_picture_of_one_pixel(style, backbone, tmp_path):
 
 def test_flat_black_pictures_give_finite_ones(backbone, tmp_path):
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "black.png")
-    for i, colours in enumerate(("none", "luminance", "match")):
+    for i, colours in enumerate(("none", "luminance", "match", "histogram")):
         outputs, _ = told(
             pictures(np.zeros((32, 32, 3), np.uint8)),
             tmp_path / str(i),
@@ -601,17 +718,20 @@ def test_a_style_is_read_upright_in_sRGB_and_from_16_bits(tmp_path):
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
-    assert module.read_picture(tmp_path / "turned.png", run).shape == (1, 3, 40, 20)
+    assert scene.read_picture(tmp_path / "turned.png", run).shape == (1, 3, 40, 20)
     deep = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    read = module.read_picture(tmp_path / "deep.png", run)
+    read = scene.read_picture(tmp_path / "deep.png", run)
     assert torch.allclose(read[0, 1], torch.from_numpy(deep.astype(np.float32) / 65535), atol=0.6 / 255)
     lab = io.BytesIO(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()).getvalue()
     Image.fromarray(waves(20, 20)).save(tmp_path / "profile.png", icc_profile=lab)
-    assert np.abs(module.read_picture(tmp_path / "profile.png", run).numpy()[0].transpose(1, 2, 0) * 255 - waves(20, 20)).max() <= 1
+    assert np.abs(scene.read_picture(tmp_path / "profile.png", run).numpy()[0].transpose(1, 2, 0) * 255 - waves(20, 20)).max() <= 1
 
 
 def test_every_backbone_that_is_registered_can_be_found():
     for target in genart_backbones().values():
         name, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(name), function))
+    for target in genart_statistics().values():
+        name, _, statistic = target.partition(":")
+        assert callable(getattr(importlib.import_module(name), statistic).loss)
