@@ -121,7 +121,7 @@ def resolve(model: type[Params], stage: str, table: dict[str, Any]) -> Params:
         inner = "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}"
             for part in first["loc"][1:]
-            if part in (table.get(name) or ()) or isinstance(part, int)
+            if isinstance(part, int) or (isinstance(table.get(name), dict | list) and part in table[name])
         )
         given = "" if first["type"] == "missing" else f", got {_show(first.get('input'))}"
         hint = None

@@ -156,8 +156,8 @@ class TransferParams(genart.Params):
     backbone: genart.BackboneName = Field(
         "vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision."
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Numbers of the network: bfloat16 is twice as fast on processors that have it, where auto takes it."
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Numbers of the network: bf16 is twice as fast on processors that have it, where auto takes it."
     )
     memory: Bytes | None = Field(
         None,

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from genart import Batch, DataError, DivergedError, Images, ResourceError, Run
 from genart.nn import budget
@@ -22,12 +21,13 @@ from .film import Carried, preroll_count, walk
 from .memory import Plan
 from .objective import Anchor, Objective, Weights, content_features
 from .optimizers import LBFGS, Adam, Optimizer
-from .scene import Look, Region, at_scale, check_layers, coverage, over_mean, read_picture, read_regions, read_styles, resized
+from .scene import Look, Region, at_scale, check_layers, coverage, over_mean, read_picture, read_regions, read_styles, resized, with_detail
 from .schedule import Size
 from .statistics import Terms
 from .tiles import tiles
 
 DEFAULT_BUDGET_SEC = 120.0
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: Frames of the progress film per size.
 FRAMES = 12
 #: The first frame of a film is given the time of so many others: they only go on from the one before.
@@ -113,7 +113,7 @@ class Painter:
         self.strides = {layer: int(backbone.stride(layer)) for layer in self.layers}
         self.halo, self.least = memory.halo_and_stride(backbone, self.layers)
         if isinstance(backbone, VGG):
-            backbone.precision = getattr(torch, run.choose("precision", self._precision))
+            backbone.precision = PRECISIONS[run.choose("precision", self._precision)]
         self.styles = read_styles(params, run, backbone)
         self.statistics = [run.extension("genart_statistics", name) for name in params.statistic]
         self._targets: tuple[Any, list[list[Terms]]] | None = None
@@ -126,7 +126,7 @@ class Painter:
 
     def _precision(self) -> str:
         if self.params.precision == "auto":
-            return "bfloat16" if budget.gains_from_bfloat16(self.run.device) else "float32"
+            return "bf16" if budget.gains_from_bfloat16(self.run.device) else "fp32"
         return self.params.precision
 
     # one picture
@@ -462,16 +462,3 @@ class Painter:
 def scheduled(values: Sequence[T], k: int, sizes: int) -> T:
     """The value for size k of so many, where a list is spread over the sizes from coarse to fine; its last is the last size's."""
     return values[len(values) - 1 - (sizes - 1 - k) * len(values) // sizes]
-
-
-def with_detail(image: Tensor, guide: Tensor, size: Size) -> Tensor:
-    """Enlarge the picture so far and add what of the content no smaller size can show.
-
-    The detail is the content less its own reduced and enlarged self; without it a new size would begin blurred, and spend most of its
-    iterations on getting back what the content holds ready.
-    """
-    content = resized(guide, size)
-    small = F.interpolate(content, size=image.shape[2:], mode="bicubic", align_corners=False, antialias=True)
-    blurred = F.interpolate(small, size=size, mode="bicubic", align_corners=False)
-    enlarged = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
-    return (enlarged + content - blurred).clamp(0, 1)

@@ -1,0 +1,184 @@
+"""style.instant: one network's pass per size, from coarse to fine, with colours, transparency and the frames before kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genart import Batch, Images, Run
+from genart.nn.samples import FILES, data_folder
+from genart.nn.stylize import LEAST, AnyStyle, FixedStyles, Style, Transformer
+
+from . import colour
+from ._instant import InstantParams
+from .film import Carried, opaque, walk
+from .scene import read_picture, resized, with_detail
+from .schedule import Size, fitted
+
+#: Of the picture before, where the motion can be trusted: the share that a frame is painted over, and the share that stays.
+PAINTED_OVER, STAYS = 0.3, 0.7
+#: Longer side that the coarsest size doesn't go below: the network was trained on pictures hardly larger.
+COARSEST = 384
+
+
+@dataclass(frozen=True)
+class Look:
+    """What pictures are painted with.
+
+    Attributes:
+        transformer: the network.
+        style: its style.
+        scales: number of sizes, or None for as many as begin at `COARSEST`.
+    """
+
+    transformer: Transformer
+    style: Style
+    scales: int | None
+
+
+@torch.no_grad()
+def instant(images: Images, params: InstantParams, run: Run) -> Iterator[Batch]:
+    """Paint every picture; see the stage."""
+    look = read_look(params, run)
+    if params.temporal:
+        yield from walk(images, run, lambda frame, carried: of_film(frame, carried, look, params, run.device), loop=params.loop)
+        return
+    run.expect(images.count if images.count is not None else len(images), images.fps)
+    for batch in images.batches(1):  # one by one: a picture doesn't depend, in its last bits, on those beside it
+        given, alpha = opaque(batch, run.device)
+        image = finished(sized(given, params.resolution), None, look, params)
+        if alpha is not None:
+            image = torch.cat([image, resized(alpha, (image.shape[2], image.shape[3]))], 1)
+        yield batch.with_pixels(image.cpu())
+
+
+@torch.no_grad()
+def of_film(batch: Batch, carried: Carried | None, look: Look, params: InstantParams, device: str) -> Tensor:
+    """Paint a frame so that it goes on from the one before; (1, 3, H, W).
+
+    A share of the picture before is painted over together with the frame, which keeps strokes where they are; and a share of it stays,
+    which takes away the shimmer that is left.
+    """
+    image = finished(sized(opaque(batch, device)[0], params.resolution), carried, look, params)
+    return image if carried is None else torch.lerp(image, carried.image, STAYS * carried.weight)
+
+
+def finished(content: Tensor, carried: Carried | None, look: Look, params: InstantParams) -> Tensor:
+    """Paint a picture (1, 3, H, W) in [0, 1], and give it back what is to be kept of it."""
+    seen = content if carried is None else torch.lerp(content, carried.image, PAINTED_OVER * carried.weight)
+    image = kept_colours(painted(seen, look), content, params.preserve_color)
+    # a style's numbers could be blended with the picture's own instead (Ghiasi et al. 2017, section 4.1), but not down to the picture
+    # itself: in its own style it comes out with other colours, and in a film with ever changing ones
+    return image if params.strength == 1 else torch.lerp(content, image, params.strength)
+
+
+def sized(image: Tensor, resolution: int | None) -> Tensor:
+    """Bring the longer side of (1, 3, H, W) to `resolution`, if there is one."""
+    return image if resolution is None else resized(image, fitted((image.shape[2], image.shape[3]), resolution))
+
+
+@torch.no_grad()
+def stylized(content: Tensor, style: Tensor, device: str) -> Tensor:
+    """Paint a picture in the style of another, as `style.instant` does by default.
+
+    Args:
+        content: (1, 3, H, W) in [0, 1].
+        style: (1, 3, h, w) in [0, 1].
+        device: "cpu", "cuda" or "mps".
+
+    Returns:
+        (1, 3, H, W) in [0, 1], on the device.
+    """
+    network = any_style(device)
+    size = InstantParams.model_fields["style_size"].default
+    look = Look(network.transformer, network.style(network.numbers(style.to(device), size)), None)
+    return painted(content.to(device), look)
+
+
+@cache
+def any_style(device: str) -> AnyStyle:
+    """The network for any style, loaded once per device."""
+    return AnyStyle(device)
+
+
+@cache
+def fixed_styles(device: str) -> FixedStyles:
+    """The network of the presets, loaded once per device."""
+    return FixedStyles(device)
+
+
+# what to paint with
+
+
+def read_look(params: InstantParams, run: Run) -> Look:
+    """Read the styles and blend them.
+
+    Raises:
+        DataError: if a picture cannot be read, or the weights of the networks are missing or damaged.
+    """
+    if params.preset:
+        fixed = fixed_styles(run.device)
+        shares: dict[int, float] = {}
+        for preset, share in zip(params.preset, shares_of(params.style_weights, len(params.preset)), strict=True):
+            shares[preset] = shares.get(preset, 0.0) + share
+        return Look(fixed.transformer, fixed.style(shares), params.scales or 1)
+    network = any_style(run.device)
+    pictures = [read_picture(path, run) for path in (*params.style, *(data_folder() / FILES[name] for name in params.style_photos))]
+    numbers = [network.numbers(picture.to(run.device), params.style_size) for picture in pictures]
+    weights = torch.tensor(shares_of(params.style_weights, len(numbers)), device=run.device)
+    return Look(network.transformer, network.style(weights @ torch.stack(numbers)), params.scales)
+
+
+def shares_of(weights: tuple[float, ...] | None, count: int) -> list[float]:
+    """Share of each style, 1 in all."""
+    given = weights or (1.0,) * count
+    return [weight / sum(given) for weight in given]
+
+
+# painting
+
+
+def painted(content: Tensor, look: Look) -> Tensor:
+    """Paint a picture (1, 3, H, W) in [0, 1] from coarse to fine.
+
+    The network's strokes are a few pixels wide, whatever the size. So broad ones are painted on a reduced picture, and the next size
+    repaints its enlargement together with the content's detail that the smaller could not show: it sharpens the strokes that are there
+    instead of drawing new, finer ones all over.
+    """
+    size: Size = (content.shape[2], content.shape[3])
+    sizes = ladder(size, look.scales)
+    image = transformed(resized(content, sizes[0]), look)
+    for larger in sizes[1:]:
+        image = transformed(with_detail(image, content, larger), look)
+    return resized(image, size)
+
+
+def ladder(size: Size, scales: int | None) -> list[Size]:
+    """Sizes from coarse to fine, each twice the one before; the last is `size`, enlarged where a side is too short for the network.
+
+    Args:
+        size: height and width of the result.
+        scales: how many; by default as many as begin at a longer side of 384 to 768 pixels.
+    """
+    count = scales or max(1, (max(size) // COARSEST).bit_length())
+    sizes = [(max(LEAST, round(size[0] / 2**k)), max(LEAST, round(size[1] / 2**k))) for k in reversed(range(count))]
+    return list(dict.fromkeys(sizes))
+
+
+def transformed(image: Tensor, look: Look) -> Tensor:
+    """Pass a picture (1, 3, H, W) of at least `LEAST` pixels along a side through the network, whose steps are of 4 pixels."""
+    height, width = image.shape[2:]
+    result: Tensor = look.transformer(F.pad(image, (0, -width % 4, 0, -height % 4), mode="reflect"), look.style)
+    return result[:, :, :height, :width]
+
+
+def kept_colours(image: Tensor, content: Tensor, preserve_color: str) -> Tensor:
+    """Give a painting its content's colours: all but the lightness, or their mean and covariance."""
+    if preserve_color == "luminance":
+        return colour.with_luminance(content, image)
+    return colour.match_colours(image, content) if preserve_color == "match" else image
