@@ -419,9 +419,9 @@ def test_styles_and_masks_may_come_from_stages(content, style, backbone, tmp_pat
 def test_a_picture_in_tiles_is_the_whole_one(style, backbone, tmp_path, monkeypatch):
     """The plan is forced; the same number of iterations leads to nearly the same picture."""
     given = pictures(waves(96, 160))
-    whole, _ = told(given, tmp_path / "whole", backbone, style=str(style), iterations=4, precision="float32")
+    whole, _ = told(given, tmp_path / "whole", backbone, style=str(style), iterations=4, precision="fp32")
     monkeypatch.setattr(module.Painter, "_fitting", lambda self, size: Plan(tile=64, cost=2.0))
-    tiled, _ = told(given, tmp_path / "tiled", backbone, style=str(style), iterations=4, precision="float32")
+    tiled, _ = told(given, tmp_path / "tiled", backbone, style=str(style), iterations=4, precision="fp32")
     difference = np.abs(whole["output"].array().astype(int) - tiled["output"].array())
     assert difference.mean() < 0.2
     assert plans_of(tmp_path / "tiled") == {"memory at 160x96": [64, 20]}
