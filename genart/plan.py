@@ -138,8 +138,9 @@ class Planner:
                 return None
             inputs.append(entry.digest(source.output))
             family = entry.manifest["outputs"][source.output].get("family")
-            if family is not None:  # whoever draws from a model depends on the code that rebuilds it
-                inputs.append(self.plugins.identity(self.plugins.generator(family)[1]))
+            owner = self.plugins.bringer("genart_generators", family) if family is not None else None
+            if owner is not None:  # whoever draws from a model depends on the code that rebuilds it
+                inputs.append(self.plugins.identity(owner))
         return _hash({"parts": step.parts, "inputs": inputs})
 
     def look(self, step: Step, steps: dict[str, Step]) -> None:

@@ -186,6 +186,11 @@ class Plugins:
                     return target, candidate
         return None
 
+    def bringer(self, hook: str, name: str) -> Plugin | None:
+        """Return the plugin that registered a name, or None."""
+        found = self._find(hook, name)
+        return None if found is None else found[1]
+
     def generator(self, family: str) -> tuple[str, Plugin]:
         """Return ("package.module:Class", plugin) of the generator of a family.
 

@@ -14,7 +14,7 @@ from genart.nn import budget, checkpoint
 
 from . import colour, memory, schedule, strips
 from ._learn import ApplyParams
-from .networks import Painter, framed
+from .networks import StyleNetwork, framed
 from .scene import over_mean, resized
 from .schedule import Size
 from .strips import paint_in_strips
@@ -38,7 +38,7 @@ def apply(images: Images, params: ApplyParams, run: Run) -> Iterator[Batch]:
         yield batch.with_pixels(applied(painter, pixels, params, bfloat16=bfloat16).cpu())
 
 
-def applied(painter: Painter, pixels: Tensor, params: ApplyParams, *, bfloat16: bool) -> Tensor:
+def applied(painter: StyleNetwork, pixels: Tensor, params: ApplyParams, *, bfloat16: bool) -> Tensor:
     """Paint a picture (1, 3 or 4, H, W) in [0, 1] as the parameters say; its transparency stays."""
     content, alpha = over_mean(pixels[:, :3], pixels[:, 3:])
     image = content
@@ -53,7 +53,7 @@ def applied(painter: Painter, pixels: Tensor, params: ApplyParams, *, bfloat16: 
 
 
 @torch.inference_mode()
-def paint(painter: Painter, images: Tensor, bfloat16: bool = False) -> Tensor:
+def paint(painter: StyleNetwork, images: Tensor, bfloat16: bool = False) -> Tensor:
     """Paint pictures of any one size: (N, 3, H, W) in [0, 1] to the same."""
     height, width = images.shape[2:]
     frame = framed(images).contiguous(memory_format=torch.channels_last)
@@ -88,7 +88,7 @@ def takes_bfloat16(wanted: str, run: Run) -> bool:
 # reading a model
 
 
-def load_painter(model: Model, run: Run) -> Painter:
+def load_painter(model: Model, run: Run) -> StyleNetwork:
     """Rebuild the painter of a model on the run's device, in evaluation mode, frozen.
 
     Raises:
@@ -100,7 +100,7 @@ def load_painter(model: Model, run: Run) -> Painter:
             f"{run.stage_id}: {name} holds a model of the family '{model.family}', which doesn't paint over pictures",
             "give a model that style.learn has trained; latent.draw draws pictures with a generator",
         )
-    painter = Painter(**checked(model.header["parameters"], name, run))
+    painter = StyleNetwork(**checked(model.header["parameters"], name, run))
     tensors = read_weights(model, {key: tuple(value.shape) for key, value in painter.state_dict().items()}, run)
     painter.load_state_dict(tensors, strict=True)
     return painter.eval().requires_grad_(False).to(run.device).to(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ from genart.nn.vgg import VGG
 from . import schedule
 from ._learn import LearnParams
 from .apply import load_painter, paint, takes_bfloat16
-from .networks import Painter, initialise
+from .networks import StyleNetwork, initialise
 from .objective import Weights, total_variation
 from .scene import Style, check_layers, over_mean, read_styles, resized
 from .statistics import gram, relative_error
@@ -68,7 +68,7 @@ def learn(images: Images, params: LearnParams, run: Run) -> Model:
     return result(training, styles, params, run)
 
 
-def new_painter(params: LearnParams, run: Run) -> Painter:
+def new_painter(params: LearnParams, run: Run) -> StyleNetwork:
     """A painter with its seeded first weights, or those of the model that `init` names.
 
     Raises:
@@ -83,7 +83,7 @@ def new_painter(params: LearnParams, run: Run) -> Painter:
             )
         return painter.requires_grad_(True).train()
     with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights from the global stream; leave it as it was
-        painter = Painter(params.width or DEFAULT_WIDTH)
+        painter = StyleNetwork(params.width or DEFAULT_WIDTH)
     initialise(painter, run.generator("init"))
     return painter.to(run.device).to(memory_format=torch.channels_last)
 
@@ -172,7 +172,7 @@ class Lesson:
         """Context of the networks' passes."""
         return torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16)
 
-    def losses(self, painter: Painter, images: Tensor) -> Tensor:
+    def losses(self, painter: StyleNetwork, images: Tensor) -> Tensor:
         """The four losses, unweighted, of what a painter makes of pictures (N, 3, H, W): (4,), in the order of `LOSSES`."""
         layers = self.params.content_layers
         with self.autocast(images):
@@ -200,7 +200,7 @@ def at_resolution(picture: Tensor, longer: int) -> Tensor:
     return resized(picture, schedule.fitted(size, longer)) if longer < max(size) else picture
 
 
-def new_optimizer(painter: Painter, lr: float) -> torch.optim.Adam:
+def new_optimizer(painter: StyleNetwork, lr: float) -> torch.optim.Adam:
     """Adam over all weights of a painter."""
     return torch.optim.Adam(painter.parameters(), lr, BETAS, fused=next(painter.parameters()).device.type in ("cpu", "cuda"))
 
@@ -237,7 +237,7 @@ def learning_rate(lr: float, iteration: int, schedule: Schedule | None) -> float
     return rate * (1 - (1 - LAST_LR) * min(1.0, fall))
 
 
-def step(painter: Painter, optimizer: torch.optim.Optimizer, lesson: Lesson, images: Tensor) -> Tensor:
+def step(painter: StyleNetwork, optimizer: torch.optim.Optimizer, lesson: Lesson, images: Tensor) -> Tensor:
     """Teach a painter on some pictures (N, 3, R, R); returns the four losses (4,), detached."""
     losses = lesson.losses(painter, images)
     optimizer.zero_grad(set_to_none=True)
@@ -268,7 +268,7 @@ class Training:
         began: `time.monotonic()` at the start of the stage, from which the budget counts.
     """
 
-    def __init__(self, run: Run, painter: Painter, lesson: Lesson, pieces: Pieces, params: LearnParams, began: float) -> None:
+    def __init__(self, run: Run, painter: StyleNetwork, lesson: Lesson, pieces: Pieces, params: LearnParams, began: float) -> None:
         self.run, self.painter, self.lesson, self.pieces, self.params, self.began = run, painter, lesson, pieces, params, began
         self.budget_sec = params.budget or (None if params.iterations else DEFAULT_BUDGET_SEC)
         self.average = copy.deepcopy(painter).requires_grad_(False).eval()

@@ -103,7 +103,7 @@ class Block(nn.Module):
         return x + self.norm(self.conv(self.layer(x)))
 
 
-class Painter(nn.Module):
+class StyleNetwork(nn.Module):
     """Pictures to paintings (Johnson et al. 2016, table 1 of the supplementary material, with instance normalisation).
 
     Unlike in the paper the first and last kernels are 5x5, and nothing bounds the result: a tanh keeps training from pure colours.
@@ -142,7 +142,7 @@ class Painter(nn.Module):
 
 
 @torch.no_grad()
-def initialise(painter: Painter, generator: torch.Generator) -> None:
+def initialise(painter: StyleNetwork, generator: torch.Generator) -> None:
     """Convolutions from N(0, 2 / fan_in) (He et al. 2015), the last one smaller: the first results have about the contrast of pictures."""
     for module in painter.modules():
         if isinstance(module, Conv):

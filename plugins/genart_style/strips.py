@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .networks import EPSILON, Conv, InstanceNorm, Layer, Painter, doubled, reflected
+from .networks import EPSILON, Conv, InstanceNorm, Layer, StyleNetwork, doubled, reflected
 
 #: Pixels of a strip, about.
 STRIP_PIXELS = 1 << 18
@@ -22,7 +22,7 @@ MOST_WHOLE = 1 << 21
 
 
 @torch.no_grad()
-def paint_in_strips(painter: Painter, images: Tensor) -> Tensor:
+def paint_in_strips(painter: StyleNetwork, images: Tensor) -> Tensor:
     """What `painter(images)` gives, for (N, 3, H, W) whose sides are multiples of 4, in far less memory."""
     height, width = images.shape[2:]
     stem, down, _ = painter.encode
@@ -47,7 +47,7 @@ def paint_in_strips(painter: Painter, images: Tensor) -> Tensor:
     for rows in strips(height, width):
         seen = rows_seen(painter.to_rgb, rows, height)
         features = standardise(up_rows(last, x, seen)).float()
-        with torch.autocast(images.device.type, enabled=False):  # as in Painter.forward
+        with torch.autocast(images.device.type, enabled=False):  # as in StyleNetwork.forward
             painted[:, :, rows.start : rows.stop] = 0.5 + conv_rows(painter.to_rgb, features, seen.start, height, rows)
     return painted
 

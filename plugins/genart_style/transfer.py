@@ -118,6 +118,7 @@ class Painter:
         self.statistics = [run.extension("genart_statistics", name) for name in params.statistic]
         self._targets: tuple[Any, list[list[Terms]]] | None = None
         self._plans: dict[Size, Plan] = {}
+        self._told: set[Size] = set()
         ahead = preroll_count(self.count) if params.temporal and params.loop else 0
         #: index of the picture that is painted first
         self.first = -ahead
@@ -145,10 +146,13 @@ class Painter:
         self.log, saved = self._resume(index)
         self.began = self._free_since - self.log.elapsed_sec
         task = self._task(given, alpha, carried, index)
+        self._tell(task.size)
         image = self._finish(task, self._paint(task, index, saved))
         self._frame(image, task)
         if index == self.first:
             self.run.sink("progress").sync()
+        if (peak := memory.peak()) is not None:
+            self.run.metric(picture=index, planned_mb=self.plan(task.size).planned_mb, peak_mb=round(peak / 1e6, 1))
         self._free_since = time.monotonic()
         return image.cpu() if alpha is None else torch.cat([image, resized(alpha, task.size)], 1).cpu()
 
@@ -242,17 +246,21 @@ class Painter:
         return chosen
 
     def plan(self, size: Size) -> Plan:
-        """How an iteration at a size is computed so that the memory is enough; told to the user when it is not the plain way.
+        """How an iteration at a size is computed so that the memory is enough.
 
         Raises:
             ResourceError: if no way fits.
         """
         if size not in self._plans:
             chosen = self.run.choose(f"memory at {size[1]}x{size[0]}", lambda: self._fitting(size).as_json())
-            plan = self._plans[size] = Plan(**chosen)
-            if plan.cost > 1 or plan.history < memory.HISTORIES[0]:
-                self.run.note(f"{size[1]}x{size[0]}: {plan}")
+            self._plans[size] = Plan(**chosen)
         return self._plans[size]
+
+    def _tell(self, size: Size) -> None:
+        """Say, before the first picture of a size is begun, how much memory it will take."""
+        if size not in self._told:
+            self._told.add(size)
+            self.run.note(f"{size[1]}x{size[0]}: {self.plan(size)}")
 
     def _fitting(self, size: Size) -> Plan:
         per_pixel = {again: memory.bytes_kept(self.backbone, self.layers, self.run.device, checkpointing=again) for again in (False, True)}

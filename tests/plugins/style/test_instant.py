@@ -12,25 +12,7 @@ from genart.testing import run_stage
 from genart_style import instant as module
 from genart_style._instant import style_instant
 
-
-def waves(height, width, seed=0, channels=3):
-    """A smooth picture (H, W, C) uint8, different for each seed."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width] / 16
-    parts = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-2, 2, (channels, 3))]
-    return ((np.stack(parts, -1) * 0.4 + 0.5) * 255).astype(np.uint8)
-
-
-def pictures(*arrays):
-    return Images.from_batches([Batch.from_array(array[None], [{"number": i}]) for i, array in enumerate(arrays)])
-
-
-@pytest.fixture
-def style(tmp_path):
-    path = tmp_path / "style.png"
-    rng = np.random.default_rng(5)
-    Image.fromarray(np.kron(rng.integers(0, 255, (12, 12, 3)), np.ones((4, 4, 1))).astype(np.uint8)).save(path)
-    return path
+from .made import pictures, waves
 
 
 def painted(given, work, **params):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from genart_style import apply as applying
 from genart_style import learn as module
 from genart_style import strips
 from genart_style._learn import style_apply, style_learn
-from genart_style.networks import InstanceNorm, Painter, framed, initialise, mirrored
+from genart_style.networks import InstanceNorm, StyleNetwork, framed, initialise, mirrored
+
+from .made import pictures, waves
 
 TINY = {"iterations": 4, "width": 8, "resolution": 32, "batch_size": 1, "style_layers": ["relu1_1", "relu2_1"], "content_layers": "relu2_1"}
 
@@ -40,26 +43,6 @@ def backbone(network):
     return fresh
 
 
-def waves(height, width, seed=0, channels=3):
-    """A smooth picture (H, W, C) uint8, different for each seed."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width] / 16
-    parts = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-2, 2, (channels, 3))]
-    return ((np.stack(parts, -1) * 0.4 + 0.5) * 255).astype(np.uint8)
-
-
-def pictures(*arrays):
-    return Images.from_batches([Batch.from_array(array[None], [{"number": i}]) for i, array in enumerate(arrays)])
-
-
-@pytest.fixture
-def style(tmp_path):
-    path = tmp_path / "squares.png"
-    rng = np.random.default_rng(5)
-    Image.fromarray(np.kron(rng.integers(0, 255, (12, 12, 3)), np.ones((4, 4, 1))).astype(np.uint8)).save(path)
-    return path
-
-
 @pytest.fixture
 def content():
     return pictures(waves(40, 48), waves(64, 36, 1))
@@ -67,7 +50,7 @@ def content():
 
 def painter_of(seed=0, width=8, blocks=2):
     """An untrained painter, in evaluation mode."""
-    painter = Painter(width, blocks)
+    painter = StyleNetwork(width, blocks)
     initialise(painter, torch.Generator().manual_seed(seed))
     return painter.eval().requires_grad_(False)
 
@@ -97,7 +80,7 @@ def test_number_of_weights_in_closed_form(width, blocks):
     convolutions = 25 * 3 * w + 9 * (2 * w * w + 8 * w * w) + blocks * 2 * 9 * 16 * w * w + 9 * (8 * w * w + 2 * w * w)
     norms = 2 * (w + 2 * w + 4 * w + blocks * 2 * 4 * w + 2 * w + w)
     output = 25 * w * 3 + 3
-    assert sum(p.numel() for p in Painter(width, blocks).parameters()) == convolutions + norms + output
+    assert sum(p.numel() for p in StyleNetwork(width, blocks).parameters()) == convolutions + norms + output
 
 
 def test_instance_norm_is_its_closed_form():
@@ -329,7 +312,7 @@ def test_the_loss_falls_and_the_film_shows_it(content, style, backbone, tmp_path
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
     assert model.header["family"] == "style"
     assert model.header["parameters"] == {"width": 8, "blocks": 5}
-    assert model.header["styles"] == [{"name": "squares.png", "share": 1.0}]
+    assert model.header["styles"] == [{"name": "style.png", "share": 1.0}]
     assert model.header["trained"]["iterations"] == 60
     assert str(tmp_path) not in json.dumps(model.header)
     assert model.header["history"][-1]["style"] < model.header["history"][0]["style"]
@@ -577,3 +560,38 @@ def test_black_pictures_and_a_black_style_give_finite_weights(backbone, tmp_path
 def test_a_loss_that_explodes_stops_the_run(content, style, backbone, tmp_path):
     with pytest.raises(DivergedError, match="diverged"):
         attempt(tmp_path / "w", content, backbone, style=str(style), lr=10, iterations=30)
+
+
+def test_a_recipe_learns_and_applies(cli, tmp_path):
+    """The model is a second input of style.apply, named by the id of its stage."""
+    (tmp_path / "r.toml").write_text("""[recipe]
+name = "x"
+[[stage]]
+uses = "images.samples"
+id = "pieces"
+photos = ["coffee", "cat"]
+crop = 64
+count = 8
+[[stage]]
+uses = "style.learn"
+id = "learn"
+style_photos = "tissue"
+resolution = 32
+width = 8
+iterations = 2
+save = "tissue.safetensors"
+[[stage]]
+uses = "style.apply"
+id = "paint"
+from = "pieces"
+model = "learn"
+save = "painted"
+""")
+    done = cli("run", tmp_path / "r.toml", "--json")
+    assert done.code == 0, done.err
+    assert len(list((Path("out") / "x" / "painted").iterdir())) == 8
+    again = cli("run", tmp_path / "r.toml", "--json")
+    assert "stage_started" not in again.out
+    apart = cli("apply", "style.apply", "-i", "out/x/painted", "-o", "twice", "--model", "out/x/tissue.safetensors")
+    assert apart.code == 0, apart.err
+    assert len(list(Path("twice").iterdir())) == 8

@@ -27,6 +27,8 @@ from genart_style.memory import Plan
 from genart_style.objective import Objective
 from genart_style.optimizers import LBFGS, Adam
 
+from .made import pictures, waves
+
 TINY = {"iterations": 3, "scales": 1}
 
 
@@ -38,27 +40,6 @@ def network():
 @pytest.fixture
 def backbone(network):
     return lambda name, device: network
-
-
-def waves(height, width, seed=0, channels=3):
-    """A smooth picture (H, W, C) uint8, different for each seed."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width] / 16
-    parts = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-2, 2, (channels, 3))]
-    picture = np.stack(parts, -1) * 0.4 + 0.5
-    return (picture * 255).astype(np.uint8)
-
-
-def pictures(*arrays):
-    return Images.from_batches([Batch.from_array(array[None], [{"number": i}]) for i, array in enumerate(arrays)])
-
-
-@pytest.fixture
-def style(tmp_path):
-    path = tmp_path / "style.png"
-    rng = np.random.default_rng(5)
-    Image.fromarray(np.kron(rng.integers(0, 255, (12, 12, 3)), np.ones((4, 4, 1))).astype(np.uint8)).save(path)
-    return path
 
 
 @pytest.fixture
@@ -75,7 +56,7 @@ def told(given, work, backbone, **params):
 
 def losses(events, name="style"):
     """The values of a loss over time."""
-    return [event[name] for event in events if event["event"] == "metric"]
+    return [event[name] for event in events if event["event"] == "metric" and name in event]
 
 
 # optimisers
@@ -438,11 +419,15 @@ def test_a_tight_memory_is_told_and_kept_to(style, backbone, tmp_path):
         told(given, tmp_path / "w", backbone, style=str(style), memory="1MB")
 
 
-def test_the_plan_is_told_when_it_is_not_the_plain_one(style, backbone, tmp_path, monkeypatch):
+def test_the_plan_is_told_before_and_the_peak_after(style, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(module.Painter, "_fitting", lambda self, size: Plan(history=5, tile=64, planned_mb=1234.0, cost=2.0))
     _, events = told(pictures(waves(64, 96)), tmp_path / "w", backbone, style=str(style), iterations=2)
     notes = [event["message"] for event in events if event["event"] == "note"]
     assert notes == ["style.transfer: 96x64: about 1.2 GB of memory, in tiles of 64 px, 5 steps remembered"]
+    kinds = [event["event"] for event in events]
+    assert kinds.index("note") < kinds.index("preview")
+    assert [event["planned_mb"] for event in events if "planned_mb" in event] == [1234.0]
+    assert all(event["peak_mb"] > 100 for event in events if "peak_mb" in event)
 
 
 # films
