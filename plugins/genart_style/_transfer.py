@@ -115,6 +115,9 @@ class TransferParams(genart.Params):
     style_layers: Layers = Field(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="Layers whose statistics say in what manner it is painted."
     )
+    style_layer_weights: tuple[Weight, ...] | None = Field(
+        None, description="Share of each of `style_layers` in the style loss; equal by default."
+    )
     statistic: Statistics = Field(
         ("gram",),
         description="What of the features is matched: gram (Gatys et al. 2016), mean_covariance, w2 (both of Gaussians), sliced (sliced "
@@ -167,6 +170,14 @@ class TransferParams(genart.Params):
 
     _style = field_validator("style_photos")(classmethod(lambda cls, photos, info: need_a_style(photos, info)))
     _weights = field_validator("style_weights")(classmethod(lambda cls, weights, info: one_for_each_style(weights, info)))
+
+    @field_validator("style_layer_weights")
+    @classmethod
+    def _one_each_layer(cls, weights: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        layers = info.data.get("style_layers")
+        if weights is not None and layers is not None and (len(weights) != len(layers) or sum(weights) == 0):
+            raise ValueError(f"expected one weight for each of {len(layers)} style layers, not all of them 0")
+        return weights
 
     @field_validator("mask", "style_scale")
     @classmethod

@@ -20,6 +20,8 @@ from .objective import Extract, Strides, StyleTerm, gather
 from .statistics import SAMPLES, Probe, Statistic, Terms
 from .tiles import Size, tiles
 
+#: A style that would be reduced by less than to this share of its size is taken as it is: that would only blur it.
+AS_IT_IS = 0.95
 #: A mask may differ so much from the picture's proportions, by rounding.
 PROPORTIONS = 0.02
 
@@ -186,7 +188,7 @@ def at_scale(style: Style, size: Size, least: int) -> Tensor:
     """Bring a style to the area of `size` times its scale along a side: never larger than it is, nor below `least` pixels."""
     height, width = style.picture.shape[2:]
     factor = style.scale * ((size[0] * size[1]) / (height * width)) ** 0.5
-    factor = min(1.0, max(factor, least / min(height, width)))
+    factor = 1.0 if factor > AS_IT_IS else max(factor, min(1.0, least / min(height, width)))
     return resized(style.picture, (max(least, round(height * factor)), max(least, round(width * factor))))
 
 
@@ -210,6 +212,7 @@ class Look:
         tile: side of tiles, or None.
         halo: around a tile.
         generator: makes the random stream of a label.
+        weights: of the layers; None for all alike.
     """
 
     extract: Extract
@@ -219,6 +222,7 @@ class Look:
     tile: int | None
     halo: int
     generator: Callable[[str], torch.Generator]
+    weights: Sequence[float] | None = None
 
     @property
     def stride(self) -> int:
@@ -273,5 +277,6 @@ class Look:
             probes = [(layer, self.probe(layer, size, weight, f"region {r} {layer}")) for layer in self.layers]
             found += [(layer, probe, targets[r][k]) for k, (layer, probe) in enumerate(probes)]
         area = {layer: sum(probe.total for name, probe, _ in found if name == layer) for layer in self.layers}
-        count = len(self.layers)
-        return [StyleTerm(layer, probe, self.statistic, goal, probe.total / area[layer] / count) for layer, probe, goal in found]
+        weights = self.weights or (1.0,) * len(self.layers)
+        shares = {layer: weight / sum(weights) for layer, weight in zip(self.layers, weights, strict=True)}
+        return [StyleTerm(layer, probe, self.statistic, goal, probe.total / area[layer] * shares[layer]) for layer, probe, goal in found]

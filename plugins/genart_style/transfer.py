@@ -313,6 +313,7 @@ class Painter:
             plan.tile,
             self.halo,
             lambda label: self.run.generator(label, index % self.count if label.startswith("region") else None),
+            self.params.style_layer_weights,
         )
 
     def _style_targets(self, look: Look, task: Task, size: Size) -> list[list[Terms]]:

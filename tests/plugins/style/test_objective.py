@@ -1,6 +1,7 @@
 """What is minimised, whole and in tiles, and the statistics that it compares."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from genart.nn import vgg
 from genart_style import memory
 from genart_style.objective import Anchor, Objective, StyleTerm, Weights, content_features, gather, total_variation
-from genart_style.scene import Look, Region, Style
+from genart_style.scene import Look, Region, Style, at_scale
 from genart_style.statistics import GRAM, MEAN_COVARIANCE, NEAREST, SLICED, W2, Probe, gram, relative_error, second_moment
 from genart_style.tiles import halo_of, tiles
 
@@ -262,6 +263,25 @@ def test_a_style_term_of_a_small_region_counts_by_its_area(network):
     terms: list[StyleTerm] = objective_of(network, GRAM, picture(), picture(), regions=regions).style
     assert sum(term.share for term in terms) == pytest.approx(1)
     assert [term.share for term in terms if term.layer == "relu1_1"] == pytest.approx([0.25 / 3, 0.75 / 3])
+
+
+def test_layers_count_by_their_weights(network):
+    look = look_with(network, GRAM)
+    weighted = replace(look, weights=(3.0, 0.0, 1.0))
+    targets = [look.target([(picture(), 1.0)], "style")]
+    terms = weighted.terms(targets, [Region(None, ())], (48, 64), None)
+    assert [(term.layer, term.share) for term in terms] == [("relu1_1", 0.75), ("relu2_1", 0.0), ("relu3_1", 0.25)]
+
+
+def test_a_style_is_reduced_to_the_pictures_area_but_for_a_trifle():
+    def sizes(style, size, scale=1.0):
+        return tuple(at_scale(Style(picture(*style), 1.0, "x", scale), size, 16).shape[2:])
+
+    assert sizes((100, 200), (50, 100)) == (50, 100)
+    assert sizes((100, 200), (50, 100), 0.5) == (25, 50)
+    assert sizes((100, 200), (98, 196)) == (100, 200)
+    assert sizes((30, 40), (300, 400)) == (30, 40), "never enlarged"
+    assert sizes((100, 1000), (16, 16)) == (16, 160), "never below what the layers need"
 
 
 # memory
