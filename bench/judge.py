@@ -67,6 +67,13 @@ class PairJudge:
         style = sum((gram(features[layer])[0] - wanted).square().mean() / wanted.shape[-1] ** 2 for layer, wanted in self.grams.items())
         return float(CONTENT_WEIGHT * content + STYLE_WEIGHT * style)
 
+    @torch.no_grad()
+    def own_weights(self) -> dict[str, object]:
+        """Parameters with which style.transfer minimises pastiche's objective: each term's weight is that of the other times its energy."""
+        style = [STYLE_WEIGHT / a.shape[-1] ** 2 * float(a.square().mean()) for a in self.grams.values()]
+        content = CONTENT_WEIGHT * sum(float(kept.square().mean()) for kept in self.kept.values())
+        return {"style_layer_weights": [w / sum(style) for w in style], "content_weight": content / sum(style), "tv_weight": 0.0}
+
     def agrees_with(self, printed: float, tolerance: float = 0.001) -> bool:
         """True if pastiche printed the same loss for the content itself, with which it begins."""
         return abs(self.objective(self.content) / printed - 1) <= tolerance

@@ -1,6 +1,6 @@
 """Style transfer against pastiche 1.6.0 and against the machine.
 
-    python bench/style.py [--size 512] [--pairs CONTENT:STYLE ...] [--iterations 500] [--budget 40% 120s] [--set content_weight=0.1]
+    python bench/style.py [--size 512] [--pairs CONTENT:STYLE ...] [--iterations 500] [--budget 40% 120s] [--own] [--set content_weight=0.1]
     python bench/style.py --rates [--sizes 128 256 512 1024]
     python bench/style.py --memory [--size 2048] [--limit 4GB]
 
@@ -268,7 +268,7 @@ def make(text: str, args: argparse.Namespace) -> Result:
     if args.only != "pastiche":
         total = result.pastiche.last.seconds if result.pastiche else None
         for label, seconds in budgets_of(args.budget, total).items():
-            params = {"resolution": args.size, "budget": seconds, **settings(args.set)}
+            params = {"resolution": args.size, "budget": seconds, **(judge.own_weights() if args.own else {}), **settings(args.set)}
             try:
                 result.genart[label] = judged(pair, f"genart {label}", run_genart(pair, label, params), judge)
             except ChildFailed as error:  # such as a budget that is too small for this pair
@@ -525,6 +525,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=500, help="of pastiche")
     parser.add_argument("--budget", nargs="+", default=["33%"], metavar="TIME", help="of style.transfer: 60s, or 33%% of pastiche's time")
     parser.add_argument("--set", nargs="+", default=[], metavar="PARAM=VALUE", help="further parameters of style.transfer")
+    parser.add_argument("--own", action="store_true", help="let style.transfer minimise pastiche's objective instead of its own")
     parser.add_argument("--only", choices=("pastiche", "genart"), help="run one tool; pastiche's earlier snapshots are used all the same")
     parser.add_argument("--work", type=Path, default=WORK, help="where snapshots are kept")
     parser.add_argument("--rates", action="store_true", help="the second table")
