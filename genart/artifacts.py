@@ -402,12 +402,13 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that `path` holds either its old content or all of the new one, also after a power cut."""
+def write_atomically(path: Path, *parts: bytes) -> None:
+    """Write a file so that `path` holds either its old content or all of the new one, part after part, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            for data in parts:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

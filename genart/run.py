@@ -63,7 +63,7 @@ class Checkpoints:
             {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {"state": json.dumps(state, allow_nan=False)}
         )
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", hashlib.sha256(data).digest() + data)
+        write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", hashlib.sha256(data).digest(), data)
         for old in self._files()[:-2]:
             old.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
