@@ -56,7 +56,7 @@ class VGG(nn.Module):
         edge: "replicate" or "zeros".
 
     Attributes:
-        precision: torch.float32, or torch.bfloat16, in which features and gradients have an error of about half a percent.
+        precision: torch.float32, or torch.bfloat16, in which features have an error of about a percent, gradients of a few.
         routes: convolutions, by name, height and width of what they see, that run on NNPACK instead of oneDNN; see `fastest`.
     """
 
