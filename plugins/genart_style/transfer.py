@@ -348,10 +348,14 @@ class Painter:
             net.routes = frozenset((str(name), int(height), int(width)) for name, height, width in routes)
 
     def _start(self, task: Task, size: Size, index: int) -> Tensor:
-        """The picture before the first iteration."""
-        guide = task.guide
+        """The picture before the first iteration; of a film, what is carried over from the frame before lies on it."""
         if task.carried is not None:
-            return Carried(self._anchored(task.carried.image), task.carried.weight).over(guide)
+            fresh = task.guide if self.params.init == "noise" else self._fresh(task, size, index)
+            return Carried(self._anchored(task.carried.image), task.carried.weight).over(fresh)
+        return self._fresh(task, size, index)
+
+    def _fresh(self, task: Task, size: Size, index: int) -> Tensor:
+        guide = task.guide
         if self.params.init_image is not None:
             return resized(self._anchored(read_picture(self.params.init_image, self.run, index).to(guide)), size)
         if self.params.init == "noise":
