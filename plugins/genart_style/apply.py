@@ -43,11 +43,7 @@ def applied(painter: StyleNetwork, pixels: Tensor, params: ApplyParams, *, bfloa
     content, alpha = over_mean(pixels[:, :3], pixels[:, 3:])
     image = content
     if params.strength > 0:
-        image = paint(painter, content, bfloat16)
-        if params.preserve_color == "luminance":
-            image = colour.with_luminance(content, image)
-        elif params.preserve_color == "match":
-            image = colour.match_colours(image, content)
+        image = colour.kept_colours(paint(painter, content, bfloat16), content, params.preserve_color)
         image = content.lerp(image, params.strength)
     return image if alpha is None else torch.cat([image, alpha], 1)
 

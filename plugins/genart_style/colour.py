@@ -70,3 +70,10 @@ def match_histograms(style: Tensor, content: Tensor) -> Tensor:
     a, b = (rgb_to_lab(image)[0].cpu().numpy() for image in (style, content))
     matched = torch.from_numpy(exposure.match_histograms(a, b, channel_axis=0)).to(style)
     return lab_to_rgb(matched[None]).clamp(0, 1)
+
+
+def kept_colours(image: Tensor, content: Tensor, preserve_color: str) -> Tensor:
+    """Give a painting its content's colours: all but the lightness, or their mean and covariance."""
+    if preserve_color == "luminance":
+        return with_luminance(content, image)
+    return match_colours(image, content) if preserve_color == "match" else image

@@ -71,7 +71,7 @@ def of_film(batch: Batch, carried: Carried | None, look: Look, params: InstantPa
 def finished(content: Tensor, carried: Carried | None, look: Look, params: InstantParams) -> Tensor:
     """Paint a picture (1, 3, H, W) in [0, 1], and give it back what is to be kept of it."""
     seen = content if carried is None else torch.lerp(content, carried.image, PAINTED_OVER * carried.weight)
-    image = kept_colours(painted(seen, look), content, params.preserve_color)
+    image = colour.kept_colours(painted(seen, look), content, params.preserve_color)
     # a style's numbers could be blended with the picture's own instead (Ghiasi et al. 2017, section 4.1), but not down to the picture
     # itself: in its own style it comes out with other colours, and in a film with ever changing ones
     return image if params.strength == 1 else torch.lerp(content, image, params.strength)
@@ -175,10 +175,3 @@ def transformed(image: Tensor, look: Look) -> Tensor:
     height, width = image.shape[2:]
     result: Tensor = look.transformer(F.pad(image, (0, -width % 4, 0, -height % 4), mode="reflect"), look.style)
     return result[:, :, :height, :width]
-
-
-def kept_colours(image: Tensor, content: Tensor, preserve_color: str) -> Tensor:
-    """Give a painting its content's colours: all but the lightness, or their mean and covariance."""
-    if preserve_color == "luminance":
-        return colour.with_luminance(content, image)
-    return colour.match_colours(image, content) if preserve_color == "match" else image
