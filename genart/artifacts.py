@@ -402,7 +402,7 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def write_atomically(path: Path, *parts: bytes) -> None:
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Write a file so that `path` holds either its old content or all of the new one, part after part, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A checkpoint may take this share of the time between two of them.
 CHECKPOINT_SHARE = 0.02
+#: A checkpoint file begins with its SHA-256.
+DIGEST_BYTES = 32
 #: Seconds between two progress events.
 PROGRESS_EVERY = 0.1
 
@@ -54,16 +56,17 @@ class Checkpoints:
             tensors: anything by flat name.
             state: counters, histories and the like; JSON-serialisable.
         """
-        from safetensors.torch import save
+        from .nn.checkpoint import written
 
         began = time.monotonic()
         files = self._files()
         number = int(files[-1].stem.rpartition("-")[2]) + 1 if files else 0  # above damaged ones too, which then fall away
-        data = save(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, {"state": json.dumps(state, allow_nan=False)}
-        )
+        parts = written(tensors, state)
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", hashlib.sha256(data).digest(), data)
+        write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", digest.digest(), *parts)
         for old in self._files()[:-2]:
             old.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
@@ -71,16 +74,14 @@ class Checkpoints:
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return (tensors, state) of the newest undamaged checkpoint, or None at a first start."""
-        from safetensors.torch import load
+        from .nn.checkpoint import read
 
         for path in reversed(self._files()):
-            raw = path.read_bytes()
-            if hashlib.sha256(raw[32:]).digest() != raw[:32]:
-                continue
-            data = raw[32:]
-            size = int.from_bytes(data[:8], "little")
-            state = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["state"])
-            return load(data), state
+            data = bytearray(path.stat().st_size)
+            with open(path, "rb") as file:
+                file.readinto(data)
+            if hashlib.sha256(memoryview(data)[DIGEST_BYTES:]).digest() == bytes(data[:DIGEST_BYTES]):
+                return read(data, DIGEST_BYTES)
         return None
 
     @property
@@ -194,6 +195,10 @@ class Run:
     def note(self, message: str) -> None:
         """Tell the user something in passing, such as how a stage is going to work."""
         self._events.emit("note", message=f"{self.stage_id}: {message}")
+
+    def alert(self, trouble: str, act: str, message: str, **values: float) -> None:
+        """Tell what the watch over a training found, and what was done about it; such as ("mode collapse", "rolled back", ...)."""
+        self._events.emit("watchdog", stage=self.stage_id, trouble=trouble, act=act, message=message, **values)
 
     # going on and stopping
 

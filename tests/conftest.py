@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# No wall-clock limits: a busy machine is not a failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 TOYS = Path(__file__).parent / "toys.py"
 ROOT = TOYS.parent.parent

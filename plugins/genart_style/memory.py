@@ -74,7 +74,7 @@ def candidates(size: Size, bytes_per_pixel: dict[bool, float], halo: int, stride
     whole = size[0] * size[1]
     for history in HISTORIES[:1] if adam else HISTORIES:
         kept = 3 if adam else 2 * history + 4
-        vectors = SCRATCH + 12.0 * whole * (COPIES + kept + kept)  # once more while a checkpoint is written
+        vectors = SCRATCH + 12.0 * whole * (COPIES + kept)
         if history == HISTORIES[0]:
             for checkpointing in (False, True):
                 plan = Plan(history, checkpointing, cost=CHECKPOINTED if checkpointing else 1.0)

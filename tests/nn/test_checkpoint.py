@@ -58,3 +58,39 @@ def test_all_finite():
     assert checkpoint.all_finite({"a": torch.ones(3), "step": torch.tensor(3)})
     for bad in (float("nan"), float("inf")):
         assert not checkpoint.all_finite({"a": torch.tensor([1.0, bad])})
+
+
+def test_what_is_written_is_a_safetensors_file_and_reads_back(tmp_path):
+    from safetensors import safe_open
+
+    from genart.nn.checkpoint import read, written
+
+    stream = torch.Generator().manual_seed(0)
+    tensors = {
+        "a": torch.randn(3, 5, generator=stream),
+        "bytes": torch.arange(7, dtype=torch.uint8),
+        "half": torch.randn(2, 2, generator=stream).to(torch.bfloat16),
+        "count": torch.tensor(7, dtype=torch.int64),
+        "flag": torch.tensor([True, False]),
+        "none": torch.empty(0, 3),
+        "turned": torch.randn(4, 6, generator=stream).t(),
+    }
+    data = bytearray(b"".join(written(tensors, {"step": 3})))
+    (tmp_path / "x.safetensors").write_bytes(data)
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        assert {name: file.get_tensor(name).shape for name in file.keys()} == {name: value.shape for name, value in tensors.items()}  # noqa: SIM118
+        assert all(torch.equal(file.get_tensor(name), value) for name, value in tensors.items())
+    back, state = read(bytearray(8) + data, 8)
+    assert state == {"step": 3}
+    for name, value in tensors.items():
+        assert back[name].dtype == value.dtype
+        assert torch.equal(back[name], value), name
+
+
+def test_writing_copies_no_tensor_of_the_cpu():
+    from genart.nn.checkpoint import written
+
+    big = torch.zeros(1000)
+    parts = written({"big": big}, {})
+    big[0] = 1
+    assert bytes(parts[1])[:4] == torch.ones(1).numpy().tobytes()
