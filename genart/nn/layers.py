@@ -1,0 +1,189 @@
+"""Building blocks that several families share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+T = TypeVar("T")
+
+#: The coarsest layer has at most this many times the channels of the finest.
+MAX_WIDENING = 8
+
+
+def channels(resolution: int, width: int, widening: int = MAX_WIDENING) -> list[int]:
+    """Channels of the feature maps from 4x4 to half the resolution: for 64 px and width 64, 512, 256, 128, 64."""
+    sizes = [4 << i for i in range(resolution.bit_length() - 3)]  # 4, 8, ..., resolution / 2
+    return [width * min(widening, resolution // 2 // size) for size in sizes]
+
+
+def smoothed(kernel: Tensor) -> Tensor:
+    """A kernel (a, b, y, x) convolved with the binomial [1, 2, 1] / 4 both ways: (a, b, y + 2, x + 2).
+
+    The binomial is zero at the finest frequency of the pixel grid, so what such a kernel draws holds no pattern of a
+    period of two pixels, and what it reads is blind to one. (Zhang 2019 smooths like this before subsampling.)
+    """
+    line = kernel.new_tensor([0.25, 0.5, 0.25])
+    flat = kernel.flatten(0, 1)[:, None]
+    return F.conv2d(flat, torch.outer(line, line)[None, None], padding=2).view(*kernel.shape[:2], *(side + 2 for side in kernel.shape[2:]))
+
+
+class Upsample(nn.Module):
+    """Doubles the size: (N, c_in, H, W) to (N, c_out, 2H, 2W).
+
+    "transposed" is a 4x4 transposed convolution of stride 2. "resize" enlarges to nearest neighbours and convolves 3x3
+    (Odena et al. 2016, against the chequer pattern); it is computed, exactly and with 4/9 of the products, as a
+    transposed convolution whose kernel is the 3x3 kernel convolved with a 2x2 box of ones. `smooth` smooths the result
+    (see `smoothed`), again inside the kernel.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kind: str, *, bias: bool = False, smooth: bool = False) -> None:
+        super().__init__()
+        self.kind, self.smooth = kind, smooth
+        size = 3 if kind == "resize" else 4
+        # (c_in, c_out, y, x), as a transposed convolution holds it: a 3x3 kernel is that of the plain convolution, rotated by 180 degrees.
+        self.weight = nn.Parameter(torch.empty(c_in, c_out, size, size))
+        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
+        nn.init.normal_(self.weight, 0.0, 0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) to (N, c_out, 2H, 2W)."""
+        return upsampled(x, self.weight, self.bias, box=self.kind == "resize", smooth=self.smooth)
+
+
+def upsampled(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, box: bool = True, smooth: bool = False) -> Tensor:
+    """Enlarge to nearest neighbours and convolve, in one transposed convolution; see `Upsample`.
+
+    Args:
+        x: (N, c_in, H, W).
+        weight: (c_in, c_out, 3, 3) with `box`, else (c_in, c_out, 4, 4).
+        bias: (c_out,).
+        box: the enlarging is to be done by the kernel.
+        smooth: smooth the result.
+
+    Returns:
+        (N, c_out, 2H, 2W).
+    """
+    kernel = F.avg_pool2d(weight, 2, stride=1, padding=1, divisor_override=1) if box else weight  # the sum over the box: 4x4
+    if smooth:
+        return F.conv_transpose2d(x, smoothed(kernel), bias, stride=2, padding=2)
+    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+
+
+class EqualLinear(nn.Module):
+    """Linear layer with equalised learning rate (Karras et al. 2018, section 4.1): weights from N(0, 1), scaled when used.
+
+    Args:
+        c_in: numbers in.
+        c_out: numbers out.
+        gain: what the layer multiplies the variance's root by; sqrt(2) before a rectifier.
+        lr_multiplier: share of the learning rate at which this layer learns (Karras et al. 2019, appendix C).
+        bias_start: first value of the bias.
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, gain: float = 1.0, lr_multiplier: float = 1.0, bias_start: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(c_out, c_in) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((c_out,), bias_start / lr_multiplier))
+        self.scale, self.lr_multiplier = gain * lr_multiplier / math.sqrt(c_in), lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in) to (N, c_out)."""
+        return F.linear(x, self.weight * self.scale, self.bias * self.lr_multiplier)
+
+
+class EqualConv2d(nn.Module):
+    """Convolution with equalised learning rate (Karras et al. 2018, section 4.1), size kept by padding.
+
+    Args:
+        c_in: channels in.
+        c_out: channels out.
+        size: side of the kernel, odd.
+        gain: see `EqualLinear`.
+        bias: with a bias.
+    """
+
+    def __init__(self, c_in: int, c_out: int, size: int, *, gain: float = math.sqrt(2), bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(c_out, c_in, size, size))
+        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
+        self.scale, self.padding = gain / math.sqrt(c_in * size * size), size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) to (N, c_out, H, W)."""
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """Bring the feature vector of each place to unit mean square: (N, C, ...) to the same (Karras et al. 2018, section 4.2)."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
+    """Append one channel that says how much the pictures of a group differ (Karras et al. 2018, section 3; groups as in its code, 4).
+
+    Args:
+        x: (N, C, H, W); groups are made of pictures that lie N / group apart. A batch that cannot be grouped is one group.
+        group: pictures in a group.
+
+    Returns:
+        (N, C + 1, H, W); the last channel is the standard deviation over the group, averaged over channels and places.
+    """
+    n = len(x)
+    group = group if n % group == 0 else n
+    spread = x.float().unflatten(0, (group, n // group)).var(0, unbiased=False).add(1e-8).sqrt()
+    channel = spread.mean((1, 2, 3)).repeat(group).to(x.dtype)
+    return torch.cat([x, channel[:, None, None, None].expand(n, 1, *x.shape[2:])], 1)
+
+
+def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor:
+    """Latents with their classes' vectors, brought to unit mean square, beside them: (N, z_dim) to (N, z_dim + table's width), or z as it is without a table.
+
+    Args:
+        z: (N, z_dim).
+        labels: (N,) integers; left out, classes are taken in turn.
+        table: a vector for each class, or None for a network that knows no classes.
+    """
+    if table is None:
+        return z
+    if labels is None:
+        labels = torch.arange(len(z), device=z.device) % table.num_embeddings
+    return torch.cat([z, pixel_norm(table(labels)).to(z.dtype)], 1)
+
+
+def projected_label(features: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor | float:
+    """What a picture's class adds to D's answer: the product of its features with its class's vector (Miyato and Koyama 2018, eq. 3).
+
+    Args:
+        features: (N, C).
+        labels: (N,) integers.
+        table: a vector of C numbers for each class, or None for a D that knows no classes.
+
+    Returns:
+        (N,), or 0 without a table.
+    """
+    if table is None or labels is None:
+        return 0.0
+    return (table(labels).to(features.dtype) * features).sum(1)
+
+
+def seeded(make: Callable[[], T], generator: torch.Generator) -> T:
+    """Make a network whose layers draw their first weights from torch's global stream, and leave that stream as it was.
+
+    Args:
+        make: constructs it, on the CPU.
+        generator: where the weights come from.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        return make()
+
+
+def pyramid(images: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    """Pictures at several sizes, by averaging: (N, C, R, R) to one (N, C, s, s) for each size."""
+    return tuple(images if size == images.shape[-1] else F.adaptive_avg_pool2d(images, size) for size in sizes)
