@@ -97,6 +97,9 @@ class Display:
         self.warnings.append(f"{record['stage']}: {record['message']}")
         self.line(f"  {self.paint('yellow', '!')} {self.paint('', self.warnings[-1])}")
 
+    def _on_watchdog(self, record: dict[str, Any]) -> None:
+        self.line(f"  {self.paint('yellow', '◆')} {self.paint('', record['stage'])}: {record['message']} {self.paint('dim', record['act'])}")
+
     def _on_note(self, record: dict[str, Any]) -> None:
         self.line(f"  {self.paint('dim', record['message'])}")
 

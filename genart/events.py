@@ -10,6 +10,7 @@
 | metric | stage, nimg, and numbers by name |
 | preview | stage, strip (rows of [r, g, b]) |
 | warning | stage, message |
+| watchdog | stage, trouble, act, message, nimg |
 | note | message |
 | saved | stage, path, bytes, sha256, unchanged |
 | run_finished | seconds, saved |

@@ -39,7 +39,7 @@ def run_stage(
         device: "cpu", "cuda" or "mps".
         observer: called with every event.
         rebuild: how to rebuild models, for stages that call `run.load`.
-        backbone: how to load a backbone by name on a device, for stages that call `run.backbone`.
+        backbone: how to load a backbone by name on a device; by default from the installed plugins.
         extension: how to import what plugins register, by hook and name; by default from the installed plugins.
         sides: what parameters take from other stages, by the id that stands in `params`.
         kept: pictures that the stage gave before it was killed: it goes on after them, and gives the rest.
@@ -53,7 +53,7 @@ def run_stage(
         events=Events(*([observer] if observer else [])),
         random=stage.random,
         rebuild=rebuild,
-        backbone=backbone,
+        backbone=backbone or Plugins().load_backbone,
         extension=extension or Plugins().load_extension,
         start=0 if kept is None else len(kept),
     )

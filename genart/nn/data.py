@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -45,6 +46,21 @@ def square(array: np.ndarray, resolution: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
+@dataclass(frozen=True)
+class RealBatch:
+    """Real pictures of one step.
+
+    Attributes:
+        images: (N, 3, R, R) float32 in [-1, 1] on the device, channels last.
+        labels: (N,) int64 on the device, or None.
+        versions: (N,) int64 on the CPU: which of the data set's pictures these are; a mirrored one counts on after the last.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    versions: Tensor | None = None
+
+
 class Pictures:
     """Pictures for training, batch after batch without end: one permutation of all of them follows another.
 
@@ -54,15 +70,26 @@ class Pictures:
             number of the step is needed to go on after a kill.
         mirror: flip each picture left to right with probability one half.
         device: where batches go.
+        labels: the class of each picture, as a place in `classes`.
+        classes: names of the classes; empty where pictures have none.
     """
 
     def __init__(
-        self, array: np.ndarray, generator: Callable[[str, int], torch.Generator], *, mirror: bool = False, device: str = "cpu"
+        self,
+        array: np.ndarray,
+        generator: Callable[[str, int], torch.Generator],
+        *,
+        mirror: bool = False,
+        device: str = "cpu",
+        labels: Sequence[int] = (),
+        classes: Sequence[str] = (),
     ) -> None:
         self.array = array
         self.generator = generator
         self.mirror = mirror
         self.device = device
+        self.classes = tuple(classes)
+        self.labels = np.asarray(labels, np.int64)
         self._permutation: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     def __len__(self) -> int:
@@ -83,25 +110,40 @@ class Pictures:
             first, count = first + len(part), count - len(part)
         return np.concatenate(parts)
 
-    def batch(self, step: int, first: int, count: int) -> Tensor:
+    def batch(self, step: int, first: int, count: int) -> RealBatch:
         """A batch of real pictures.
 
         Args:
             step: number of the training step, for the mirroring.
             first: place of the first picture in the endless sequence, the number of images seen before.
             count: batch size.
-
-        Returns:
-            real_img: (count, 3, R, R) float32 in [-1, 1], channels last.
         """
-        return self.at(self.indices(first, count), step)
+        indices = self.indices(first, count)
+        flip = self._flips(step, count)
+        labels = torch.from_numpy(self.labels[indices]).to(self.device) if self.classes else None
+        return RealBatch(self._images(indices, flip), labels, torch.from_numpy(indices + len(self) * flip))
 
-    def at(self, indices: np.ndarray, step: int | None = None) -> Tensor:
-        """Pictures by index, (len(indices), 3, R, R) float32 in [-1, 1]; mirrored as in training if a step is given."""
+    def at(self, indices: np.ndarray) -> Tensor:
+        """Pictures by index, not mirrored: (len(indices), 3, R, R) float32 in [-1, 1]."""
+        return self._images(indices, np.zeros(len(indices), bool))
+
+    def version(self, versions: np.ndarray) -> Tensor:
+        """Pictures as `RealBatch.versions` counts them: (len(versions), 3, R, R) float32 in [-1, 1]."""
+        return self._images(versions % len(self), versions >= len(self))
+
+    def labels_in_turn(self, count: int) -> Tensor | None:
+        """Each class in turn, (count,) int64 on the device; None where pictures have no classes."""
+        return torch.arange(count, device=self.device) % len(self.classes) if self.classes else None
+
+    def _flips(self, step: int, count: int) -> np.ndarray:
+        if not self.mirror:
+            return np.zeros(count, bool)
+        flips: np.ndarray = torch.rand(count, generator=self.generator("mirror", step)).numpy() < 0.5
+        return flips
+
+    def _images(self, indices: np.ndarray, flip: np.ndarray) -> Tensor:
         pixels = self.array[indices]
-        if self.mirror and step is not None:
-            flip = torch.rand(len(pixels), generator=self.generator("mirror", step)).numpy() < 0.5
-            pixels[flip] = pixels[flip, :, ::-1]
+        pixels[flip] = pixels[flip, :, ::-1]
         return to_signed(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device))
 
     def _epoch(self, epoch: int) -> np.ndarray:

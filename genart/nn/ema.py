@@ -45,7 +45,8 @@ def settle_statistics(G: nn.Module, z: Tensor, batch_size: int = 32) -> None:
     "Standing statistics" (Brock et al. 2019, section 2 and appendix B); a function of the weights and of z alone.
 
     Args:
-        G: a generator; one without batch normalisation is only put into evaluation mode.
+        G: a generator; one without batch normalisation is put into evaluation mode. One with a method `settle` of its own, for what else
+            belongs to averaged weights, has it called with z.
         z: (N, z_dim).
         batch_size: latents at a time; a remainder is dropped, so that all batches weigh the same.
     """
@@ -61,3 +62,5 @@ def settle_statistics(G: nn.Module, z: Tensor, batch_size: int = 32) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     G.eval()
+    if hasattr(G, "settle"):
+        G.settle(z)

@@ -1,8 +1,8 @@
-"""The training loop that all families of adversarial networks share (Goodfellow et al. 2014, algorithm 1).
+"""The training loop that all families share (Goodfellow et al. 2014, algorithm 1).
 
-A family supplies a `Game`: two networks and two losses. The loop supplies the two-step training, the average of G,
-snapshots, the watch over divergence and mode collapse, the time budget and exact resume. Every random stream is a pure
-function of (seed, step), so a checkpoint is the networks, the optimisers and a few numbers.
+A family supplies a `Game`: two networks, their losses, and what depends on the images seen. The loop supplies real pictures,
+the average of G, the strength of augmentation, snapshots, measurements, the watchdog, the time budget and exact resume. Every
+random stream is a pure function of (seed, step), so a checkpoint is the networks, the optimisers and a few numbers.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genart.artifacts import Batch
-from genart.errors import DivergedError
 
 from . import checkpoint, diversity, ema
 from .data import Pictures, snapshot_places
-from .images import grid, to_unit
+from .diffaugment import Adaptive
+from .images import grid
+from .players import Trainer
+from .watchdog import Watch, Watchdog
 
 if TYPE_CHECKING:
     from genart.run import Run
@@ -36,55 +38,38 @@ TICKS = 200
 SNAPSHOTS = 60
 #: Images between two snapshots, on average, at least: so that they cost a few hundredths of a short training.
 NIMG_PER_SNAPSHOT = 500
-#: Share of the training after which collapsed pictures are worth a warning: at the start they all are alike.
-COLLAPSE_FROM = 0.25
-#: A mean loss beyond this is an explosion, though not infinite yet.
-EXPLODED = 1e3
-
-
-@dataclass
-class Game:
-    """What a family brings.
-
-    Attributes:
-        G: latents (N, z_dim) to pictures (N, 3, R, R) in [-1, 1].
-        D: pictures to logits.
-        loss_D: (real_logits, gen_logits) to a scalar.
-        loss_G: gen_logits to a scalar.
-    """
-
-    G: nn.Module
-    D: nn.Module
-    loss_D: Callable[[Tensor, Tensor], Tensor]
-    loss_G: Callable[[Tensor], Tensor]
+#: Steps between two changes of the augmentation's strength (Karras et al. 2020, section 3).
+ADAPT_EVERY = 4
+#: The best state becomes the result if the last one's KID is above so many times the best.
+WORSE = 1.1
+#: Thousands of images in which it may rise from nothing to everything: so many, or a share of a short training.
+SPEED_KIMG, ADAPT_SHARE = 100.0, 0.3
 
 
 @dataclass
 class Settings:
-    """How long and how the two play.
+    """How long to train, and what to do on the way.
 
     Attributes:
-        total_nimg: real images to show to D; rounded up to whole batches.
-        batch_size: images per step.
-        lr_G: Adam's learning rate for G.
-        lr_D: Adam's learning rate for D; the two differ in TTUR (Heusel et al. 2017).
-        betas: Adam's; 0.5 steadies a GAN (Radford et al. 2015, section 4).
-        skip_D_below: D does not learn in a step where its loss is below this.
+        total_nimg: real images to train on; rounded up to whole batches.
         ema_kimg: limit of the average's half-life.
-        bfloat16: compute matrix products in bfloat16; weights stay float32.
+        augment_p: probability of each augmentation of what D sees; None adapts it (Karras et al. 2020).
         snapshots: pictures of the timelapse, at most.
+        evaluations: measurements of quality.
+        watch: let the watchdog act.
+        critic: D is a Wasserstein critic.
+        rates: learning rates of G and D, for messages.
         deadline_sec: stop after this many seconds although not done.
     """
 
     total_nimg: int
-    batch_size: int
-    lr_G: float = 2e-4
-    lr_D: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    skip_D_below: float = 0.0
     ema_kimg: float = 10.0
-    bfloat16: bool = False
+    augment_p: float | None = 0.0
     snapshots: int = SNAPSHOTS
+    evaluations: int = 0
+    watch: bool = True
+    critic: bool = False
+    rates: tuple[float, float] = (2e-4, 2e-4)
     deadline_sec: float | None = None
 
 
@@ -95,155 +80,93 @@ class Log:
     step: int = 0
     nimg: int = 0
     snapshots: int = 0
+    evaluations: int = 0
     elapsed_sec: float = 0.0
+    augment_p: float = 0.0
     diversity: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
+    watch: dict[str, Any] = field(default_factory=dict)
 
 
-class Players:
-    """G, D, their optimisers and the average of G, on their device.
+#: Measures pictures of the average of G: (z, labels) to numbers by name, among them "kid"; None where nothing is measured.
+Measure = Callable[[Trainer], dict[str, float]]
 
-    Args:
-        game: the networks, taken over.
-        settings: learning rates and precision.
-        device: "cpu", "cuda" or "mps".
-    """
 
-    def __init__(self, game: Game, settings: Settings, device: str) -> None:
-        self.game, self.settings, self.device = game, settings, device
-        # Channels last is what the convolutions compute in: any other format is converted at every call.
-        self.G = game.G.to(device=device).to(memory_format=torch.channels_last).train()
-        self.D = game.D.to(device=device).to(memory_format=torch.channels_last).train()
-        self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
-        fused = device in ("cpu", "cuda")
-        self.opt_G = torch.optim.Adam(self.G.parameters(), settings.lr_G, settings.betas, fused=fused)
-        self.opt_D = torch.optim.Adam(self.D.parameters(), settings.lr_D, settings.betas, fused=fused)
-
-    @property
-    def parts(self) -> dict[str, checkpoint.Part]:
-        """Everything that a checkpoint holds, by name."""
-        return {"G": self.G, "D": self.D, "G_ema": self.G_ema, "opt_G": self.opt_G, "opt_D": self.opt_D}
-
-    def step(self, real_img: Tensor, z: Tensor) -> Tensor:
-        """One step of both players (Goodfellow et al. 2014, algorithm 1, with one step of D).
-
-        Args:
-            real_img: (N, 3, R, R) in [-1, 1].
-            z: (N, z_dim).
-
-        Returns:
-            (3,) float32 on the device: D's loss, G's loss, and 1 if D was skipped.
-        """
-        # One pass through G serves both: D learns from detached pictures, G from the graph that is kept.
-        with self.autocast():
-            gen_img = self.G(z)
-        loss_D, skipped = self.step_D(real_img, gen_img.detach())
-        loss_G = self.step_G(gen_img)
-        return torch.stack([loss_D, loss_G, torch.full_like(loss_G, skipped)])
-
-    def step_D(self, real_img: Tensor, gen_img: Tensor) -> tuple[Tensor, bool]:
-        """Teach D real from generated, unless it wins already; returns its loss and whether it was skipped."""
-        with self.autocast():
-            real_logits, gen_logits = self.D(real_img), self.D(gen_img)
-        loss_D = self.game.loss_D(real_logits, gen_logits)
-        skipped = self.settings.skip_D_below > 0 and loss_D.detach().item() < self.settings.skip_D_below
-        if not skipped:
-            self.opt_D.zero_grad(set_to_none=True)
-            loss_D.backward()
-            self.opt_D.step()
-        return loss_D.detach(), skipped
-
-    def step_G(self, gen_img: Tensor) -> Tensor:
-        """Teach G to be taken for real, D being frozen: no gradient of D's weights is computed. Returns its loss."""
-        self.D.requires_grad_(False)
-        with self.autocast():
-            gen_logits = self.D(gen_img)
-        loss_G = self.game.loss_G(gen_logits)
-        self.opt_G.zero_grad(set_to_none=True)
-        loss_G.backward()
-        self.opt_G.step()
-        self.D.requires_grad_(True)
-        return loss_G.detach()
-
-    def autocast(self) -> torch.autocast:
-        """Context of the networks' passes."""
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bfloat16)
-
-    @torch.inference_mode()
-    def settled(self, settle_z: Tensor, z: Tensor) -> Tensor:
-        """Settle the statistics of the average of G on `settle_z` and draw z: (N, 3, R, R) float32 in [0, 1]."""
-        ema.settle_statistics(self.G_ema, settle_z)
-        return torch.cat([to_unit(self.G_ema(part)).clamp(0, 1) for part in z.split(64)])
+class Exploded(Exception):
+    """A loss, a weight or a picture is huge or NaN."""
 
 
 class Training:
-    """One training: players, pictures, what was seen so far, and where it is told and kept.
+    """One training: what is trained, pictures, what was seen so far, and where it is told and kept.
 
     Args:
         run: random streams, device, progress, checkpoints, the sink `progress`.
-        game: the family's networks and losses.
+        trainer: the family's networks, their losses and optimisers; `Players`, as a rule.
         pictures: real pictures.
         settings: how long and how.
+        measure: gives numbers about the average of G; called `settings.evaluations` times.
         began: `time.monotonic()` at the start of the stage, from which the deadline counts.
     """
 
-    def __init__(self, run: Run, game: Game, pictures: Pictures, settings: Settings, *, began: float | None = None) -> None:
-        self.run, self.pictures, self.settings = run, pictures, settings
-        self.players = Players(game, settings, run.device)
+    def __init__(
+        self, run: Run, trainer: Trainer, pictures: Pictures, settings: Settings, *, measure: Measure | None = None, began: float | None = None
+    ) -> None:
+        self.run, self.trainer, self.pictures, self.settings, self.measure = run, trainer, pictures, settings, measure
         self.log = Log()
+        # In a short training the strength must be able to rise sooner than in the paper's.
+        speed = min(SPEED_KIMG, ADAPT_SHARE * settings.total_nimg / 1000)
+        self.adaptive = Adaptive(speed_kimg=max(1.0, speed)) if settings.augment_p is None else None
+        self.watchdog = Watchdog(self._tell, on=settings.watch, adaptive=self.adaptive is not None, critic=settings.critic)
         self.began = time.monotonic() if began is None else began
-        self.sums = torch.zeros(4, device=run.device)  # of the losses, of the skips, and the steps, since the last tick
-        self._warned = False
+        self.sums = torch.zeros(len(trainer.told) + 2, device=run.device)  # of what steps tell, of r_t since p changed, and the steps
         self._ticked = time.monotonic()
-        z_dim: Any = self.players.G.z_dim
+        z_dim: Any = trainer.G.z_dim
         self.z_dim = int(z_dim)
         self.grid_z = self._latents("grid", GRID)
         self.settle_z = self._latents("settle", SETTLE_RESULT)
+        self.grid_labels = pictures.labels_in_turn(GRID)
         reals = min(GRID, len(pictures))
         self.real_spread = diversity.spread(pictures.at(pictures.indices(0, reals)))
-        steps = -(-settings.total_nimg // settings.batch_size)
-        self.total_nimg = steps * settings.batch_size
+        batch_size = trainer.batch_size(0)
+        self.total_nimg = -(-settings.total_nimg // batch_size) * batch_size
         snapshots = max(8, min(settings.snapshots, self.total_nimg // NIMG_PER_SNAPSHOT))
-        self.places = snapshot_places(self.total_nimg, snapshots, settings.batch_size)
-        self.tick_every = max(1, steps // TICKS)
+        self.places = snapshot_places(self.total_nimg, snapshots, batch_size)
+        self.tick_every = max(1, self.total_nimg // TICKS)
+        self.best: dict[str, Tensor] = {}
+        self.good: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {})
 
     def train(self) -> None:
-        """Play until `total_nimg` images were seen or the deadline is reached; afterwards `players.G_ema` is the result.
+        """Train until `total_nimg` images were seen, the deadline is reached, or the watchdog ends it; `result` is what came out.
 
         Raises:
-            DivergedError: if a loss explodes or a weight is no longer finite; the last good checkpoint is kept.
+            DivergedError: if training explodes again and again; the last good checkpoint is kept.
             Interrupted: after Ctrl-C, when the step is finished and everything is saved.
         """
-        run, log, players = self.run, self.log, self.players
-        batch_size = self.settings.batch_size
+        run, log, trainer = self.run, self.log, self.trainer
         self._resume()
-        # A training that a deadline stopped once stops there again: the choice outlives it.
-        end = min(self.total_nimg, run.choices.get("stopped_at", self.total_nimg))
-        while True:
-            if log.nimg < end and self._late():
-                end = run.choose("stopped_at", lambda: log.nimg)
-            if log.nimg >= end:
-                break
-            if log.nimg >= self.places[log.snapshots]:  # the last place is the end, and is drawn after the loop
-                self._snapshot()
-            real_img = self.pictures.batch(log.step, log.nimg, batch_size)
-            z = torch.randn(batch_size, self.z_dim, generator=run.generator("z", log.step)).to(run.device)
-            losses = players.step(real_img, z)
-            log.step += 1
-            log.nimg += batch_size
-            beta = ema.decay(batch_size, ema.half_life(log.nimg, self.settings.ema_kimg))
-            ema.update(players.G_ema, players.G, beta)
-            self.sums[:3] += losses
-            self.sums[3] += 1
-            if log.step % self.tick_every == 0:
-                self._tick()
-            run.progress(log.nimg, end)
-            if run.stopping:
-                self.save()
-                run.check()
-            elif run.checkpoints.due():
-                self.save()
-        self._snapshot(SETTLE_RESULT)
+        while log.nimg < (end := self._end()):
+            try:
+                if log.nimg >= self.places[log.snapshots]:  # the last place is the end, and is drawn after the loop
+                    self._snapshot()
+                if log.nimg >= self._evaluation_place():
+                    self._evaluate()
+                trainer.schedule(log.nimg)
+                batch_size = trainer.batch_size(log.nimg)
+                real = self.pictures.batch(log.step, log.nimg, batch_size)
+                z = torch.randn(batch_size, self.z_dim, generator=run.generator("z", log.step)).to(run.device)
+                told = trainer.step(log.step, real, z, run.generator("step", log.step), log.augment_p)
+                self._count(told, batch_size)
+                beta = ema.decay(batch_size, ema.half_life(log.nimg, self.settings.ema_kimg))
+                ema.update(trainer.G_ema, trainer.G, beta)
+                if log.nimg // self.tick_every > (log.nimg - batch_size) // self.tick_every:
+                    self._tick()
+                run.progress(log.nimg, end)
+                if run.stopping or run.checkpoints.due():
+                    self.save()
+                    run.check()
+            except Exploded:
+                self._roll_back()
+        self._finish()
 
     @property
     def elapsed_sec(self) -> float:
@@ -251,69 +174,160 @@ class Training:
         return self.log.elapsed_sec + time.monotonic() - self.began
 
     def save(self) -> None:
-        """Save a checkpoint.
+        """Save a checkpoint: the state, and beside it the last good one and the best average.
 
-        Raises:
-            DivergedError: if the state is not finite; the checkpoints before it stay.
+        A state that is not finite is not saved: the next tick is going to see it, at the same place whenever checkpoints come.
         """
-        tensors, state = checkpoint.pack(self.players.parts | {"sums": self.sums})
+        tensors, state = self._state()
         if not checkpoint.all_finite(tensors):
-            self._diverged()
+            return
         self.run.sink("progress").sync()
-        log = asdict(self.log) | {"elapsed_sec": self.elapsed_sec}
-        self.run.checkpoints.save(tensors, {"parts": state, "log": log})
+        beside = {f"good/{name}": value for name, value in self.good[0].items()} | {f"best/{name}": value for name, value in self.best.items()}
+        self.run.checkpoints.save(tensors | beside, state | {"good": self.good[1]})
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        self.log.watch = asdict(self.watchdog.watch)
+        tensors, parts = checkpoint.pack(self.trainer.parts | {"sums": self.sums})
+        return tensors, {"parts": parts, "log": asdict(self.log) | {"elapsed_sec": self.elapsed_sec}}
 
     def _resume(self) -> None:
         saved = self.run.checkpoints.load()
-        if saved is not None:
+        if saved is None:
+            self.log.augment_p = self.settings.augment_p or 0.0
+        else:
             tensors, state = saved
-            checkpoint.unpack(self.players.parts | {"sums": self.sums}, tensors, state["parts"])
-            vars(self.log).update(state["log"])
+            good, best = ({name[5:]: value for name, value in tensors.items() if name.startswith(kind)} for kind in ("good/", "best/"))
+            device = self.run.device
+            self.good = ({name: value.to(device) for name, value in good.items()}, state["good"])
+            self.best = {name: value.to(device) for name, value in best.items()}
+            self._restore(tensors, state)
+            self.log.elapsed_sec = state["log"]["elapsed_sec"]
+            self.watchdog.watch = Watch(**self.log.watch)
         self.run.sink("progress").truncate(self.log.snapshots)
 
-    def _tick(self) -> None:
-        """Tell the mean losses since the last tick."""
-        loss_D, loss_G, skipped = (self.sums[:3] / self.sums[3]).tolist()
-        if not (abs(loss_D) < EXPLODED and abs(loss_G) < EXPLODED):  # also true of NaN
-            self._diverged()
-        self.sums.zero_()
-        entry = {"kimg": self.log.nimg / 1000, "loss_D": round(loss_D, 4), "loss_G": round(loss_G, 4), "skipped": round(skipped, 3)}
-        if self.log.diversity is not None:
-            entry["diversity"] = round(self.log.diversity, 4)
-        self.log.history.append(entry)
-        now = time.monotonic()
-        rate = self.tick_every * self.settings.batch_size / (now - self._ticked)
-        self._ticked = now
-        self.run.metric(nimg=self.log.nimg, images_per_sec=rate, **{name: value for name, value in entry.items() if name != "kimg"})
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        checkpoint.unpack(self.trainer.parts | {"sums": self.sums}, tensors, state["parts"])
+        vars(self.log).update(copy.deepcopy(state["log"]) | {"elapsed_sec": self.log.elapsed_sec})
 
-    def _snapshot(self, settle: int = SETTLE) -> None:
+    def _end(self) -> int:
+        """Images after which training ends. One that a deadline stopped once stops there again: the choice outlives it."""
+        if self.watchdog.watch.stopped:
+            return self.log.nimg
+        end = min(self.total_nimg, self.run.choices.get("stopped_at", self.total_nimg))
+        late = self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
+        return int(self.run.choose("stopped_at", lambda: self.log.nimg)) if self.log.nimg < end and late else end
+
+    def _count(self, told: Tensor, batch_size: int) -> None:
+        """Account for a step, and let the augmentation's strength follow r_t."""
+        self.log.step += 1
+        self.log.nimg += batch_size
+        names = self.trainer.told
+        self.sums[: len(names)] += told
+        self.sums[-1] += 1
+        if self.adaptive is None or "r_t" not in names:
+            return
+        self.sums[-2] += told[names.index("r_t")]
+        if self.log.step % ADAPT_EVERY == 0:
+            self.adaptive.p = self.log.augment_p
+            self.log.augment_p = self.adaptive.update(float(self.sums[-2]) / ADAPT_EVERY, ADAPT_EVERY * batch_size)
+            self.sums[-2] = 0
+
+    def _tick(self) -> None:
+        """Tell the means since the last tick."""
+        log, steps = self.log, float(self.sums[-1])
+        numbers = dict(zip(self.trainer.told, (self.sums[:-2] / steps).tolist(), strict=True))
+        if self.watchdog.exploded(*(value for name, value in numbers.items() if name.startswith("loss"))):
+            raise Exploded
+        self.sums[:-2] = 0
+        self.sums[-1] = 0
+        self.watchdog.tick(log.nimg, log.nimg / self.total_nimg, round(steps), numbers)
+        self._apply_rates()
+        entry = {name: round(value, 4) for name, value in numbers.items()}
+        if log.diversity is not None:
+            entry["diversity"] = round(log.diversity, 4)
+        if self.adaptive is not None:
+            entry["augment_p"] = round(log.augment_p, 4)
+        log.history.append({"kimg": log.nimg / 1000, **entry})
+        now = time.monotonic()
+        rate, self._ticked = self.tick_every / (now - self._ticked), now
+        self.run.metric(nimg=log.nimg, images_per_sec=rate, **entry)
+
+    def _apply_rates(self) -> None:
+        watch = self.watchdog.watch
+        self.trainer.rates(watch.scale_G, watch.scale_D, sparing=watch.sparing)
+
+    def _snapshot(self, settle: int = SETTLE, *, final: bool = False) -> None:
         """Draw the fixed latents with the average of G, measure their diversity, and keep the sheet for the timelapse."""
         log = self.log
-        images = self.players.settled(self.settle_z[:settle], self.grid_z)
+        self.trainer.schedule(log.nimg)
+        images = self.trainer.settled(self.settle_z[:settle], self.grid_z, self.grid_labels)
         if not bool(torch.isfinite(images).all()):
-            self._diverged()
+            raise Exploded
         sheet = grid(images, COLUMNS)[None].cpu()
         self.run.sink("progress").append(Batch(sheet, [{"kimg": log.nimg / 1000, "nimg": log.nimg}]))
         log.snapshots += 1
         log.diversity = diversity.diversity(images * 2, self.real_spread)  # both in steps of [-1, 1]
         self.run.preview(images)
         self.run.metric(nimg=log.nimg, diversity=log.diversity)
-        if not self._warned and log.diversity < diversity.COLLAPSED and log.nimg > COLLAPSE_FROM * self.total_nimg:
-            self._warned = True
-            self.run.warn(
-                f"mode collapse: after {log.nimg / 1000:.1f} kimg the generated pictures differ from each other "
-                f"only {log.diversity:.0%} as much as the real ones; a lower lr_G, a higher lr_D or more pictures may help"
-            )
+        again = self.watchdog.snapshot(log.nimg, log.nimg / self.total_nimg, log.diversity)
+        if again and not final:
+            self._roll_back(collapsed=True)
+        elif not self.watchdog.watch.collapsed:
+            tensors, state = self._state()
+            if checkpoint.all_finite(tensors):
+                self.good = ({name: value.clone() for name, value in tensors.items()}, copy.deepcopy(state))
 
-    def _late(self) -> bool:
-        return self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
+    def _roll_back(self, *, collapsed: bool = False) -> None:
+        """Return to the last good state."""
+        tensors, state = self.good
+        nimg, good_nimg = self.log.nimg, state["log"]["nimg"] if state else 0
+        said = Watch(**state["log"]["watch"]) if state else Watch()
+        if collapsed:
+            self.watchdog.collapsed_back(nimg, good_nimg, said)
+        else:
+            self.watchdog.roll_back(nimg, good_nimg, self.settings.rates, said)
+        self._restore(tensors, state)
+        self._apply_rates()
+        self.run.sink("progress").truncate(self.log.snapshots)
+
+    def _evaluation_place(self) -> float:
+        """Images seen at the next measurement, evenly spaced; the last comes with the end."""
+        count = self.settings.evaluations
+        place = (self.log.evaluations + 1) / count if count else 1.0
+        return place * self.total_nimg if self.measure and place < 1 else float("inf")
+
+    def _evaluate(self) -> None:
+        """Measure the average of G, and keep it if it is the best so far."""
+        log = self.log
+        log.evaluations += 1
+        if self.measure is None or not self.settings.evaluations:
+            return
+        self.trainer.schedule(log.nimg)
+        ema.settle_statistics(self.trainer.G_ema, self.settle_z)
+        numbers = self.measure(self.trainer)
+        if self.watchdog.exploded(*numbers.values()):
+            raise Exploded
+        log.history.append({"kimg": log.nimg / 1000, **{name: round(value, 5) for name, value in numbers.items()}})
+        self.run.metric(nimg=log.nimg, **numbers)
+        if self.watchdog.evaluated(log.nimg, log.nimg / self.total_nimg, numbers["kid"]):
+            self.best = {name: value.clone() for name, value in self.trainer.G_ema.state_dict().items()}
+
+    def _finish(self) -> None:
+        """Measure and draw the end; the best state becomes the result if the last one is clearly worse."""
+        watch = self.watchdog.watch
+        try:
+            self._evaluate()
+            last = next((entry["kid"] for entry in reversed(self.log.history) if "kid" in entry), None)
+            if self.settings.watch and self.best and last is not None and watch.best_kid is not None and WORSE * watch.best_kid < last:
+                self.trainer.G_ema.load_state_dict(self.best)
+                self.watchdog.kept_best(self.log.nimg)
+            self._snapshot(SETTLE_RESULT, final=True)
+        except Exploded:
+            self._roll_back()  # it stops there, with the last good state
+            self._snapshot(SETTLE_RESULT, final=True)
 
     def _latents(self, label: str, count: int) -> Tensor:
         return torch.randn(count, self.z_dim, generator=self.run.generator(label)).to(self.run.device)
 
-    def _diverged(self) -> NoReturn:
-        rates = f"lr_G = {self.settings.lr_G:g}, lr_D = {self.settings.lr_D:g}"
-        raise DivergedError(
-            f"training diverged after {self.log.nimg / 1000:.1f} kimg (a loss or a weight is huge or NaN)",
-            f"lower the learning rates ({rates}); the last good checkpoint is kept",
-        )
+    def _tell(self, trouble: str, act: str, message: str, nimg: int) -> None:
+        self.run.alert(trouble, act, message, nimg=nimg)

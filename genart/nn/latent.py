@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,7 +99,9 @@ def batch_size_for(resolution: int) -> int:
 
 
 @torch.inference_mode()
-def pictures(G: torch.nn.Module, z: Tensor, size: int, device: str = "cpu") -> Tensor:
+def pictures(
+    G: torch.nn.Module, z: Tensor, size: int, device: str = "cpu", labels: Tensor | None = None, truncation_psi: float = 1.0
+) -> Tensor:
     """Pictures of at most `size` latents, computed as a batch of exactly `size`.
 
     Convolutions of another batch size may differ in the last bit and so in a rounded pixel; padding keeps a picture the
@@ -109,11 +112,22 @@ def pictures(G: torch.nn.Module, z: Tensor, size: int, device: str = "cpu") -> T
         z: (N, z_dim), N at most `size`.
         size: the batch size.
         device: "cpu", "cuda" or "mps"; autocast is used on "cuda".
+        labels: (N,) classes; only for a G that knows any.
+        truncation_psi: for a G with a space of styles: how far from the mean style (Karras et al. 2019, appendix B); others have their
+            latents scaled when these are drawn.
 
     Returns:
         (N, 3, H, W) float32 in [0, 1] on the device.
     """
-    padded = torch.cat([z, z[-1:].expand(size - len(z), -1)]).to(device)
+
+    def padded(rows: Tensor) -> Tensor:
+        return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])]).to(device)
+
+    known = () if labels is None else (padded(labels),)
+    styled: Any = G
     with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        images: Tensor = G(padded)
+        if truncation_psi != 1 and hasattr(G, "truncate"):
+            images: Tensor = styled.synthesis(styled.truncate(styled.mapping(padded(z), *known), truncation_psi))
+        else:
+            images = G(padded(z), *known)
     return images[: len(z)].float().mul(0.5).add(0.5).clamp(0, 1)

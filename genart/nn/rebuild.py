@@ -10,6 +10,9 @@ from safetensors.torch import load_file
 from genart.artifacts import Model
 from genart.errors import DataError
 
+#: Begins the names of tensors that only training needs: those of the network that learned beside G.
+BESIDE = "beside/"
+
 
 def rebuild(cls: type[torch.nn.Module], model: Model, device: str) -> torch.nn.Module:
     """Construct a generator from a model's parameters and load its weights.
@@ -28,7 +31,8 @@ def rebuild(cls: type[torch.nn.Module], model: Model, device: str) -> torch.nn.M
     parameters: dict[str, Any] = model.header["parameters"]
     try:
         module = cls(**parameters)
-        module.load_state_dict(load_file(model.path), strict=True)
+        weights = {name: value for name, value in load_file(model.path).items() if not name.startswith(BESIDE)}
+        module.load_state_dict(weights, strict=True)
     except (TypeError, RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(

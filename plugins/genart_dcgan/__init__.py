@@ -7,53 +7,34 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 import genart
+from genart.nn.train_params import GanParams, LossChoice
 
-Resolution = Literal[16, 32, 64, 128, 256]
 
-
-class TrainParams(genart.Params):
+class TrainParams(GanParams):
     """Parameters of dcgan.train."""
 
-    resolution: Annotated[
-        Resolution | None,
-        Field(description="Pixels along a side; other pictures are scaled and cropped to it. Default: that of the pictures."),
-    ] = None
-    budget: Annotated[genart.Duration | None, Field(description="Time for the whole training. Default: 3m, unless kimg is given.")] = None
-    kimg: Annotated[
-        float | None, Field(gt=0, description="Thousands of real images to train on, instead of (or, as a limit, beside) a budget.")
-    ] = None
-    width: Annotated[
-        int | None,
-        Field(
-            ge=4,
-            le=512,
-            description="Channels of the finest layer; coarser ones have up to 8 times as many. Default: what the budget allows.",
-        ),
-    ] = None
-    batch_size: Annotated[int | None, Field(ge=2, le=1024, description="Pictures per step. Default: what suits the device.")] = None
-    z_dim: Annotated[int, Field(ge=2, le=1024, description="Numbers in a latent vector.")] = 64
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 3e-4
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-4
+    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "bce"
     upsample: Annotated[
         Literal["resize", "transposed"],
         Field(description="How G doubles: enlarge and convolve (no chequer pattern), or transposed convolutions."),
     ] = "resize"
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 3e-4
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-4
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="D is taught that a real picture is real with 1 minus this.")] = 0.1
-    skip_D_below: Annotated[float, Field(ge=0, description="D does not learn in steps where its loss is below this; 0 never skips.")] = 0.0
-    ema_kimg: Annotated[
-        float, Field(ge=0, description="Limit of the half-life, in thousands of images, of the average of G that is the result.")
-    ] = 10.0
-    mirror: Annotated[bool, Field(description="Flip half of the real pictures left to right.")] = False
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Field(description="Precision of matrix products; auto takes bf16 where the device gains from it.")
-    ] = "auto"
+    norm_D: Annotated[
+        Literal["batch", "spectral", "none"],
+        Field(description="Normalisation in D; gradient penalties want spectral or none, since batch normalisation joins the pictures."),
+    ] = "batch"
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=0.5, description='With loss = "bce", D is taught that a real picture is real with 1 minus this.')
+    ] = 0.1
 
 
-@genart.stage("dcgan.train", outputs={"progress": genart.Images}, random=True)
+@genart.stage("dcgan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
 def dcgan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a DCGAN on pictures (Radford et al. 2015).
 
-    The result is the average of the generator over the last images; `progress` is a film of the same latents during training.
+    The result is the average of the generator over the last images; `progress` is a film of the same latents during training, `plot` its
+    curves, and `nearest` shows samples beside the training pictures that are nearest to them.
 
     Example:
         [[stage]]

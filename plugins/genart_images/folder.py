@@ -88,6 +88,16 @@ def read_folder(
         raise DataError(f"{path}: none of the {len(files)} pictures can be used", f"{skipped}")
     if skipped.count:
         run.warn(f"skipped {skipped.count} of {len(files)} files: {skipped}")
+    empty = empty_classes(root, files) if path.is_dir() else []
+    if empty:
+        run.warn(f"no picture in the class folder{'s' * (len(empty) > 1)} {', '.join(empty)}: nothing is learned of it")
+
+
+def empty_classes(root: Path, files: list[Path]) -> list[str]:
+    """Names of the folders directly below `root` that hold none of the files, where others hold some."""
+    full = {file.relative_to(root).parts[0] for file in files if file.parent != root}
+    folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))}
+    return sorted(folders - full) if full else []
 
 
 def picture_files(path: Path) -> list[Path]:

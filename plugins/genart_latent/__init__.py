@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 import genart
 
 
-class SampleParams(genart.Params):
+class _SampleParams(genart.Params):
     """Parameters of latent.sample."""
 
     count: Annotated[int, Field(ge=1, description="Number of pictures.")] = 16
@@ -19,7 +19,7 @@ class SampleParams(genart.Params):
     ] = 1.0
 
 
-class WalkParams(genart.Params):
+class _WalkParams(genart.Params):
     """Parameters of latent.walk."""
 
     frames: Annotated[int, Field(ge=1, description="Number of frames.")] = 96
@@ -40,6 +40,22 @@ class WalkParams(genart.Params):
     truncation_psi: Annotated[
         float, Field(gt=0, le=2, description="Scale of the latents: below 1 the pictures are more typical and less varied.")
     ] = 1.0
+
+
+_CLASS: Any = {  # `class` is a word of Python's own, so it cannot be written as an attribute
+    "class": (
+        str | None,
+        Field(None, description="Class to draw, by the name of its folder, from a model that was trained on class folders. Default: any."),
+    )
+}
+
+
+class SampleParams(create_model("_SampleParamsWithClass", __base__=_SampleParams, **_CLASS)):  # type: ignore[misc]
+    """Parameters of latent.sample."""
+
+
+class WalkParams(create_model("_WalkParamsWithClass", __base__=_WalkParams, **_CLASS)):  # type: ignore[misc]
+    """Parameters of latent.walk."""
 
 
 @genart.stage("latent.sample", random=True, pointwise=True)

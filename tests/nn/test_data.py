@@ -33,7 +33,7 @@ def test_epochs_differ():
 
 
 def test_a_batch_is_channels_last_and_signed():
-    batch = data.Pictures(coloured(200), generator).batch(0, 0, 64)
+    batch = data.Pictures(coloured(200), generator).batch(0, 0, 64).images
     assert batch.shape == (64, 3, 8, 8)
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
@@ -43,11 +43,13 @@ def test_a_batch_is_channels_last_and_signed():
 
 def test_mirroring_flips_about_half_and_repeats():
     pictures = data.Pictures(coloured(200), generator, mirror=True)
-    batch = pictures.batch(5, 0, 100)
+    real = pictures.batch(5, 0, 100)
+    batch = real.images
     flipped = (batch[:, 1, 0, 0] < 0).float().mean()
     assert 0.3 < flipped < 0.7
-    assert torch.equal(batch, pictures.batch(5, 0, 100))
-    assert not torch.equal(batch, pictures.batch(6, 0, 100))
+    assert torch.equal(batch, pictures.batch(5, 0, 100).images)
+    assert torch.equal(batch, pictures.version(real.versions.numpy()))
+    assert not torch.equal(batch, pictures.batch(6, 0, 100).images)
     assert pictures.array[:, 0, 0, 1].min() == 255, "the pictures themselves stay as they are"
 
 
@@ -81,3 +83,12 @@ def test_snapshot_places(steps, count, step):
     assert len(places) <= count
     assert places == sorted(set(places))
     assert all(place % step == 0 for place in places)
+
+
+def test_labels_follow_their_pictures():
+    array = coloured(10)
+    pictures = data.Pictures(array, generator, mirror=True, labels=[i % 3 for i in range(10)], classes=["a", "b", "c"])
+    batch = pictures.batch(0, 3, 20)
+    assert batch.labels.tolist() == [int(v) % 10 % 3 for v in batch.versions]
+    assert pictures.labels_in_turn(5).tolist() == [0, 1, 2, 0, 1]
+    assert data.Pictures(array, generator).batch(0, 0, 4).labels is None

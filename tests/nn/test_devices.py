@@ -6,26 +6,27 @@ import pytest
 import torch
 
 from genart.nn import ema, losses
-from genart.nn.gan import Game, Players, Settings
+from genart.nn.data import RealBatch
+from genart.nn.players import Game, Players, Rules
 from genart_dcgan.networks import Discriminator, Generator
 
 
 @pytest.fixture
 def players(monkeypatch):
     monkeypatch.setattr(Players, "autocast", lambda self: contextlib.nullcontext())  # there is none for the meta device
-    game = Game(Generator(16, 4, 8), Discriminator(16, 4), losses.bce_D, losses.bce_G)
-    return Players(game, Settings(total_nimg=8, batch_size=4), "meta")
+    game = Game(Generator(16, 4, 8), Discriminator(16, 4), losses.named("bce"))
+    return Players(game, Rules(batch_size=4), "meta")
 
 
 def test_a_training_step_stays_on_the_device(players):
-    told = players.step(torch.randn(4, 3, 16, 16, device="meta"), torch.randn(4, 8, device="meta"))
+    told = players.step(0, RealBatch(torch.randn(4, 3, 16, 16, device="meta")), torch.randn(4, 8, device="meta"), torch.Generator())
     ema.update(players.G_ema, players.G, 0.5)
     drawn = players.G_ema.eval()(torch.randn(4, 8, device="meta"))
     everything = [told, drawn, *players.G_ema.parameters(), *players.G_ema.buffers(), *players.D.parameters()]
     assert {tensor.device.type for tensor in everything} == {"meta"}
-    assert (tuple(told.shape), tuple(drawn.shape)) == ((3,), (4, 3, 16, 16))
+    assert (tuple(told.shape), tuple(drawn.shape)) == ((5,), (4, 3, 16, 16))
 
 
 def test_a_latent_on_the_wrong_device_is_noticed(players):
     with pytest.raises(RuntimeError, match="device"):
-        players.step(torch.randn(4, 3, 16, 16, device="meta"), torch.randn(4, 8))
+        players.step(0, RealBatch(torch.randn(4, 3, 16, 16, device="meta")), torch.randn(4, 8), torch.Generator())

@@ -1,11 +1,9 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 from torch.nn import functional as F
 
-from genart_dcgan.networks import Discriminator, Generator, Upsample, channels, initialise, smoothed
+from genart.nn.layers import smoothed
+from genart_dcgan.networks import Discriminator, Generator, initialise
 
 RESOLUTIONS = [16, 32, 64, 128, 256]
 
@@ -21,12 +19,6 @@ def test_shapes_and_range(resolution, upsample):
     assert D(images).shape == (2,)
 
 
-def test_widths_of_the_paper():
-    assert channels(64, 64) == [512, 256, 128, 64]
-    assert channels(16, 64) == [128, 64]
-    assert channels(256, 16) == [128, 128, 128, 64, 32, 16]
-
-
 def test_parameter_count_is_that_of_the_tutorials():
     """The widely used 64 px DCGAN of width 64 and z_dim 100, which has biases in its normalisation alone."""
     G, D = Generator(64, 64, 100, "transposed"), Discriminator(64, 64)
@@ -36,28 +28,6 @@ def test_parameter_count_is_that_of_the_tutorials():
 
     assert count(G) == 3_576_704
     assert count(D) == 2_765_568
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.integers(0, 1000))
-def test_resize_equals_enlarging_and_a_plain_convolution_borders_included(c_in, c_out, height, width, seed):
-    torch.manual_seed(seed)
-    up = Upsample(c_in, c_out, "resize", bias=True).double()
-    nn.init.normal_(up.weight)
-    nn.init.normal_(up.bias)
-    x = torch.randn(2, c_in, height, width, dtype=torch.float64)
-    plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), up.weight.transpose(0, 1).flip(2, 3), up.bias, padding=1)
-    torch.testing.assert_close(up(x), plain, atol=1e-11, rtol=1e-9)
-
-
-@torch.no_grad()
-def test_resize_without_learning_makes_no_chequer_pattern():
-    """Of equal features, phases of the output differ only at the border, whatever the weights."""
-    torch.manual_seed(0)
-    out = Upsample(4, 3, "resize")(torch.ones(1, 4, 8, 8))[:, :, 2:-2, 2:-2]
-    assert float((out - out[:, :, :1, :1]).abs().max()) < 1e-6
-    chequered = Upsample(4, 3, "transposed")(torch.ones(1, 4, 8, 8))[:, :, 2:-2, 2:-2]
-    assert float((chequered - chequered[:, :, :1, :1]).abs().max()) > 1e-3
 
 
 @torch.no_grad()
@@ -70,17 +40,6 @@ def test_first_weights_come_from_the_generator_alone():
     assert float(nets[0].dense.weight.std()) == pytest.approx(0.02, rel=0.1)
     assert float(nets[0].norms[0].weight.mean()) == pytest.approx(1, abs=0.02)
     assert float(nets[0].norms[0].bias.abs().max()) == 0
-
-
-def test_a_smoothed_kernel_is_the_kernel_and_then_a_blur():
-    torch.manual_seed(0)
-    plain, smooth = (Upsample(3, 2, "resize", smooth=flag).double() for flag in (False, True))
-    smooth.load_state_dict(plain.state_dict())
-    x = torch.randn(1, 3, 5, 6, dtype=torch.float64)
-    line = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
-    blur = torch.outer(line, line).expand(2, 1, 3, 3)
-    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))  # at the border the blur also gathers what was cut off
-    torch.testing.assert_close(smooth(x)[inside], F.conv2d(plain(x), blur, padding=1, groups=2)[inside])
 
 
 @torch.no_grad()
@@ -96,3 +55,23 @@ def test_G_cannot_draw_and_D_cannot_see_a_pattern_of_two_pixels():
     chequered[:, :, 16:48, 16:48:2] = -0.5
     features = [F.conv2d(x, smoothed(D.from_rgb.weight), D.from_rgb.bias, 2, 2)[:, :, 12:20, 12:20] for x in (grey, chequered)]
     torch.testing.assert_close(features[0], features[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_classes_change_what_both_say(norm):
+    torch.manual_seed(0)
+    G, D = Generator(16, 4, 8, classes=3).eval(), Discriminator(16, 4, classes=3, norm=norm)
+    z = torch.randn(1, 8).expand(3, 8)
+    images = G(z, torch.arange(3))
+    assert float((images[0] - images[1]).detach().abs().max()) > 1e-4
+    assert torch.equal(images, G(z)), "left out, classes come in turn"
+    answers = D(torch.randn(1, 3, 16, 16).expand(3, 3, 16, 16), torch.arange(3))
+    assert len(set(answers.tolist())) == 3
+
+
+def test_a_spectral_norm_bounds_what_a_layer_does():
+    torch.manual_seed(0)
+    D = Discriminator(16, 4, norm="spectral")
+    for _ in range(20):
+        D(torch.randn(2, 3, 16, 16))
+    assert float(torch.linalg.matrix_norm(D.to_logit.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)

@@ -7,15 +7,16 @@ from safetensors.torch import load_file
 from genart.artifacts import Batch, Images, Model
 from genart.errors import DataError, DivergedError, Interrupted
 from genart.events import Events
-from genart.nn import gan
+from genart.nn import gan, losses
+from genart.nn.players import Game, Players, Rules
 from genart.nn.rebuild import rebuild
 from genart.params import resolve
 from genart.run import Checkpoints, Run, Stop
 from genart.testing import run_stage, tiny_images
 from genart_dcgan import dcgan_train
-from genart_dcgan.networks import Generator
+from genart_dcgan.networks import Discriminator, Generator
 
-TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32"}  # 20 steps
+TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32", "evaluations": 0}  # 20 steps
 
 
 class Killed(BaseException):
@@ -35,7 +36,7 @@ def attempt(work, given=None, *, seed=0, stop=None, **params):
 
 def at_step(monkeypatch, number, act):
     """Call `act` when training step `number` (counted in this process) begins."""
-    step, calls = gan.Players.step, []
+    step, calls = Players.step, []
 
     def counted(self, *args):
         calls.append(1)
@@ -43,11 +44,12 @@ def at_step(monkeypatch, number, act):
             act()
         return step(self, *args)
 
-    monkeypatch.setattr(gan.Players, "step", counted)
+    monkeypatch.setattr(Players, "step", counted)
 
 
 def bytes_of(work):
-    return (work / "model.safetensors").read_bytes(), (work / "outputs" / "progress" / "pixels.bin").read_bytes()
+    outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
+    return (work / "model.safetensors").read_bytes(), *outputs
 
 
 def kill():
@@ -141,43 +143,84 @@ def test_resume_with_mirroring_smoothing_skipping_and_mixed_precision(tmp_path, 
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
 
 
-def test_NaN_stops_with_exit_code_8_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
-    step, calls = gan.Players.step, []
+def poison(monkeypatch, calls_to_poison):
+    """Make a weight of G NaN after some steps, counted over all of this process."""
+    step, calls = Players.step, []
 
     def poisoned(self, *args):
         losses = step(self, *args)
         calls.append(1)
-        if len(calls) == 7:
+        if len(calls) in calls_to_poison:
             with torch.no_grad():
                 self.G.dense.weight[0] = float("nan")
         return losses
 
-    monkeypatch.setattr(gan.Players, "step", poisoned)
+    monkeypatch.setattr(Players, "step", poisoned)
+
+
+def test_a_planted_NaN_returns_to_the_last_good_state_with_half_the_rates(tmp_path, monkeypatch):
+    poison(monkeypatch, {7})
+    model, run = attempt(tmp_path)
+    acts = [event for event in run.events_seen if event["event"] == "watchdog"]
+    assert [(act["trouble"], act["act"]) for act in acts if act["trouble"] == "explosion"] == [("explosion", "rolled back")]
+    assert model.header["trained"]["watchdog"][0]["trouble"] == "explosion"
+    assert model.header["trained"]["nimg"] == 160
+    assert all(bool(torch.isfinite(value).all()) for value in load_file(tmp_path / "model.safetensors").values())
+    nimg = [entry["kimg"] for entry in model.header["history"] if "loss_D" in entry]
+    assert nimg == sorted(set(nimg)), "what was undone is not in the history"
+    seen = [json.loads(line)["nimg"] for line in (tmp_path / "outputs" / "progress" / "meta.jsonl").read_text().splitlines()]
+    assert seen == sorted(set(seen)), "nor in the timelapse"
+
+
+def test_NaN_again_and_again_ends_with_exit_code_8_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    poison(monkeypatch, range(7, 100))
     with pytest.raises(DivergedError) as caught:
         attempt(tmp_path)
     assert caught.value.exit_code == 8
     assert "lr_G" in caught.value.hint
-    tensors, state = Checkpoints(tmp_path / "checkpoints").load()
-    assert state["log"]["step"] == 6
+    tensors, _ = Checkpoints(tmp_path / "checkpoints").load()
     assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
 
 
+def test_without_the_watch_the_first_NaN_ends_it(tmp_path, monkeypatch):
+    poison(monkeypatch, {7})
+    with pytest.raises(DivergedError, match="training diverged: after 0.1 kimg"):
+        attempt(tmp_path, watch=False)
+
+
+def test_a_kill_after_a_return_changes_nothing(tmp_path, monkeypatch):
+    """The bytes of a training that exploded once are those of one that exploded, was killed, and went on."""
+    with monkeypatch.context() as patch:
+        poison(patch, {7})
+        attempt(tmp_path / "whole")
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    with monkeypatch.context() as patch:
+        poison(patch, {7})
+        at_step(patch, 12, kill)
+        with pytest.raises(Killed):
+            attempt(tmp_path / "killed")
+    attempt(tmp_path / "killed")
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+
+
 def test_a_learning_rate_that_explodes(tmp_path):
-    with pytest.raises(DivergedError, match="diverged after"):
+    with pytest.raises(DivergedError, match="diverged 4 times"):
         attempt(tmp_path, lr_G=10, lr_D=10)
 
 
-def test_mode_collapse_is_warned_about_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(Generator, "forward", lambda self, z: torch.tanh(self.to_rgb.bias)[None, :, None, None].expand(len(z), 3, 16, 16))
+def test_a_planted_collapse_is_told_once(tmp_path, monkeypatch):
+    def same(self, z, labels=None):
+        return torch.tanh(self.to_rgb.bias)[None, :, None, None].expand(len(z), 3, 16, 16)
+
+    monkeypatch.setattr(Generator, "forward", same)
     _, run = attempt(tmp_path)
-    assert [message for message in run.warnings if "mode collapse" in message] == run.warnings
-    assert len(run.warnings) == 1
+    assert [event["act"] for event in run.events_seen if event.get("trouble") == "mode collapse"] == ["told"]
 
 
 def test_a_healthy_training_is_not_called_collapsed(tmp_path):
     _, run = attempt(tmp_path, tiny_images(64), width=8, kimg=2.4)
-    assert not run.warnings
+    assert not [event for event in run.events_seen if event.get("trouble") in ("mode collapse", "explosion", "plateau")]
     assert all(isinstance(event["diversity"], float) for event in run.events_seen if "diversity" in event)
 
 
@@ -189,17 +232,15 @@ def test_D_learns_nothing_while_its_loss_is_below_the_threshold(tmp_path):
 
 
 def test_a_step_of_G_computes_no_gradient_of_D_and_D_none_of_G():
-    from genart.nn.losses import bce_D, bce_G
-    from genart_dcgan.networks import Discriminator
-
-    players = gan.Players(gan.Game(Generator(16, 4, 8), Discriminator(16, 4), bce_D, bce_G), gan.Settings(8, 8, lr_G=0.0, lr_D=0.0), "cpu")
+    game = Game(Generator(16, 4, 8), Discriminator(16, 4), losses.named("bce"))
+    players = Players(game, Rules(8, lr_G=0.0, lr_D=0.0), "cpu")
     z, real = torch.randn(8, 8), torch.rand(8, 3, 16, 16)
     gen_img = players.G(z)
-    players.step_G(gen_img)
+    players.step_G((gen_img,), (real,), None)
     assert all(p.grad is None for p in players.D.parameters())
     assert all(p.grad is not None for p in players.G.parameters())
     players.opt_G.zero_grad()
-    players.step_D(real, players.G(z).detach())
+    players.step_D(0, (real,), (players.G(z).detach(),), None, torch.Generator())
     assert all(p.grad is not None for p in players.D.parameters())
     assert all(p.grad is None for p in players.G.parameters())
 
@@ -220,14 +261,14 @@ def test_a_budget_chooses_and_remembers(tmp_path):
 def test_a_deadline_stops_early_and_a_remake_stops_at_the_same_place(tmp_path, monkeypatch):
     clock = [0.0]  # a second passes whenever somebody looks
     monkeypatch.setattr(gan.Training, "elapsed_sec", property(lambda self: clock.__setitem__(0, clock[0] + 1) or clock[0]))
-    model, run = attempt(tmp_path / "a", budget="8s")
+    model, run = attempt(tmp_path / "a", budget="12s")
     stopped = run.choices["stopped_at"]
     assert stopped == 56, "which is also the place of a snapshot: it must not come twice"
     assert model.header["trained"]["nimg"] == stopped
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "choices.json").write_text(json.dumps(run.choices))
     monkeypatch.undo()
-    attempt(tmp_path / "b", budget="8s")
+    attempt(tmp_path / "b", budget="12s")
     assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a")
 
 

@@ -533,3 +533,17 @@ def test_a_consumer_that_stops_early_leaves_no_thread(tmp_path):
 def test_wrong_parameters(params, words):
     with pytest.raises(ParamProblem, match=words):
         resolve(images_folder.params, "images.folder", params)
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    for name in ("rose", "tulip"):
+        number_pictures(tmp_path / "a" / name, 2)
+    (tmp_path / "a" / "daisy").mkdir()
+    events = []
+    read(tmp_path / "a", tmp_path / "w", events)
+    assert [e["message"] for e in events if e["event"] == "warning"] == ["no picture in the class folder daisy: nothing is learned of it"]
+    number_pictures(tmp_path / "b", 2)
+    (tmp_path / "b" / "daisy").mkdir()
+    events = []
+    read(tmp_path / "b", tmp_path / "w2", events)
+    assert not [e for e in events if e["event"] == "warning"], "where there are no classes an empty folder means nothing"

@@ -1,0 +1,112 @@
+"""How good a generator is, measured while it trains, at a cost that is known beforehand."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from . import metrics
+from .data import Pictures
+from .images import grid, to_unit
+from .players import Trainer
+
+if TYPE_CHECKING:
+    from genart.run import Run
+
+#: Generated pictures in a measurement, and real ones that they are compared with, at most.
+GENERATED, REALS = 256, 512
+#: Larger pictures are reduced to this side before they are measured: a fifth of the cost of 64 px, and enough to tell better from worse.
+SIDE = 32
+#: Neighbours whose distance is a picture's own region, for recall.
+NEIGHBOURS = 5
+#: Pictures at a time.
+BATCH = 64
+#: Pairs of a sample and its nearest training picture on the sheet, and pairs in one row.
+PAIRS, PAIRS_IN_ROW = 18, 3
+#: Pictures are compared at this size where no features were measured.
+COARSE = 16
+
+
+class Quality:
+    """Compares what the average of G draws with the training pictures, by features of the embedded VGG19.
+
+    Args:
+        run: random streams and backbone.
+        pictures: real pictures.
+    """
+
+    def __init__(self, run: Run, pictures: Pictures) -> None:
+        self.run, self.pictures = run, pictures
+
+    @cached_property
+    def backbone(self) -> Any:
+        """The network whose features are compared."""
+        return self.run.backbone("vgg19")
+
+    @cached_property
+    def real(self) -> Tensor:
+        """Features of real pictures: (at most REALS, D)."""
+        chosen = self.pictures.indices(0, min(REALS, len(self.pictures)))
+        parts = [self.pictures.at(chosen[at : at + BATCH]) for at in range(0, len(chosen), BATCH)]
+        return torch.cat([self._features(part) for part in parts])
+
+    def _features(self, images: Tensor) -> Tensor:
+        images = to_unit(images.float()).clamp(0, 1)
+        if images.shape[-1] > SIDE:
+            images = adaptive_avg_pool2d(images, SIDE)
+        return metrics.embed(self.backbone, images, batch_size=BATCH)
+
+    def _drawn(self, trainer: Trainer) -> Tensor:
+        """Features of generated pictures, of the same latents every time: (GENERATED, D)."""
+        z_dim: Any = trainer.G.z_dim
+        z = torch.randn(GENERATED, int(z_dim), generator=self.run.generator("quality")).to(self.run.device)
+        labels = self.pictures.labels_in_turn(GENERATED)
+        kinds = [None] * len(z.split(BATCH)) if labels is None else labels.split(BATCH)
+        with torch.inference_mode():
+            return torch.cat([self._features(trainer.G_ema(part, kind)) for part, kind in zip(z.split(BATCH), kinds, strict=True)])
+
+    def measure(self, trainer: Trainer) -> dict[str, float]:
+        """KID (Binkowski et al. 2018) and recall (Kynkaanniemi et al. 2019) of the average of G, whose statistics are settled."""
+        gen = self._drawn(trainer)
+        if not bool(torch.isfinite(gen).all()):
+            return {"kid": float("nan"), "recall": float("nan")}
+        k = min(NEIGHBOURS, len(self.real) - 1)
+        return {"kid": metrics.kid(self.real, gen), "recall": metrics.prdc(self.real, gen, k).recall}
+
+    def copied_share(self, trainer: Trainer) -> float:
+        """Share of the generated pictures that are nearly one of the training pictures."""
+        return float(metrics.copied(self._drawn(trainer), self.real).float().mean())
+
+    def seconds(self, trainer: Trainer) -> tuple[float, float]:
+        """Seconds that one measurement takes, and those that the real pictures take once."""
+        z_dim: Any = trainer.G.z_dim
+        few = torch.randn(BATCH, int(z_dim), generator=self.run.generator("quality")).to(self.run.device)
+        drawn = trainer.settled(few, few, None) * 2 - 1
+        began = time.perf_counter()
+        self._features(drawn)
+        each = (time.perf_counter() - began) / BATCH
+        return 1.5 * each * GENERATED, each * min(REALS, len(self.pictures))  # half more: drawing them, and the distances
+
+    @torch.inference_mode()
+    def nearest_sheet(self, trainer: Trainer, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Samples, each with the training picture that is nearest to it at its right: (1, 3, H, W) in [0, 1] on the CPU.
+
+        Nearest by the features of the backbone if they were measured, else by the pictures reduced to 16 px.
+        """
+        images = trainer.G_ema(z[:PAIRS], None if labels is None else labels[:PAIRS]).float()
+        chosen = self.pictures.indices(0, min(REALS, len(self.pictures)))
+        if "real" in self.__dict__:
+            _, index = metrics.nearest(self._features(images), self.real)
+        else:
+            _, index = metrics.nearest(_coarse(images), _coarse(self.pictures.at(chosen)))
+        pairs = torch.stack([to_unit(images), to_unit(self.pictures.at(chosen[index.cpu().numpy()]))], 1).flatten(0, 1)
+        return grid(pairs.clamp(0, 1), 2 * PAIRS_IN_ROW)[None].cpu()
+
+
+def _coarse(images: Tensor) -> Tensor:
+    return adaptive_avg_pool2d(images.float(), COARSE).flatten(1)

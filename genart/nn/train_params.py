@@ -1,0 +1,86 @@
+"""Parameters that the families share. Light: declarations alone, no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from genart.params import Duration, ModelInput, Params
+
+Resolution = Literal[16, 32, 64, 128, 256]
+#: Augmentations of what D sees, by name; those that change no colour are the default.
+Policy = Literal["translation", "cutout", "scale", "rotate", "mirror", "color"]
+LossChoice = Literal["bce", "non_saturating", "least_squares", "hinge", "wgan", "relativistic_average", "relativistic_paired"]
+
+
+class TrainParams(Params):
+    """Parameters of every stage that trains a generator."""
+
+    resolution: Annotated[
+        Resolution | None,
+        Field(description="Pixels along a side; other pictures are scaled and cropped to it. Default: that of the pictures."),
+    ] = None
+    budget: Annotated[Duration | None, Field(description="Time for the whole training. Default: 3m, unless kimg is given.")] = None
+    kimg: Annotated[
+        float | None, Field(gt=0, description="Thousands of real images to train on, instead of (or, as a limit, beside) a budget.")
+    ] = None
+    width: Annotated[
+        int | None,
+        Field(
+            ge=4,
+            le=512,
+            description="Channels of the finest layer; coarser ones have up to 8 times as many. Default: what the budget allows.",
+        ),
+    ] = None
+    batch_size: Annotated[int | None, Field(ge=2, le=1024, description="Pictures per step. Default: what suits the device.")] = None
+    z_dim: Annotated[int, Field(ge=2, le=1024, description="Numbers in a latent vector.")] = 64
+    ema_kimg: Annotated[
+        float, Field(ge=0, description="Limit of the half-life, in thousands of images, of the average of G that is the result.")
+    ] = 10.0
+    mirror: Annotated[bool, Field(description="Flip half of the real pictures left to right.")] = False
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Field(description="Precision of matrix products; auto takes bf16 where the device gains from it.")
+    ] = "auto"
+    init: Annotated[
+        ModelInput | None,
+        Field(description="Go on from this model of the same family and resolution, on new pictures: a file, or the id of another stage."),
+    ] = None
+    watch: Annotated[
+        bool,
+        Field(
+            description="Act when training explodes (return to the last good state), collapses, when D wins, or when nothing gets better; "
+            "keep the best state by KID."
+        ),
+    ] = True
+    evaluations: Annotated[
+        int | None,
+        Field(ge=0, le=100, description="How often the quality (KID) is measured during training. Default: what costs a few hundredths."),
+    ] = None
+
+
+class GanParams(TrainParams):
+    """Parameters of every family in which a discriminator takes part."""
+
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 2e-4
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-4
+    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "non_saturating"
+    r1_gamma: Annotated[
+        float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
+    ] = 0.0
+    r2_gamma: Annotated[float, Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2).")] = 0.0
+    gp_lambda: Annotated[
+        float, Field(ge=0, description='Weight of the gradient penalty between real and generated pictures; 10 is usual with loss = "wgan".')
+    ] = 0.0
+    penalty_every: Annotated[
+        int | None,
+        Field(ge=1, le=64, description="Compute the penalties in each so-manieth step only. Default: what the device can afford."),
+    ] = None
+    skip_D_below: Annotated[float, Field(ge=0, description="D does not learn in steps where its loss is below this; 0 never skips.")] = 0.0
+    augment: Annotated[
+        Literal["none", "always", "adaptive"],
+        Field(description="Change what D sees, real and generated pictures alike: never, always, or the more the more D overfits."),
+    ] = "adaptive"
+    augment_policy: Annotated[
+        tuple[Policy, ...], Field(min_length=1, description="What is changed: a list. Only color changes colours.")
+    ] = ("translation", "cutout", "scale")
