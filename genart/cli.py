@@ -480,8 +480,11 @@ def _observers(json_: bool, quiet: bool, plugins: Plugins) -> Iterator[Events]:
     """Yield the events of a run with everyone who wants to hear them."""
     from .display import Display, LiveDisplay, PlainDisplay
     from .events import Events, write_json_line
+    from .tensorboard import TensorBoard, installed
 
     observers: list[Callable[[dict[str, Any]], None]] = [_PluginObservers(plugins)]
+    if installed():
+        observers.append(TensorBoard())
     if json_:
         observers.append(write_json_line)
     display: Display | None = None

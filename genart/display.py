@@ -98,7 +98,8 @@ class Display:
         self.line(f"  {self.paint('yellow', '!')} {self.paint('', self.warnings[-1])}")
 
     def _on_watchdog(self, record: dict[str, Any]) -> None:
-        self.line(f"  {self.paint('yellow', '◆')} {self.paint('', record['stage'])}: {record['message']} {self.paint('dim', record['act'])}")
+        told = f"{self.paint('', record['stage'])}: {record['message']}"
+        self.line(f"  {self.paint('yellow', '◆')} {told} {self.paint('dim', record['act'])}")
 
     def _on_note(self, record: dict[str, Any]) -> None:
         self.line(f"  {self.paint('dim', record['message'])}")

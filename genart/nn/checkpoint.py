@@ -85,7 +85,7 @@ def written(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[byt
         begin, end = end, end + value.numel() * value.element_size()
         header[name] = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": [begin, end]}
         if value.numel():
-            parts.append(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+            parts.append(memoryview(value.reshape(-1).view(torch.uint8).numpy().data))
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little") + text, *parts]

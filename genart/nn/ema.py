@@ -62,5 +62,6 @@ def settle_statistics(G: nn.Module, z: Tensor, batch_size: int = 32) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     G.eval()
-    if hasattr(G, "settle"):
-        G.settle(z)
+    settle = getattr(G, "settle", None)
+    if callable(settle):
+        settle(z)

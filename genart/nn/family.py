@@ -106,6 +106,10 @@ class Family:
         """Arguments of the generator's class, which the model's header keeps."""
         raise NotImplementedError
 
+    def arguments(self, setup: Setup) -> dict[str, Any]:
+        """The same; a model that is trained further keeps its own."""
+        return self.parameters(setup) | dict(setup.plan.get("given", {}))
+
     def discriminator(self, setup: Setup) -> nn.Module:
         """A new D."""
         raise NotImplementedError
@@ -121,7 +125,7 @@ class Family:
     def trainer(self, setup: Setup) -> Trainer:
         """What the loop trains, with its seeded first weights, on the run's device."""
         generator = setup.run.generator
-        G = seeded(lambda: self.module(**self.parameters(setup)), generator("init_G"))
+        G = seeded(lambda: self.module(**self.arguments(setup)), generator("init_G"))
         D = seeded(lambda: self.discriminator(setup), generator("init_D"))
         return Players(self.game(G, D, setup), self.rules(setup), setup.run.device)
 
@@ -264,10 +268,14 @@ def take_over(trainer: Trainer, model: Model, run: Run) -> None:
         module.load_state_dict(G)
     beside = {name.removeprefix(BESIDE): value for name, value in tensors.items() if name.startswith(BESIDE)}
     other = beside_of(trainer)
-    if other is not None and beside.keys() == other.state_dict().keys():
+    if other is not None and _shapes(beside) == _shapes(other.state_dict()):
         other.load_state_dict(beside)
     elif other is not None:
         run.warn("init has no discriminator that fits: a new one begins from nothing, and may spoil G at first")
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
 
 
 def beside_of(trainer: Trainer) -> nn.Module | None:
@@ -294,11 +302,13 @@ def make_plan(family: Family, pictures: Pictures, init: Model | None, params: Tr
         "total_nimg": total_nimg,
         "evaluations": min(EVALUATIONS, total_nimg // NIMG_PER_EVALUATION) if params.evaluations is None else params.evaluations,
         "deadline_sec": seconds and seconds * budget.DEADLINE,
+        **({"given": given} if given else {}),
     }
     if seconds is None:
         return plan
     free = params.width is None and "width" not in given
-    return Fitting(family, Setup(params, run, pictures, plan), seconds * budget.PLANNED, began).fitted(free_width=free, free_laziness=not lazy)
+    fitting = Fitting(family, Setup(params, run, pictures, plan), seconds * budget.PLANNED, began)
+    return fitting.fitted(free_width=free, free_laziness=not lazy)
 
 
 class Fitting:
@@ -424,7 +434,7 @@ def result(family: Family, training: Training, setup: Setup) -> Model:
     return setup.run.model(
         {**trainer.G_ema.state_dict(), **other},
         family=family.name,
-        parameters=family.parameters(setup),
+        parameters=family.arguments(setup),
         z_dim=setup.z_dim,
         resolution=setup.resolution,
         history=log.history,

@@ -42,8 +42,8 @@ NIMG_PER_SNAPSHOT = 500
 ADAPT_EVERY = 4
 #: The best state becomes the result if the last one's KID is above so many times the best.
 WORSE = 1.1
-#: Thousands of images in which it may rise from nothing to everything: so many, or a share of a short training.
-SPEED_KIMG, ADAPT_SHARE = 100.0, 0.3
+#: Thousands of images in which it may rise from nothing to everything: so many, or those of a short training.
+SPEED_KIMG, ADAPT_SHARE = 100.0, 1.0
 
 
 @dataclass
@@ -109,9 +109,17 @@ class Training:
     """
 
     def __init__(
-        self, run: Run, trainer: Trainer, pictures: Pictures, settings: Settings, *, measure: Measure | None = None, began: float | None = None
+        self,
+        run: Run,
+        trainer: Trainer,
+        pictures: Pictures,
+        settings: Settings,
+        *,
+        measure: Measure | None = None,
+        began: float | None = None,
     ) -> None:
-        self.run, self.trainer, self.pictures, self.settings, self.measure = run, trainer, pictures, settings, measure
+        self.run, self.trainer, self.pictures = run, trainer, pictures
+        self.settings, self.measure = settings, measure
         self.log = Log()
         # In a short training the strength must be able to rise sooner than in the paper's.
         speed = min(SPEED_KIMG, ADAPT_SHARE * settings.total_nimg / 1000)
@@ -182,7 +190,8 @@ class Training:
         if not checkpoint.all_finite(tensors):
             return
         self.run.sink("progress").sync()
-        beside = {f"good/{name}": value for name, value in self.good[0].items()} | {f"best/{name}": value for name, value in self.best.items()}
+        beside = {f"good/{name}": value for name, value in self.good[0].items()}
+        beside |= {f"best/{name}": value for name, value in self.best.items()}
         self.run.checkpoints.save(tensors | beside, state | {"good": self.good[1]})
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

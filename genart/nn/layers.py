@@ -119,6 +119,30 @@ class EqualConv2d(nn.Module):
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
+def rectified(x: Tensor) -> Tensor:
+    """The leaky rectifier of most families, with a slope of 0.2, in place."""
+    return F.leaky_relu_(x, 0.2)
+
+
+def doubled(x: Tensor, conv: EqualConv2d) -> Tensor:
+    """Enlarge to nearest neighbours, then convolve 3x3: (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
+    return upsampled(x, conv.weight.transpose(0, 1) * conv.scale, conv.bias)
+
+
+def halved(x: Tensor, conv: EqualConv2d) -> Tensor:
+    """Convolve, then take the mean of 2x2 places; as one convolution of stride 2, with 4/9 of the products.
+
+    Args:
+        x: (N, c_in, H, W), H and W even.
+        conv: a convolution of 3x3.
+
+    Returns:
+        (N, c_out, H/2, W/2).
+    """
+    kernel = F.avg_pool2d(conv.weight * conv.scale, 2, stride=1, padding=1)  # 4x4
+    return F.conv2d(x, kernel, conv.bias, stride=2, padding=1)
+
+
 def pixel_norm(x: Tensor) -> Tensor:
     """Bring the feature vector of each place to unit mean square: (N, C, ...) to the same (Karras et al. 2018, section 4.2)."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
@@ -138,16 +162,20 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     group = group if n % group == 0 else n
     spread = x.float().unflatten(0, (group, n // group)).var(0, unbiased=False).add(1e-8).sqrt()
     channel = spread.mean((1, 2, 3)).repeat(group).to(x.dtype)
-    return torch.cat([x, channel[:, None, None, None].expand(n, 1, *x.shape[2:])], 1)
+    spread_out = channel[:, None, None, None].expand(n, 1, *x.shape[2:]).contiguous(memory_format=torch.channels_last)
+    return torch.cat([x, spread_out], 1)
 
 
 def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor:
-    """Latents with their classes' vectors, brought to unit mean square, beside them: (N, z_dim) to (N, z_dim + table's width), or z as it is without a table.
+    """Latents with their classes' vectors, brought to unit mean square, beside them.
 
     Args:
         z: (N, z_dim).
         labels: (N,) integers; left out, classes are taken in turn.
         table: a vector for each class, or None for a network that knows no classes.
+
+    Returns:
+        (N, z_dim + table's width), or z as it is without a table.
     """
     if table is None:
         return z
@@ -169,7 +197,8 @@ def projected_label(features: Tensor, labels: Tensor | None, table: nn.Embedding
     """
     if table is None or labels is None:
         return 0.0
-    return (table(labels).to(features.dtype) * features).sum(1)
+    told: Tensor = (table(labels).to(features.dtype) * features).sum(1)
+    return told
 
 
 def seeded(make: Callable[[], T], generator: torch.Generator) -> T:

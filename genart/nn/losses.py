@@ -75,7 +75,7 @@ def wgan_D(real_logits: Tensor, gen_logits: Tensor, drift: float = 1e-3) -> Tens
 
 
 def relativistic_average_D(real_logits: Tensor, gen_logits: Tensor) -> Tensor:
-    """Relativistic average hinge loss of D (Jolicoeur-Martineau 2019, RaHingeGAN): real above the mean generated answer, and the reverse."""
+    """Relativistic average hinge loss of D (Jolicoeur-Martineau 2019, RaHingeGAN): real above the mean generated one, and the reverse."""
     real, gen = real_logits.float(), gen_logits.float()
     return relu(1 - (real - gen.mean())).mean() + relu(1 + (gen - real.mean())).mean()
 
@@ -149,8 +149,8 @@ def squared_gradient(logits: Tensor, images: Sequence[Tensor]) -> Tensor:
         (N,) float32.
     """
     gradients = torch.autograd.grad(logits.float().sum(), list(images), create_graph=True)
-    squares: Tensor = sum((gradient.float().square().flatten(1).sum(1) for gradient in gradients), logits.new_zeros((), dtype=torch.float32))
-    return squares
+    squares = torch.stack([gradient.float().square().flatten(1).sum(1) for gradient in gradients])
+    return squares.sum(0)
 
 
 def zero_centred_penalty(logits: Tensor, images: Sequence[Tensor]) -> Tensor:

@@ -50,7 +50,7 @@ class Game:
         penalties: gradient penalties of D.
     """
 
-    def __init__(self, G: nn.Module, D: nn.Module, loss: losses.Loss, penalties: Penalties = Penalties()) -> None:  # noqa: B008 - frozen
+    def __init__(self, G: nn.Module, D: nn.Module, loss: losses.Loss, penalties: Penalties = Penalties()) -> None:
         self.G, self.D, self.loss, self.penalties = G, D, loss, penalties
 
     def batch_size(self, nimg: int, batch_size: int) -> int:
@@ -131,7 +131,7 @@ class Rules:
         batch_size: images per step.
         lr_G: Adam's learning rate for G.
         lr_D: Adam's learning rate for D; the two differ in TTUR (Heusel et al. 2017).
-        betas: Adam's; 0.5 steadies a GAN (Radford et al. 2015, section 4), 0 one with gradient penalties (Karras et al. 2018, appendix A.1).
+        betas: Adam's; 0.5 steadies a GAN (Radford et al. 2015, section 4), 0 one with penalties (Karras et al. 2018, appendix A.1).
         skip_D_below: D does not learn in a step where its loss is below this.
         bfloat16: compute matrix products in bfloat16; weights stay float32.
         policy: augmentations of what D sees, by name.
@@ -155,7 +155,7 @@ class Players:
         device: "cpu", "cuda" or "mps".
     """
 
-    told = ("loss_D", "loss_G", "skipped", "won", "r_t")
+    told: tuple[str, ...] = ("loss_D", "loss_G", "skipped", "won", "r_t")
 
     def __init__(self, game: Game, rules: Rules, device: str) -> None:
         self.game, self.rules, self.device = game, rules, device
@@ -187,7 +187,7 @@ class Players:
         self.game.schedule((self.G, self.D, self.G_ema), nimg)
 
     def rates(self, scale_G: float, scale_D: float, *, sparing: bool = False) -> None:
-        """Set the learning rates to multiples of those of the rules; `sparing`: D does not learn in a step in which it tells every pair apart."""
+        """Set the learning rates to multiples of those of the rules; `sparing`: D does not learn where it tells every pair apart."""
         self.sparing = sparing
         for optimizer, rate in ((self.opt_G, self.rules.lr_G * scale_G), (self.opt_D, self.rules.lr_D * scale_D)):
             for group in optimizer.param_groups:
@@ -237,7 +237,9 @@ class Players:
         below = self.rules.skip_D_below
         skipped = (below > 0 and float(loss_D.detach()) < below) or (self.sparing and float(won) == 1)
         if not skipped:
-            total = loss_D + penalties.every * self._penalty(real_seen, real_logits, gen_seen, gen_logits, labels, generator) if due else loss_D
+            total = loss_D
+            if due:
+                total = total + penalties.every * self._penalty(real_seen, real_logits, gen_seen, gen_logits, labels, generator)
             self.opt_D.zero_grad(set_to_none=True)
             total.backward(inputs=self._learning_D)
             self.opt_D.step()

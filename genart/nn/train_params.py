@@ -70,7 +70,8 @@ class GanParams(TrainParams):
     ] = 0.0
     r2_gamma: Annotated[float, Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2).")] = 0.0
     gp_lambda: Annotated[
-        float, Field(ge=0, description='Weight of the gradient penalty between real and generated pictures; 10 is usual with loss = "wgan".')
+        float,
+        Field(ge=0, description='Weight of the gradient penalty between real and generated pictures; 10 is usual for "wgan".'),
     ] = 0.0
     penalty_every: Annotated[
         int | None,

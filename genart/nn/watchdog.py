@@ -88,7 +88,9 @@ class Watchdog:
         critic: D is a Wasserstein critic, for which telling everything apart is no trouble (Gulrajani et al. 2017).
     """
 
-    def __init__(self, tell: Callable[[str, str, str, int], None], *, on: bool = True, adaptive: bool = False, critic: bool = False) -> None:
+    def __init__(
+        self, tell: Callable[[str, str, str, int], None], *, on: bool = True, adaptive: bool = False, critic: bool = False
+    ) -> None:
         self.tell, self.on, self.adaptive, self.critic = tell, on, adaptive, critic
         self.watch = Watch()
 
@@ -119,7 +121,9 @@ class Watchdog:
         kept = Watch(**{**vars(said), "rollbacks": count, "acts": self.watch.acts, "said": self.watch.said})
         kept.scale_G, kept.scale_D = self.watch.scale_G / 2, self.watch.scale_D / 2
         self.watch = kept
-        self._act("explosion", "rolled back", nimg, f"the losses exploded; back to {good_nimg / 1000:.1f} kimg with half the learning rates")
+        self._act(
+            "explosion", "rolled back", nimg, f"the losses exploded; back to {good_nimg / 1000:.1f} kimg with half the learning rates"
+        )
         return kept
 
     def tick(self, nimg: int, share: float, steps: int, numbers: dict[str, float]) -> None:

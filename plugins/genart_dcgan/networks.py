@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from genart.nn.layers import Upsample, channels, projected_label, smoothed, with_labels
 
+
 class Generator(nn.Module):
     """G: z to pictures, through a dense layer to 4x4 and one doubling after another.
 

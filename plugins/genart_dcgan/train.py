@@ -43,7 +43,7 @@ class DCGAN(Family):
     def trainer(self, setup: Setup) -> Trainer:
         """The players, with the first weights of the paper."""
         generator = setup.run.generator
-        G = seeded(lambda: Generator(**self.parameters(setup)), generator("init_G"))
+        G = seeded(lambda: Generator(**self.arguments(setup)), generator("init_G"))
         D = seeded(lambda: self.discriminator(setup), generator("init_D"))
         initialise(G, generator("init_G"))
         initialise(D, generator("init_D"))

@@ -75,7 +75,7 @@ def key_seeds(params: WalkParams, run: Run) -> tuple[int, ...]:
 
 
 def draw(model: Model, latent_of: Latents, count: int, run: Run, truncation_psi: float = 1.0) -> Iterator[Batch]:
-    """Yield pictures `run.start` to `count`, in batches that begin at multiples of the batch size; a `label` in their metadata is their class."""
+    """Yield pictures `run.start` to `count`, in batches that begin at multiples of the batch size; a `label` is a class."""
     G: Any = run.load(model)
     G = G.to(memory_format=torch.channels_last)
     size = latent.batch_size_for(int(model.header["resolution"]))

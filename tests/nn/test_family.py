@@ -126,8 +126,8 @@ def test_inits_that_do_not_fit(tmp_path, conditional):
     other = run_stage_file(first, tmp_path / "other.safetensors", family="elsewhere")
     with pytest.raises(DataError, match="family 'elsewhere', not 'dcgan'"):
         train(tmp_path / "d", init=str(other))
+    (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(DataError, match="not a genart model"):
-        (tmp_path / "junk.safetensors").write_bytes(b"junk")
         train(tmp_path / "e", init=str(tmp_path / "junk.safetensors"))
 
 

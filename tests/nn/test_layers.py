@@ -12,12 +12,13 @@ from genart.nn.layers import (
     EqualLinear,
     Upsample,
     channels,
+    doubled,
+    halved,
     minibatch_stddev,
     pixel_norm,
     projected_label,
     pyramid,
     seeded,
-    smoothed,
     with_labels,
 )
 
@@ -127,3 +128,13 @@ def test_a_pyramid_averages():
     assert scales[0] is x
     torch.testing.assert_close(scales[1], F.avg_pool2d(x, 2))
     torch.testing.assert_close(scales[2][..., 0, 0], x.mean((2, 3)))
+
+
+@torch.no_grad()
+def test_doubling_and_halving_are_a_convolution_and_a_change_of_size():
+    torch.manual_seed(0)
+    conv = EqualConv2d(3, 5, 3)
+    x = torch.randn(2, 3, 6, 8)
+    torch.testing.assert_close(halved(x, conv), F.avg_pool2d(conv(x), 2), atol=1e-5, rtol=1e-5)
+    flipped = F.conv2d(F.interpolate(x, scale_factor=2), conv.weight.flip(2, 3) * conv.scale, padding=1)
+    torch.testing.assert_close(doubled(x, conv), flipped, atol=1e-5, rtol=1e-5)

@@ -31,6 +31,9 @@ class D(nn.Module):
         return self.dense(seen.flatten(1)).flatten()
 
 
+NONE = Penalties()
+
+
 def real(n=8):
     return RealBatch(torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1)
 
@@ -39,7 +42,7 @@ def z(n=8):
     return torch.randn(n, 4, generator=torch.Generator().manual_seed(4))
 
 
-def players(loss="bce", penalties=Penalties(), game=Game, **rules):
+def players(loss="bce", penalties=NONE, game=Game, **rules):
     return Players(game(G(), D(), losses.named(loss), penalties), Rules(8, **rules), "cpu")
 
 

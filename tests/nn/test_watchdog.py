@@ -36,7 +36,7 @@ def test_each_return_halves_the_rates_and_the_last_is_told_with_them(told):
 
 
 def test_a_watchdog_that_is_off_gives_up_at_once(told):
-    with pytest.raises(DivergedError, match="training diverged: after 0.8 kimg"):
+    with pytest.raises(DivergedError, match=r"training diverged: after 0\.8 kimg"):
         dog(told, on=False).roll_back(800, 0, (1.0, 1.0), Watch())
 
 

@@ -185,7 +185,7 @@ def test_NaN_again_and_again_ends_with_exit_code_8_and_keeps_the_last_good_check
 
 def test_without_the_watch_the_first_NaN_ends_it(tmp_path, monkeypatch):
     poison(monkeypatch, {7})
-    with pytest.raises(DivergedError, match="training diverged: after 0.1 kimg"):
+    with pytest.raises(DivergedError, match=r"training diverged: after 0\.1 kimg"):
         attempt(tmp_path, watch=False)
 
 

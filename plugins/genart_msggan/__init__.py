@@ -1,0 +1,45 @@
+"""MSG-GAN: a GAN whose two networks meet at every scale of the pictures at once, a calmer way to larger ones."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+import genart
+from genart.nn.train_params import GanParams, LossChoice
+
+
+class TrainParams(GanParams):
+    """Parameters of msggan.train."""
+
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 1e-3
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-3
+    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "non_saturating"
+    r1_gamma: Annotated[
+        float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
+    ] = 1.0
+
+
+@genart.stage("msggan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+def msggan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
+    """Train an MSG-GAN, whose networks meet at every scale at once (Karnewar and Wang 2020).
+
+    The generator draws each picture at 4x4, 8x8 and so on up to the full size, and the discriminator judges all of them together.
+    The result is the average of the generator over the last images; `progress` is a film of the same latents during training, `plot`
+    its curves, and `nearest` shows samples beside the training pictures that are nearest to them.
+
+    Example:
+        [[stage]]
+        uses = "msggan.train"
+        budget = "5m"
+    """
+    from .train import train
+
+    return train(images, params, run)
+
+
+@genart.hookimpl
+def genart_generators() -> dict[str, str]:
+    """Register the family for rebuilding."""
+    return {"msggan": "genart_msggan.networks:Generator"}

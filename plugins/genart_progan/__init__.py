@@ -1,0 +1,50 @@
+"""ProGAN: a GAN that begins with pictures of 4x4 pixels and grows, so that it learns the whole before the details."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+import genart
+from genart.nn.train_params import GanParams, LossChoice
+
+
+class TrainParams(GanParams):
+    """Parameters of progan.train."""
+
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 1e-3
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-3
+    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "wgan"
+    gp_lambda: Annotated[
+        float,
+        Field(ge=0, description='Weight of the gradient penalty between real and generated pictures; 10 is usual with loss = "wgan".'),
+    ] = 10.0
+    fade: Annotated[
+        float, Field(ge=0, le=1, description="Share of each level's images during which it fades in; 0 adds its layers at once.")
+    ] = 0.5
+
+
+@genart.stage("progan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+def progan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
+    """Train a GAN that grows from 4x4 pixels to the pictures' size (Karras et al. 2018).
+
+    Few layers learn the composition on small pictures first; one layer after another then fades in and adds detail. The result is
+    the average of the generator over the last images; `progress` is a film of the same latents during training, `plot` its curves, and
+    `nearest` shows samples beside the training pictures that are nearest to them. A training that its budget stops within the growth
+    draws pictures of the size that it had reached, enlarged.
+
+    Example:
+        [[stage]]
+        uses = "progan.train"
+        budget = "5m"
+    """
+    from .train import train
+
+    return train(images, params, run)
+
+
+@genart.hookimpl
+def genart_generators() -> dict[str, str]:
+    """Register the family for rebuilding."""
+    return {"progan": "genart_progan.networks:Generator"}

@@ -1,0 +1,59 @@
+"""StyleGAN: a generator that draws every scale of a picture in a style, which can be mixed, truncated and walked through."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+import genart
+from genart.nn.train_params import GanParams, LossChoice
+
+
+class TrainParams(GanParams):
+    """Parameters of stylegan.train."""
+
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
+    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "relativistic_paired"
+    r1_gamma: Annotated[
+        float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
+    ] = 1.0
+    r2_gamma: Annotated[float, Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2).")] = 1.0
+    # How much better D is says little of whether it overfits where answers count only against each other: "adaptive" soon does all it can.
+    augment: Annotated[
+        Literal["none", "always", "adaptive"],
+        Field(description="Change what D sees, real and generated pictures alike: never, always, or the more the more D overfits."),
+    ] = "none"
+    mapping_layers: Annotated[int, Field(ge=1, le=16, description="Layers between a latent and its style.")] = 2
+    style_mixing: Annotated[
+        float, Field(ge=0, le=1, description="Share of the generated training pictures whose coarse and fine scales get different styles.")
+    ] = 0.0
+    minibatch_stddev: Annotated[
+        bool, Field(description="D sees how much the pictures of a batch differ, against a generator that repeats itself.")
+    ] = True
+
+
+@genart.stage("stylegan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+def stylegan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
+    """Train a style-based GAN (Karras et al. 2019, 2020) for the calm loss of Huang et al. (2024).
+
+    A latent becomes a style, and the style decides at every scale what is drawn: `truncation_psi` of the latent stages draws styles
+    nearer to the mean one, more typical and less varied. The result is the average of the generator over the last images; `progress` is
+    a film of the same latents during training, `plot` its curves, and `nearest` shows samples beside the training pictures that are
+    nearest to them.
+
+    Example:
+        [[stage]]
+        uses = "stylegan.train"
+        budget = "5m"
+    """
+    from .train import train
+
+    return train(images, params, run)
+
+
+@genart.hookimpl
+def genart_generators() -> dict[str, str]:
+    """Register the family for rebuilding."""
+    return {"stylegan": "genart_stylegan.networks:Generator"}
