@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import datasets, transforms
 
 from genart.nn.data import Pictures
-from genart.nn.gan import Players
+from genart.nn.family import Setup
 from genart.testing import run_stage
 
 R, WIDTH, BATCH, Z = 64, 64, 64, 100
@@ -124,18 +124,21 @@ def ours(folder: Path, nimg: int, device: str, work: Path, precision: str) -> tu
 def flops_per_image(device: str) -> float:
     """Operations of one step of both players, per image, as torch counts them."""
     from genart_dcgan import TrainParams
-    from genart_dcgan.train import new_game, settings
+    from genart_dcgan.train import DCGAN
 
     class Streams:
+        device = "cpu"
+
         def generator(self, label: str, index: int | None = None) -> torch.Generator:
             return torch.Generator().manual_seed(0)
 
-    params = TrainParams(upsample="transposed", z_dim=Z, precision="fp32")
-    plan = {"total_nimg": BATCH, "batch_size": BATCH, "precision": "fp32", "deadline_sec": None}
-    players = Players(new_game(R, WIDTH, params, Streams()), settings(plan, params), device)  # type: ignore[arg-type]
-    pictures = Pictures(np.zeros((BATCH, R, R, 3), np.uint8), Streams().generator, device=device)
+    run: Any = Streams()
+    run.device = device
+    pictures = Pictures(np.zeros((BATCH, R, R, 3), np.uint8), run.generator, device=device)
+    plan = {"width": WIDTH, "z_dim": Z, "batch_size": BATCH, "precision": "fp32", "penalty_every": 1, "total_nimg": BATCH}
+    players = DCGAN().trainer(Setup(TrainParams(upsample="transposed"), run, pictures, plan))
     with FlopCounterMode(display=False) as counter:
-        players.step(pictures.batch(0, 0, BATCH), torch.randn(BATCH, Z, device=device))
+        players.step(0, pictures.batch(0, 0, BATCH), torch.randn(BATCH, Z, device=device), run.generator("step"), 0.0)
     return counter.get_total_flops() / BATCH
 
 

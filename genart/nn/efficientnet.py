@@ -196,7 +196,7 @@ def stored_tensors(path: Path) -> dict[str, np.ndarray]:
             f"reinstall the package {PACKAGE.replace('_', '-')}",
         )
     file = io.BytesIO(data)
-    pickles = [[(code.name, word) for code, word, _ in pickletools.genops(file)] for _ in range(PICKLES)]
+    pickles = [[(code.name, str(word)) for code, word, _ in pickletools.genops(file)] for _ in range(PICKLES)]
     words = [word for code, word in pickles[NAMES] if code == "BINUNICODE" and word not in ("storage", "cpu")][: 2 * TENSORS]
     name_of = dict(zip(words[1::2], words[::2], strict=True))
     found, at = {}, file.tell()
@@ -221,7 +221,7 @@ def folded_weights(stored: Mapping[str, np.ndarray]) -> dict[str, tuple[Tensor, 
             for name in (f"{convolution}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")))
         )
         factor = scale / (variance + EPSILON).sqrt()
-        weight = weight.view(shape).permute(order) * factor[:, None, None, None]
+        weight = weight.view(shape).permute(*order) * factor[:, None, None, None]
         return F.pad(weight, (1, 0, 1, 0) if stride == 2 else (0, 0, 0, 0)).float(), (shift - mean * factor).float()
 
     # Memory is in TensorFlow's order: (y, x, in, out), and (y, x, channel, 1) where each channel is convolved by itself.

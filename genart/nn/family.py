@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,10 @@ EVALUATION_SHARE, EVALUATIONS = 0.04, 10
 WORTHWHILE = 2
 #: Images between two measurements where no budget says what they may cost.
 NIMG_PER_EVALUATION = 10_000
+#: Strength of the augmentation that a plan reckons with.
+ASSUMED_P = {"none": 0.0, "adaptive": 0.5, "always": 1.0}
+#: Seconds after the last step, for the last snapshot and the sheets, as a multiple of a snapshot's, and on top.
+ENDING = (6.0, 1.5)
 #: Share of the time that gradient penalties may take where their laziness is free, and the choices.
 PENALTY_SHARE, LAZINESS = 0.2, (1, 2, 4, 8, 16)
 
@@ -343,10 +348,12 @@ class Fitting:
             plan["evaluations"] = int(min(EVALUATIONS, affordable)) if affordable >= WORTHWHILE else 0
         if params.kimg is None:
             measuring = plan["evaluations"] * evaluation_sec + reals_sec if plan["evaluations"] else 0.0
-            left = self.usable_sec - (time.monotonic() - self.began) - measuring
+            left = self.usable_sec - (time.monotonic() - self.began) - measuring - ENDING[0] * snapshot_sec - ENDING[1]
             # A snapshot comes every so many images, but no more often than a timelapse needs.
             fits = max(left / (image_sec + snapshot_sec / NIMG_PER_SNAPSHOT), (left - SNAPSHOTS * snapshot_sec) / image_sec)
             plan["total_nimg"] = max(plan["batch_size"], int(fits))
+        ending = ENDING[0] * snapshot_sec + ENDING[1]
+        plan["deadline_sec"] = max(0.5 * plan["deadline_sec"], plan["deadline_sec"] - ending)
         return plan
 
     def image_sec(self, plan: dict[str, Any], seconds: float, *, free_laziness: bool) -> tuple[float, int]:
@@ -354,11 +361,12 @@ class Fitting:
         trainer = self.family.trainer(replace(self.setup, plan=plan | {"penalty_every": 2}))  # step 0 computes them, step 1 does not
         probes = trainer.probes(plan["total_nimg"])
         usual = lazy = 0.0
+        kinds = (False, True) if trainer.penalised else (False,)
         for share, nimg in probes:
-            for penalised in (False, True):
-                cost = share * self.step_sec(trainer, nimg, seconds / len(probes) / 2, penalised=penalised)
+            for penalised in kinds:
+                cost = share * self.step_sec(trainer, nimg, seconds / len(probes) / len(kinds), penalised=penalised)
                 usual, lazy = (usual, lazy + cost) if penalised else (usual + cost, lazy)
-        extra = max(0.0, lazy - usual)
+        extra = max(0.0, lazy - usual) if trainer.penalised else 0.0
         every = int(plan["penalty_every"])
         if free_laziness:
             every = next((k for k in LAZINESS if extra / k <= PENALTY_SHARE * usual), LAZINESS[-1])
@@ -369,15 +377,17 @@ class Fitting:
         setup, device = self.setup, self.setup.run.device
         trainer.schedule(nimg)
         n = trainer.batch_size(nimg)
-        real = setup.pictures.batch(0, 0, n)
         z = torch.randn(n, setup.z_dim, generator=setup.run.generator("z", 0)).to(device)
-        p = 1.0 if getattr(setup.params, "augment", "none") == "always" else 0.0
+        p = ASSUMED_P[getattr(setup.params, "augment", "none")]
+        numbers = itertools.count()
 
         def play() -> None:
+            number = next(numbers)
+            real = setup.pictures.batch(number, number * n, n)  # other pictures each time, as in training
             trainer.step(0 if penalised else 1, real, z, setup.run.generator("step", 0), p)
             ema.update(trainer.G_ema, trainer.G, 0.5)
 
-        return budget.seconds_per_call(play, device, seconds) / n
+        return budget.seconds_per_call(play, device, seconds, warmup=1) / n
 
     def other_secs(self, plan: dict[str, Any]) -> tuple[float, float, float]:
         """Seconds of a snapshot, of a measurement of quality, and of what measuring needs once."""
@@ -414,11 +424,12 @@ def settings(setup: Setup) -> Settings:
     return Settings(
         total_nimg=plan["total_nimg"],
         ema_kimg=params.ema_kimg,
-        augment_p=strength[gan.augment] if gan else 0.0,
+        # What a critic says of real pictures alone means nothing, so nothing can follow it.
+        augment_p=strength["none" if gan.loss == "wgan" and gan.augment == "adaptive" else gan.augment] if gan else 0.0,
         evaluations=plan["evaluations"],
         watch=params.watch,
         critic=gan is not None and gan.loss == "wgan",
-        rates=(gan.lr_G, gan.lr_D) if gan else (0.0, 0.0),
+        rates=(gan.lr_G, gan.lr_D) if gan else (getattr(params, "lr", 0.0),) * 2,
         deadline_sec=plan["deadline_sec"],
     )
 

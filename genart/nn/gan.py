@@ -265,10 +265,16 @@ class Training:
         watch = self.watchdog.watch
         self.trainer.rates(watch.scale_G, watch.scale_D, sparing=watch.sparing)
 
-    def _snapshot(self, settle: int = SETTLE, *, final: bool = False) -> None:
-        """Draw the fixed latents with the average of G, measure their diversity, and keep the sheet for the timelapse."""
+    def _snapshot(self, settle: int = SETTLE, *, drawn_at: int | None = None, final: bool = False) -> None:
+        """Draw the fixed latents with the average of G, measure their diversity, and keep the sheet for the timelapse.
+
+        Args:
+            settle: latents on which batch statistics are measured.
+            drawn_at: images seen by the average of G, if it is an earlier one.
+            final: nothing is trained afterwards.
+        """
         log = self.log
-        self.trainer.schedule(log.nimg)
+        self.trainer.schedule(log.nimg if drawn_at is None else drawn_at)
         images = self.trainer.settled(self.settle_z[:settle], self.grid_z, self.grid_labels)
         if not bool(torch.isfinite(images).all()):
             raise Exploded
@@ -323,14 +329,15 @@ class Training:
 
     def _finish(self) -> None:
         """Measure and draw the end; the best state becomes the result if the last one is clearly worse."""
-        watch = self.watchdog.watch
+        watch, drawn_at = self.watchdog.watch, self.log.nimg
         try:
             self._evaluate()
             last = next((entry["kid"] for entry in reversed(self.log.history) if "kid" in entry), None)
             if self.settings.watch and self.best and last is not None and watch.best_kid is not None and WORSE * watch.best_kid < last:
                 self.trainer.G_ema.load_state_dict(self.best)
                 self.watchdog.kept_best(self.log.nimg)
-            self._snapshot(SETTLE_RESULT, final=True)
+                drawn_at = watch.best_nimg
+            self._snapshot(SETTLE_RESULT, drawn_at=drawn_at, final=True)
         except Exploded:
             self._roll_back()  # it stops there, with the last good state
             self._snapshot(SETTLE_RESULT, final=True)

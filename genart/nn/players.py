@@ -101,6 +101,10 @@ class Trainer(Protocol):
     told: tuple[str, ...]
 
     @property
+    def penalised(self) -> bool:
+        """True if some steps cost more than others, for gradient penalties."""
+
+    @property
     def parts(self) -> dict[str, checkpoint.Part]:
         """Everything that a checkpoint holds, by name."""
 
@@ -168,6 +172,11 @@ class Players:
         fused = device in ("cpu", "cuda")
         self.opt_G = torch.optim.Adam(self.G.parameters(), rules.lr_G, rules.betas, fused=fused)
         self.opt_D = torch.optim.Adam(self._learning_D, rules.lr_D, rules.betas, fused=fused)
+
+    @property
+    def penalised(self) -> bool:
+        """True if D has gradient penalties."""
+        return self.game.penalties.due(0)
 
     @property
     def parts(self) -> dict[str, checkpoint.Part]:

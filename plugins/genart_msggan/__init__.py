@@ -7,18 +7,17 @@ from typing import Annotated
 from pydantic import Field
 
 import genart
-from genart.nn.train_params import GanParams, LossChoice
+from genart.nn.train_params import GanParams
 
 
 class TrainParams(GanParams):
     """Parameters of msggan.train."""
 
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 1e-3
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-3
-    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "non_saturating"
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 2e-3
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
     r1_gamma: Annotated[
         float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
-    ] = 1.0
+    ] = 0.2
 
 
 @genart.stage("msggan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)

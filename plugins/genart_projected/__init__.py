@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,13 @@ class TrainParams(GanParams):
     """Parameters of projected.train."""
 
     loss: Annotated[LossChoice, Field(description="What the two play for.")] = "hinge"
+    augment: Annotated[
+        Literal["none", "always", "adaptive"],
+        Field(
+            description="Change what D sees, real and generated pictures alike: never, always, or the more the more D overfits. "
+            "Only pictures that are never changed have their features remembered, which saves time."
+        ),
+    ] = "none"
     backbone: genart.BackboneName = Field(
         "efficientnet-lite0", description="Frozen network whose features D judges: efficientnet-lite0, or vgg19, which is slower."
     )

@@ -52,7 +52,7 @@ class Generator(nn.Module):
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         z = with_labels(z, labels, self.classes)
         x = self.dense(z).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # channels last from the beginning
-        x = F.glu(self.norm(x), 1)
+        x = gated(self.norm(x))
         coarse = {4: x}
         for up in self.ups:
             x = up(x)
@@ -61,6 +61,15 @@ class Generator(nn.Module):
                 x = self.gates[str(size)](coarse[size // GATE], x)
             coarse[size] = x
         return torch.tanh(self.to_rgb(x))
+
+
+def gated(x: Tensor) -> Tensor:
+    """Gated linear unit: (N, 2C, H, W) to (N, C, H, W), half of the channels opening the other half (Dauphin et al. 2017, eq. 1).
+
+    As torch's own, whose gradient is not channels last, so that all before it is several times slower.
+    """
+    values, gates = x.chunk(2, 1)
+    return values * torch.sigmoid(gates)
 
 
 class Double(nn.Module):
@@ -83,8 +92,8 @@ class Double(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-        x = F.glu(self.norm(self.up(x)), 1)
-        return x if self.conv is None or self.conv_norm is None else F.glu(self.conv_norm(self.conv(x)), 1)
+        x = gated(self.norm(self.up(x)))
+        return x if self.conv is None or self.conv_norm is None else gated(self.conv_norm(self.conv(x)))
 
 
 class Gate(nn.Module):

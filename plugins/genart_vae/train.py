@@ -56,6 +56,7 @@ class Autoencoding:
     """
 
     told: tuple[str, ...] = ("loss_rec", "loss_kl")
+    penalised = False
 
     def __init__(
         self, G: Autoencoder, device: str, *, batch_size: int, lr: float, beta: float, warm_up_nimg: float, bfloat16: bool

@@ -147,6 +147,8 @@ def test_laziness_follows_what_penalties_cost(tmp_path, monkeypatch):
     fitting = family.Fitting.__new__(family.Fitting)
 
     class Trainer:
+        penalised = True
+
         def probes(self, total):
             return [(0.5, 0), (0.5, total)]
 

@@ -261,14 +261,14 @@ def test_a_budget_chooses_and_remembers(tmp_path):
 def test_a_deadline_stops_early_and_a_remake_stops_at_the_same_place(tmp_path, monkeypatch):
     clock = [0.0]  # a second passes whenever somebody looks
     monkeypatch.setattr(gan.Training, "elapsed_sec", property(lambda self: clock.__setitem__(0, clock[0] + 1) or clock[0]))
-    model, run = attempt(tmp_path / "a", budget="12s")
+    model, run = attempt(tmp_path / "a", budget="13.7s")
     stopped = run.choices["stopped_at"]
     assert stopped == 56, "which is also the place of a snapshot: it must not come twice"
     assert model.header["trained"]["nimg"] == stopped
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "choices.json").write_text(json.dumps(run.choices))
     monkeypatch.undo()
-    attempt(tmp_path / "b", budget="12s")
+    attempt(tmp_path / "b", budget="13.7s")
     assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a")
 
 
