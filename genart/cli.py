@@ -83,6 +83,9 @@ def run(
     plugin: PluginFiles = None,
     json_: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write the numbers of trainings as TensorBoard event files.")
+    ] = None,
 ) -> None:
     """Run a recipe: make what is missing, save what is to be saved."""
     from .plan import safe_name
@@ -93,7 +96,7 @@ def run(
     if out is None:
         out = Path("out") / safe_name(planner.recipe.name)
     stop = Stop()
-    with _observers(json_, quiet, planner.plugins) as events, _signals(stop):
+    with _observers(json_, quiet, planner.plugins, tensorboard) as events, _signals(stop):
         Runner(planner, steps, out, events, stop).run()
 
 
@@ -476,15 +479,16 @@ def _print_json(value: Any) -> None:
 
 
 @contextmanager
-def _observers(json_: bool, quiet: bool, plugins: Plugins) -> Iterator[Events]:
+def _observers(json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None) -> Iterator[Events]:
     """Yield the events of a run with everyone who wants to hear them."""
     from .display import Display, LiveDisplay, PlainDisplay
     from .events import Events, write_json_line
-    from .tensorboard import TensorBoard, installed
 
     observers: list[Callable[[dict[str, Any]], None]] = [_PluginObservers(plugins)]
-    if installed():
-        observers.append(TensorBoard())
+    if tensorboard is not None:
+        from .tensorboard import TensorBoard
+
+        observers.append(TensorBoard(tensorboard))
     if json_:
         observers.append(write_json_line)
     display: Display | None = None

@@ -1,4 +1,4 @@
-"""Numbers of a training as TensorBoard event files, where `tensorboard` is installed: `tensorboard --logdir out/NAME/tensorboard`."""
+"""Numbers of a training as TensorBoard event files, where `tensorboard` is installed: `genart run ... --tensorboard DIR`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .errors import UsageError
+
 #: Keys of a metric event that are no numbers to draw.
 NO_SCALARS = {"event", "stage", "nimg"}
-
-
-def installed() -> bool:
-    """True if event files can be written; nothing is imported."""
-    return find_spec("tensorboard") is not None
 
 
 class TensorBoard:
     """Observer that writes the metrics of each stage into a folder of its own, by images seen.
 
-    The folder lies in the output folder beside what recipes save: a browser reads it while training goes on. It is begun with the
-    first number, so a run whose results are all in the store imports nothing.
+    Event files hold the time of each number, so they are no outputs: they go where the user says. They are begun with the first number,
+    so that a run whose results are all in the store imports nothing.
+
+    Args:
+        folder: `tensorboard --logdir` shows it.
+
+    Raises:
+        UsageError: if tensorboard is not installed.
     """
 
-    def __init__(self) -> None:
-        self.folder: Path | None = None
+    def __init__(self, folder: Path) -> None:
+        if find_spec("tensorboard") is None:
+            raise UsageError("--tensorboard: tensorboard is not installed", "pip install tensorboard")
+        self.folder = folder
         self.writers: dict[str, Any] = {}
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Hear one event."""
         event = record["event"]
-        if event == "run_started":
-            self.folder = Path(record["out"]) / "tensorboard"
-        elif event == "metric" and "nimg" in record and self.folder is not None:
+        if event == "metric" and "nimg" in record:
             writer = self._writer(record["stage"], record["nimg"])
             for name, value in record.items():
                 if name not in NO_SCALARS and isinstance(value, int | float):
@@ -45,7 +48,6 @@ class TensorBoard:
         if stage not in self.writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            assert self.folder is not None
             # what a killed run wrote beyond its checkpoint is hidden
             self.writers[stage] = SummaryWriter(str(self.folder / stage), purge_step=nimg)
         return self.writers[stage]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genart import tensorboard
+from genart.errors import UsageError
 from genart.events import Events
 
 pytest.importorskip("tensorboard", reason="tensorboard is not installed")
@@ -22,7 +23,7 @@ def scalars(folder):
 
 
 def test_metrics_with_images_seen_become_curves(tmp_path):
-    events = Events(tensorboard.TensorBoard())
+    events = Events(tensorboard.TensorBoard(tmp_path / "tensorboard"))
     events.emit("run_started", out=str(tmp_path), recipe="x", seed=0, stages=[])
     events.emit("metric", stage="style", iteration=3, loss=1.0)
     for nimg in (100, 200):
@@ -35,7 +36,7 @@ def test_metrics_with_images_seen_become_curves(tmp_path):
 
 def test_a_resume_hides_what_came_after_its_checkpoint(tmp_path):
     for begin in (0, 100):
-        events = Events(tensorboard.TensorBoard())
+        events = Events(tensorboard.TensorBoard(tmp_path / "tensorboard"))
         events.emit("run_started", out=str(tmp_path), recipe="x", seed=0, stages=[])
         for nimg in range(begin, 300, 100):
             events.emit("metric", stage="train", nimg=nimg, loss_D=float(begin + nimg))
@@ -43,8 +44,14 @@ def test_a_resume_hides_what_came_after_its_checkpoint(tmp_path):
     assert scalars(tmp_path / "tensorboard" / "train")["loss_D"] == [(0, 0.0), (100, 200.0), (200, 300.0)]
 
 
+def test_without_tensorboard_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="not installed"):
+        tensorboard.TensorBoard(tmp_path)
+
+
 def test_without_numbers_nothing_is_made(tmp_path):
-    events = Events(tensorboard.TensorBoard())
+    events = Events(tensorboard.TensorBoard(tmp_path / "tensorboard"))
     events.emit("run_started", out=str(tmp_path), recipe="x", seed=0, stages=[])
     events.emit("run_finished", seconds=1.0, saved=[])
     assert not list(tmp_path.iterdir())

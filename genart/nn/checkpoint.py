@@ -92,7 +92,9 @@ def written(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[byt
 
 
 def read(data: bytearray, offset: int = 0) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read back what `written` gave; the tensors show the memory of `data`.
+    """Read back what `written` gave.
+
+    Each tensor has memory of its own, aligned as torch aligns it: sums over memory that begins elsewhere may differ in the last bit.
 
     Args:
         data: holds the file.
@@ -108,7 +110,8 @@ def read(data: bytearray, offset: int = 0) -> tuple[dict[str, Tensor], dict[str,
             tensors[name] = torch.empty(entry["shape"], dtype=dtype)
         else:
             count = (end - begin) // dtype.itemsize
-            tensors[name] = torch.frombuffer(data, dtype=dtype, count=count, offset=offset + 8 + size + begin).view(entry["shape"])
+            shown = torch.frombuffer(data, dtype=dtype, count=count, offset=offset + 8 + size + begin)
+            tensors[name] = shown.view(entry["shape"]).clone()
     return tensors, state
 
 
