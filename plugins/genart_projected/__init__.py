@@ -13,6 +13,8 @@ from genart.nn.train_params import GanParams, LossChoice
 class TrainParams(GanParams):
     """Parameters of projected.train."""
 
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 5e-4
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 5e-4
     loss: Annotated[LossChoice, Field(description="What the two play for.")] = "hinge"
     augment: Annotated[
         Literal["none", "always", "adaptive"],
