@@ -220,3 +220,16 @@ def seeded(make: Callable[[], T], generator: torch.Generator) -> T:
 def pyramid(images: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
     """Pictures at several sizes, by averaging: (N, C, R, R) to one (N, C, s, s) for each size."""
     return tuple(images if size == images.shape[-1] else F.adaptive_avg_pool2d(images, size) for size in sizes)
+
+
+class DoublingBlock(nn.Module):
+    """A scale of a generator of Karras et al. (2018, table 2): (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.up, self.conv = EqualConv2d(c_in, c_out, 3), EqualConv2d(c_out, c_out, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) to (N, c_out, 2H, 2W)."""
+        x = pixel_norm(rectified(doubled(x, self.up)))
+        return pixel_norm(rectified(self.conv(x)))
