@@ -230,14 +230,22 @@ class Training:
         vars(self.log).update(copy.deepcopy(state["log"]) | {"elapsed_sec": self.log.elapsed_sec})
 
     def _end(self) -> int:
-        """Images after which training ends. One that a deadline stopped once stops there again: the choice outlives it."""
+        """Images after which training ends. Where it ended once it ends again, however fast it is then: the choice outlives it."""
         if self.watchdog.watch.stopped:
             return self.log.nimg
         if self.pace.part_is_over(self.log.nimg):
             self._fit_the_rest()
-        end = min(self.pace.total, self.run.choices.get("stopped_at", self.pace.total))
-        late = self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
-        return int(self.run.choose("stopped_at", lambda: self.log.nimg)) if self.log.nimg < end and late else end
+        end = self.run.choices.get("ended_at")
+        if end is None and self._late():
+            end = self._ended()
+        return int(self.pace.total if end is None else end)
+
+    def _late(self) -> bool:
+        return self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
+
+    def _ended(self) -> int:
+        """Keep the number of images, so that a resume or a remake at another speed ends with it too."""
+        return int(self.run.choose("ended_at", lambda: self.log.nimg))
 
     def _changes(self) -> list[tuple[int, int]]:
         """How the plan was changed, before a kill or in the run that is remade."""
@@ -371,6 +379,8 @@ class Training:
     def _finish(self) -> None:
         """Measure and draw the end; the best state becomes the result if the last one is clearly worse."""
         watch, drawn_at = self.watchdog.watch, self.log.nimg
+        if self.settings.deadline_sec is not None:
+            self._ended()
         try:
             self._evaluate()
             last = next((entry["kid"] for entry in reversed(self.log.history) if "kid" in entry), None)

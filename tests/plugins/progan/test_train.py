@@ -117,7 +117,7 @@ def test_after_kills_within_a_fade_in_the_same_command_gives_the_same_bytes(tmp_
 def test_a_deadline_within_the_growth_draws_what_it_had(tmp_path, monkeypatch):
     monkeypatch.setattr(gan.Training, "elapsed_sec", property(lambda self: 0.0 if self.log.nimg < 56 else 1e6))
     model = attempt(tmp_path, budget="1h", evaluations=0)
-    stopped = json.loads((tmp_path / "choices.json").read_text())["stopped_at"]
+    stopped = json.loads((tmp_path / "choices.json").read_text())["ended_at"]
     assert stopped == 56, "while 8 px fade in, from 40 to 60"
     G = rebuild(Generator, model, "cpu")
     assert G.level == 1
