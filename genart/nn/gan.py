@@ -184,8 +184,6 @@ class Training:
                     run.check()
             except Exploded:
                 self._roll_back()
-        if self.settings.deadline_sec is not None:
-            run.choose("stopped_at", lambda: log.nimg)  # so that a slower machine that makes it again gets as far
         self._finish()
 
     @property

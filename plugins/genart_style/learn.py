@@ -309,8 +309,6 @@ class Training:
                 run.check()
             elif run.checkpoints.due():
                 self.save()
-        if self.budget_sec is not None:
-            run.choose("stopped_at", lambda: log.iteration)  # so that a slower machine that makes it again gets as far
         self._frame()
         if not checkpoint.all_finite(dict(self.average.state_dict())):
             self._diverged()
