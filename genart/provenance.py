@@ -42,6 +42,12 @@ def name_of(path: Path) -> str:
     return "folder" if path.name in ("", os.path.basename(os.path.expanduser("~"))) else path.name
 
 
+def sealed(provenance: dict[str, Any], content: str) -> dict[str, Any]:
+    """The provenance of a file that holds this content; see `genart.tags`."""
+    told = {**provenance, "content": content}
+    return {**told, "seal": _seal_of(told)}
+
+
 def _seal_of(provenance: dict[str, Any]) -> str:
     told = {name: value for name, value in provenance.items() if name != "seal"}
     return hashlib.sha256(as_text(told).encode()).hexdigest()
@@ -61,8 +67,7 @@ def write_into(source: BinaryIO, target: Path, provenance: dict[str, Any]) -> No
     try:
         found = tags.scan(source)
         source.seek(0)
-        told = {**provenance, "content": found.content if found else ""}
-        tags.put(source, target, as_text({**told, "seal": _seal_of(told)}))
+        tags.put(source, target, as_text(sealed(provenance, found.content if found else "")))
     except tags.Damaged as error:
         raise DataError(f"{target.name}: {error}") from None
 

@@ -150,6 +150,8 @@ def _decoded(data: bytes) -> str:
 # PNG: signature, then chunks of length, type, data, CRC
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: Bytes of the signature and of the header chunk, which comes first.
+PNG_HEAD = 33
 #: Chunks beside the critical ones (capital first letter) that change what is seen.
 SEEN_CHUNKS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
 
@@ -189,12 +191,15 @@ def _itxt(data: bytes) -> str | None:
 
 
 def _put_png(source: BinaryIO, target: Path, text: str) -> None:
-    data = KEYWORD + b"\0\1\0\0\0" + zlib.compress(text.encode("ascii"), 9)
-    chunk = b"iTXt" + data
     with open(target, "wb") as out:
-        out.write(_exactly(source, 33))  # signature and IHDR
-        out.write(len(data).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big"))
+        out.write(_exactly(source, PNG_HEAD) + png_chunk(text))
         shutil.copyfileobj(source, out, PIECE)
+
+
+def png_chunk(text: str) -> bytes:
+    """The chunk that carries a text; it stands after the first `PNG_HEAD` bytes of a PNG."""
+    data = KEYWORD + b"\0\1\0\0\0" + zlib.compress(text.encode("ascii"), 9)
+    return len(data).to_bytes(4, "big") + b"iTXt" + data + zlib.crc32(b"iTXt" + data).to_bytes(4, "big")
 
 
 PNG = Format("png", _scan_png, _put_png)

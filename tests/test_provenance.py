@@ -11,7 +11,7 @@ from PIL import Image
 
 from genart import tags
 from genart.errors import DataError, UsageError
-from genart.provenance import as_text, name_of, read
+from genart.provenance import as_text, name_of, read, sealed
 
 from .conftest import TOYS
 from .test_startup import WATCH
@@ -59,11 +59,7 @@ def resealed(path, change, *, seal=True):
     """Write a picture again with a changed provenance, sealed anew as a forger would."""
     _, plain = read(path)
     change(plain)
-    if seal:
-        from genart.provenance import _seal_of
-
-        plain["seal"] = _seal_of(plain)
-    put(path, as_text(plain))
+    put(path, as_text(sealed(plain, plain["content"]) if seal else plain))
 
 
 def put(path, text, picture=None):
