@@ -127,8 +127,12 @@ class Planner:
         if registered:
             parts["registered"] = registered
         if stage.random:
-            parts["seed"] = seeds.derive(self.recipe.seed, node.id)
+            parts["seed"] = self.seed(node)
         return parts
+
+    def seed(self, node: Node) -> int:
+        """Seed of a stage that draws random numbers."""
+        return seeds.derive(self.recipe.seed, node.id)
 
     def content(self, path: Path) -> str:
         """Content hash of a file or folder that a stage reads."""

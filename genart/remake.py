@@ -30,6 +30,7 @@ from .plan import Planner, Step, device_kind
 from .plan import differences as differences_of
 from .plugins import Plugins
 from .provenance import PICTURES, FileTold, Provenance, StageTold, read, save
+from .recipe import Node
 from .run import Stop
 from .show import printable
 from .store import Entry, Store
@@ -201,9 +202,15 @@ class Lender:
 
 
 class RemakePlanner(Planner):
-    """A planner that knows the content of input files, whether they are here or not."""
+    """A planner that takes from the file what it would else find out: the stages' seeds, and the content of input files, here or not."""
 
+    seeds: Mapping[str, int | None] = {}
     contents: Mapping[Path, str] = {}
+
+    def seed(self, node: Node) -> int:
+        """Seed of a stage that draws random numbers."""
+        told = self.seeds.get(node.id)
+        return super().seed(node) if told is None else told
 
     def content(self, path: Path) -> str:
         """Content hash of a file or folder that a stage reads."""
@@ -322,6 +329,7 @@ class Remake:
         every = {one for stage in self.told.stages for one in told_files(stage)}
         files = {one: _under_its_name(path, one, workshop.root) for one, path in self.files.items()}
         planner = RemakePlanner(recipe_of(self.told, self.plugins, files), self.plugins, workshop, self.device)
+        planner.seeds = {stage.id: stage.seed for stage in self.told.stages}
         planner.contents = {files.get(one) or nowhere(one): one.content for one in every}
         steps = planner.steps()
         runner = Remaker(planner, steps, Path(), self.events, self.stop)
