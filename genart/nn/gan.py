@@ -244,11 +244,8 @@ class Training:
         return self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
 
     def _ended(self) -> int:
-        """Keep the number of images, so that a resume or a remake at another speed ends with it too.
-
-        Where the watchdog ended it, the clock did not: it ends there by itself, perhaps after it had been further and was rolled back.
-        """
-        return int(self.run.choose("ended_at", lambda: self.pace.total if self.watchdog.watch.stopped else self.log.nimg))
+        """Keep the number of images, so that a resume or a remake at another speed ends with it too."""
+        return int(self.run.choose("ended_at", lambda: self.log.nimg))
 
     def _changes(self) -> list[tuple[int, int]]:
         """How the plan was changed, before a kill or in the run that is remade."""
