@@ -218,7 +218,7 @@ def _reader(path: Path, plugins: Plugins) -> Stage:
     """The stage that reads a file or folder."""
     suffix = path.suffix.lower()
     if path.is_file() and suffix == MODEL:
-        return _model_reader(plugins)
+        return model_reader(plugins)
     if path.is_file() and suffix in FILMS:
         try:
             return plugins.stage(READS_FILM)
@@ -255,7 +255,7 @@ def open_model(_: None, params: ModelParams, run: Run) -> Model:
     return Model(copy, model.header)
 
 
-def _model_reader(plugins: Plugins) -> Stage:
+def model_reader(plugins: Plugins) -> Stage:
     """The stage above, which belongs to no family: it is brought in for this one run."""
     ours = Plugin("apply", "genart", __version__, module=sys.modules[__name__], stages={READS_MODEL: open_model})
     if plugins.plugins.setdefault("apply", ours).module is not ours.module:

@@ -258,6 +258,64 @@ def check(
         _console().print(f"{item.path}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
 
 
+# what files say of themselves
+
+SavedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A picture, film or model that genart saved.", show_default=False)]
+
+
+@app.command()
+def show(file: SavedFile, plugin: PluginFiles = None, json_: Json = False) -> None:
+    """Say what made a file: recipe, stages, seeds, versions, hashes."""
+    from .provenance import read
+
+    told, plain = read(file)
+    if json_:
+        _print_json({"path": str(file), "provenance": plain})
+        return
+    from .plugins import Plugins
+    from .show import view
+
+    _console().print(view(file.name, told, Plugins(plugin or ())))
+
+
+@app.command()
+def remake(
+    file: SavedFile,
+    output: Annotated[Path | None, typer.Option("-o", metavar="PATH", help="Keep what was made again.")] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="NAME=PATH", help="Where an input file is, or a model, by its stage's id, that need not be trained."
+        ),
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Take no models or inputs from the store.")] = False,
+    tolerance: Annotated[float, typer.Option("--tolerance", metavar="DB", help="Decibels from which on it counts as equal.")] = 40.0,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute; by default where it was made.")
+    ] = None,
+    plugin: PluginFiles = None,
+    json_: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Make a file again from what it says of itself, and compare: identical, equal within a tolerance, or different (exit 9) and why."""
+    from .events import write_json_line
+    from .plugins import Plugins
+    from .remake import DIFFERENT, Remake
+    from .run import Stop
+    from .store import Store
+
+    plugins, stop = Plugins(plugin or ()), Stop()
+    with _observers(json_, quiet, plugins) as events, _signals(stop):
+        again = Remake(file, plugins, Store.of_user(), events, stop, device=device, from_scratch=from_scratch, inputs=input_ or ())
+        report = again.run(output, tolerance)
+    if json_:
+        write_json_line({"event": "remade", "path": str(file), **report.as_json()})
+    else:
+        typer.echo("\n".join(report.lines(str(file))))
+    if report.different:
+        raise typer.Exit(DIFFERENT)
+
+
 # what is installed
 
 

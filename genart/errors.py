@@ -10,6 +10,8 @@ GenartError                 exit 1 when raised bare
  ├ RefusedError             7   refused for safety
  ├ DivergedError            8   training diverged
  └ Interrupted          130/143 stopped by a signal; the work so far is kept
+
+9 is no error: `genart remake` made a file again, and it came out different.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@
 | saved | stage, path, bytes, sha256, unchanged |
 | run_finished | seconds, saved |
 | result | stage, kind, count, sizes, pictures (of `genart apply` alone) |
+| remade | path, verdict, db, detail, reasons, made, lent (of `genart remake` alone) |
 | error | message, hint, exit_code |
 """
 

@@ -17,8 +17,9 @@ from . import __version__
 from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, from_picture, write_atomically
 from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
 from .events import Events
-from .plan import Planner, Step, version_of
-from .provenance import save
+from .params import input_paths
+from .plan import Planner, Step, made_with, version_of
+from .provenance import FORMAT, name_of, save
 from .run import Run, Stop
 from .store import Entry, resource_error, sha256_of
 
@@ -281,7 +282,7 @@ class Runner:
             "choices": run.choices,
             "warnings": run.warnings,
             "seconds": round(seconds, 3),
-            "genart": __version__,
+            "made_with": made_with(),
         }
         step.entry = self.store.commit(
             key,
@@ -352,6 +353,7 @@ class Runner:
                 chain.update(source.node for source in other.node.sources)
         recipe = self.planner.recipe
         return {
+            "format": FORMAT,
             "genart": __version__,
             "recipe": recipe.name,
             "seed": recipe.seed,
@@ -363,22 +365,25 @@ class Runner:
 
     def _told(self, step: Step) -> dict[str, Any]:
         manifest = step.entry.manifest if step.entry is not None else self.store.note(step.ancestry)  # it may have been collected
+        outputs = manifest.get("outputs", {})
         told: dict[str, Any] = {
             "id": step.node.id,
             "uses": step.node.stage.name,
-            "from": [str(source) for source in step.node.sources],
+            "from": [str(source) for source in step.node.sources if source.side is None],
             "params": step.parts["params"],
             "plugin": {"version": step.parts["code"]["version"], "source": step.parts["code"]["source"][:16]},
-            "outputs": {name: about["digest"] for name, about in manifest.get("outputs", {}).items()},
+            "outputs": {name: about["digest"] for name, about in outputs.items()},
         }
-        optional = {"seed": step.parts.get("seed"), "files": step.parts["files"], "versions": step.parts["versions"]}
-        optional["choices"] = manifest.get("choices")
+        optional = {"seed": step.parts.get("seed"), "files": _files_of(step), "versions": step.parts["versions"]}
+        optional["registered"] = {name: code["source"][:16] for name, code in step.parts.get("registered", {}).items()}
+        optional["weights"] = {name: about["weights"] for name, about in outputs.items() if "weights" in about}
+        optional |= {name: manifest.get(name) for name in ("choices", "made_with")}
         return told | {name: value for name, value in optional.items() if value}
 
     def _mark(self, step: Step) -> str:
         """Changes when the provenance inside a saved output would."""
         recipe = self.planner.recipe
-        return hashlib.sha256(json.dumps([__version__, recipe.name, recipe.seed, step.ancestry]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([FORMAT, __version__, recipe.name, recipe.seed, step.ancestry]).encode()).hexdigest()[:16]
 
     # the run folder
 
@@ -579,6 +584,17 @@ def _explain(error: BaseException, where: str) -> GenartError | None:
         first = (str(error).splitlines() or [""])[0][:300]
         return StageError(f"{where} failed: {type(error).__name__}: {first}", "run with --debug for the traceback")
     return None
+
+
+def _files_of(step: Step) -> dict[str, Any]:
+    """What the stage's parameters read, by parameter: names and contents of files, ids of other stages; a list where there may be many."""
+    sides = {source.side for source in step.node.sources}
+    found: dict[str, list[dict[str, str]]] = {}
+    for name, path in input_paths(step.node.params):
+        content = step.parts["files"][name][len(found.setdefault(name, []))]
+        found[name].append({"stage": str(path)} if str(path) in sides else {"name": name_of(path), "content": content})
+    many = {name for name in found if isinstance(getattr(step.node.params, name), tuple | list)}
+    return {name: records if name in many else records[0] for name, records in found.items()}
 
 
 def _sync_quietly(writer: ImagesWriter) -> None:

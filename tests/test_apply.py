@@ -239,7 +239,7 @@ def test_quiet_says_the_result_alone(apply):
         (["toy.noise", "-i", "aa.png"], "-i aa.png: toy.noise takes nothing"),
         (["toy.draw", "-i", "aa.png"], "-i aa.png: toy.draw takes a model, not pictures"),
         (["toy.draw", "-i", "aa.png", "-i", "aa.png"], "toy.draw takes one model"),
-        (["toy.noise", "-o", "x.jpg"], "-o x.jpg: pictures can't be saved under this name"),
+        (["toy.noise", "-o", "x.bmp"], "-o x.bmp: pictures can't be saved under this name"),
         (["toy.noise", "-o", "."], "-o .:"),
         (["toy.invert", "-i", "aa.png", "--mode", "c"], "--mode: expected 'a' or 'b'"),
     ],
