@@ -184,27 +184,32 @@ def _plan(
     return planner, planner.steps([name for name in force if name != ALL], force_all=ALL in force)
 
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="STAGE [--PARAM VALUE]...",
+        help="A stage and its parameters; see it with --help.",
+        show_default=False,
+        autocompletion=completion.words,
+    ),
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-i", metavar="PATH|-", help="A picture, a folder of pictures, a film or a model, more than one are merged; - or a pipe: stdin."
+    ),
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", metavar="PATH|-", help="Where to save, - or a pipe: stdout; without it the result is only told.")
+]
+
+
 @app.command(cls=completion.ApplyCommand, context_settings={"ignore_unknown_options": True, "help_option_names": []})
 def apply(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="STAGE [--PARAM VALUE]...",
-            help="A stage and its parameters; see it with --help.",
-            show_default=False,
-            autocompletion=completion.words,
-        ),
-    ] = None,
-    input_: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "-i", metavar="PATH|-", help="A picture, a folder of pictures, a film or a model, more than one are merged; - or a pipe: stdin."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", metavar="PATH|-", help="Where to save, - or a pipe: stdout; without it the result is only told.")
-    ] = None,
+    words: Words = None,
+    input_: Inputs = None,
+    output: Output = None,
     y4m: Annotated[bool, typer.Option("--y4m", help="Write Y4M to stdout rather than PNGs.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
     device: Device = "auto",
