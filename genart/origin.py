@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .apply import READS_MODEL, model_reader
+from . import readers
 from .artifacts import Kind
 from .errors import DataError, UsageError
 from .params import ParamProblem, Params, reads_path, resolve, stage_kind
@@ -129,8 +129,9 @@ def recipe_of(told: Provenance, plugins: Plugins, files: Mapping[FileTold, Path]
 
 
 def _stage(told: StageTold, plugins: Plugins) -> Stage:
-    if told.uses == READS_MODEL:
-        return model_reader(plugins)
+    if told.uses in readers.OURS:
+        readers.bring_in(plugins)
+        return readers.OURS[told.uses]
     try:
         return plugins.stage(told.uses)
     except UsageError:

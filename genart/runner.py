@@ -179,7 +179,7 @@ class Runner:
         run.sides = self.sides(step)
         began = time.monotonic()
         try:
-            with _Named(step):
+            with Named(step):
                 result = step.node.stage(given, step.node.params, run)
                 self._keep(step, run, result)
             self.commit(step, run, time.monotonic() - began - self._upstream_sec(step))
@@ -194,9 +194,9 @@ class Runner:
         reason = "going on from its checkpoint" if run.checkpoints.any else "; ".join(step.changes)
         self.events.emit("stage_started", stage=step.node.id, uses=step.node.stage.name, reason=reason, resumed_at=run.start)
 
-    def new_run(self, step: Step, start: int = 0) -> Run:
-        """Return the `Run` that a stage is handed."""
-        work = self.store.work(step.ancestry)
+    def new_run(self, step: Step, start: int = 0, work: Path | None = None) -> Run:
+        """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""
+        work = work or self.store.work(step.ancestry)
         work.mkdir(parents=True, exist_ok=True)
         if step.forced:
             shutil.rmtree(work / "checkpoints", ignore_errors=True)
@@ -265,7 +265,7 @@ class Runner:
 
     def commit(self, step: Step, run: Run, seconds: float) -> None:
         """Put a finished stage into the store."""
-        with _Named(step):
+        with Named(step):
             for name in step.node.stage.gives:
                 if name != "output":
                     run.sink(name).finish()
@@ -330,7 +330,7 @@ class Runner:
         target = self._target(step)
         unchanged = self._is_saved(step)
         if not unchanged:
-            with _Named(step):
+            with Named(step):
                 save(entry.artifact("output"), target, self.provenance(step))
             self._hashes[step.node.save] = _sha256_of_any(target)
         record = {
@@ -439,6 +439,11 @@ class LiveImages(Images):
         self._finished = False
 
     @property
+    def choices(self) -> dict[str, Any]:
+        """What the stage has chosen so far, while it runs."""
+        return self._run.choices if self._run else {}
+
+    @property
     def count(self) -> int | None:  # type: ignore[override]
         """Number of pictures, if the stage says it beforehand."""
         self._prime()
@@ -523,7 +528,7 @@ class LiveImages(Images):
         run.sides, run.made = sides, writer.picture
         runner._announce(step, run)
         try:
-            with _Named(step):
+            with Named(step):
                 given = runner.input(step, run.start)
                 made = run.stream(step.node.stage(given, step.node.params, run))
                 ahead = list(itertools.islice(made, 1))  # so that run.expect has been heard
@@ -553,7 +558,7 @@ class LiveImages(Images):
             self._flow.close()
 
 
-class _Named:
+class Named:
     """Says which stage an error came from, and turns what a plugin raised into an error with an exit code."""
 
     def __init__(self, step: Step) -> None:

@@ -2,6 +2,7 @@
 
     <root>/entries/ab/<key>/manifest.json, <output>/...      finished results
     <root>/work/<ancestry>/...                               what a stage keeps between a kill and its resume
+    <root>/scratch/<host>.<pid>/...                          what came through a pipe, while it is needed
     <root>/ancestry/ab/<ancestry>                            ancestry key -> key: a result found without its inputs
     <root>/remakes/<hash>/...                                a store of its own for a file that is being made again
     <root>/notes/ab/<ancestry>                               what a result was, for provenance, also after it was collected
@@ -241,16 +242,25 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def sweep_temporary(self) -> None:
-        """Remove what processes of this machine that are gone left half-built."""
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield an empty folder that is removed in the end; what a kill leaves of it, the next run sweeps away."""
+        folder = self.root / "scratch" / f"{socket.gethostname()}.{os.getpid()}" / os.urandom(4).hex()
+        folder.mkdir(parents=True)
         try:
-            names = os.listdir(self.root / "tmp")
-        except OSError:
-            return
-        for name in names:
-            host, _, pid = name.rpartition(".")
-            if host == socket.gethostname() and pid.isdigit() and (int(pid) == os.getpid() or not is_alive(int(pid))):
-                shutil.rmtree(self.root / "tmp" / name, ignore_errors=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
+
+    def sweep_temporary(self) -> None:
+        """Remove what processes of this machine that are gone left half-built, and what this one did but for its scratch folders."""
+        for folder in (*self.root.glob("tmp/*"), *self.root.glob("scratch/*")):
+            host, _, pid = folder.name.rpartition(".")
+            own = folder.parent.name == "tmp" and pid == str(os.getpid())
+            if host == socket.gethostname() and pid.isdigit() and (own or not is_alive(int(pid))):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def discard(self, key: str) -> None:
         """Remove an entry; it disappears at once or not at all."""
