@@ -4,7 +4,7 @@
 
 A chain is run with all its pictures and with one, in a store of its own each time and in turn. The difference is what the pictures
 cost; what one picture takes is the start-up, torch above all, which a pipe pays three times but at the same moment. Both end in the
-same pictures, which is checked: the pipe as PNGs in one file, the recipe in the store. The long stream is one PNG of 64 pixels, again and again.
+same pictures, which is checked: the pipe as PNGs in one file, the recipe in the store. The long stream is one PNG of 64 px, again and again.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def long_stream(frames: int, work: Path, *words: str) -> None:
     if process.wait():
         raise SystemExit(f"{words[0]} failed")
     print(
-        f"{words[0]:16}{frames:9}{seconds:10.1f}{frames / seconds:10.0f}{memory[0]:12.1f}{max(memory):10.1f}{max(memory) - memory[0]:10.1f}",
+        f"{words[0]:16}{frames:9}{seconds:10.1f}{frames / seconds:10.0f}"
+        f"{memory[0]:12.1f}{max(memory):10.1f}{max(memory) - memory[0]:10.1f}",
         flush=True,
     )
 
