@@ -4,7 +4,7 @@
 
 A chain is run with all its pictures and with one, in a store of its own each time and in turn. The difference is what the pictures
 cost; what one picture takes is the start-up, torch above all, which a pipe pays three times but at the same moment. Both end in the
-same pictures, which is checked: the pipe as PNGs in one file, the recipe in the store. The long stream is one PNG of 64 px, again and again.
+same pictures, which is checked: the pipe as PNGs in one file, the recipe in the store. The long stream is one PNG of 64 px repeated.
 """
 
 from __future__ import annotations
