@@ -80,14 +80,15 @@ class Planner:
         Raises:
             UsageError: `force` names a stage that does not exist.
         """
-        force = set(force)
-        ids = [node.id for node in self.recipe.nodes]
-        for name in force - set(ids):
-            raise UsageError(f"--force {name}: there is no such stage", f"stages: {', '.join(ids)}")
+        forced = {name: self.recipe.ids_of(name) for name in force}
+        for name, ids in forced.items():
+            if not ids:
+                raise UsageError(f"--force {name}: there is no such stage", f"stages: {', '.join(node.id for node in self.recipe.nodes)}")
+        again = {node_id for ids in forced.values() for node_id in ids}
         steps: dict[str, Step] = {}
         for node in self.recipe.nodes:
             steps[node.id] = self._step(node, steps)
-            steps[node.id].forced = force_all or node.id in force
+            steps[node.id].forced = force_all or node.id in again
             before = [steps[source.node] for source in node.sources]
             steps[node.id].shaken = any(step.forced or step.shaken for step in before)
             self.look(steps[node.id], steps)
@@ -126,7 +127,7 @@ class Planner:
         if registered:
             parts["registered"] = registered
         if stage.random:
-            parts["seed"] = seeds.derive(self.recipe.seed, node.id)
+            parts["seed"] = seeds.derive(self.recipe.seed, node.written)
         return parts
 
     def key(self, step: Step, steps: dict[str, Step]) -> str | None:
