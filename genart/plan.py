@@ -81,14 +81,15 @@ class Planner:
         Raises:
             UsageError: `force` names a stage that does not exist.
         """
-        force = set(force)
-        ids = [node.id for node in self.recipe.nodes]
-        for name in force - set(ids):
-            raise UsageError(f"--force {name}: there is no such stage", f"stages: {', '.join(ids)}")
+        forced = {name: self.recipe.ids_of(name) for name in force}
+        for name, ids in forced.items():
+            if not ids:
+                raise UsageError(f"--force {name}: there is no such stage", f"stages: {', '.join(node.id for node in self.recipe.nodes)}")
+        again = {node_id for ids in forced.values() for node_id in ids}
         steps: dict[str, Step] = {}
         for node in self.recipe.nodes:
             steps[node.id] = self._step(node, steps)
-            steps[node.id].forced = force_all or node.id in force
+            steps[node.id].forced = force_all or node.id in again
             before = [steps[source.node] for source in node.sources]
             steps[node.id].shaken = any(step.forced or step.shaken for step in before)
             self.look(steps[node.id], steps)
@@ -132,7 +133,7 @@ class Planner:
 
     def seed(self, node: Node) -> int:
         """Seed of a stage that draws random numbers."""
-        return seeds.derive(self.recipe.seed, node.id)
+        return seeds.derive(self.recipe.seed, node.written)
 
     def content(self, path: Path) -> str:
         """Content hash of a file or folder that a stage reads."""

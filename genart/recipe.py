@@ -6,18 +6,22 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from . import sweep
 from .artifacts import Kind
+from .drafts import OWN_KEYS, Draft, TableLines
 from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean
 from .params import ParamProblem, Params, input_paths, parse_duration, registered_names, resolve, stage_kind
 from .plugins import Plugins
 from .stages import Stage
 
-OWN_KEYS = ("uses", "id", "from", "save")
-RECIPE_KEYS = {"name": str, "seed": int, "description": str}
+RECIPE_KEYS = {"name": str, "seed": int, "description": str, "report": bool}
+TABLES = ("recipe", "stage", "sweep")
+#: What genart itself puts into the output folder.
+RESERVED = ("run.json", "report.html")
 MAX_RECIPE_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -44,7 +48,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of a recipe, checked: what it uses, from where, with which parameters."""
+    """One stage of a recipe, checked: what it uses, from where, with which parameters.
+
+    What a sweep makes of a stage differs from it in one parameter, not in its random numbers: these hang on the `origin`.
+    """
 
     id: str
     stage: Stage
@@ -52,50 +59,47 @@ class Node:
     sources: tuple[Source, ...]
     save: str | None
     line: int
+    origin: str = ""
+
+    @property
+    def written(self) -> str:
+        """The id that stands in the recipe."""
+        return self.origin or self.id
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe; `nodes` are in an order in which they can run."""
+    """A checked recipe; `nodes` are in an order in which they can run, with those that a sweep stands for."""
 
     name: str
     seed: int
     path: Path
     nodes: tuple[Node, ...]
     description: str = ""
+    report: bool = False
 
     def node(self, node_id: str) -> Node:
         """Return a stage by its id."""
         return next(node for node in self.nodes if node.id == node_id)
 
     def until(self, node_id: str) -> Recipe:
-        """Return the recipe cut down to one stage and what it needs.
+        """Return the recipe cut down to one stage, or all that a sweep made of it, and what is needed for that.
 
         Raises:
             UsageError: there is no such stage.
         """
         ids = [node.id for node in self.nodes]
-        if node_id not in ids:
+        wanted = set(self.ids_of(node_id))
+        if not wanted:
             raise UsageError(f"the recipe '{self.name}' has no stage '{node_id}'{did_you_mean(node_id, ids)}", f"stages: {', '.join(ids)}")
-        wanted = {node_id}
         for node in reversed(self.nodes):
             if node.id in wanted:
                 wanted.update(source.node for source in node.sources)
-        return Recipe(self.name, self.seed, self.path, tuple(n for n in self.nodes if n.id in wanted), self.description)
+        return replace(self, nodes=tuple(n for n in self.nodes if n.id in wanted))
 
-
-@dataclass
-class _Draft:
-    """A [[stage]] table as written, before it is linked."""
-
-    table: dict[str, Any]
-    line: int
-    lines: dict[str, int]
-    id: str = ""
-    overrides: dict[str, Any] = field(default_factory=dict)
-
-    def at(self, key: str) -> int:
-        return self.lines.get(key, self.lines.get("uses", self.line))
+    def ids_of(self, name: str) -> list[str]:
+        """The ids that a name stands for: a stage's own, or all stages that a sweep made of one; none if there is no such stage."""
+        return [node.id for node in self.nodes if name in (node.id, node.origin)]
 
 
 @dataclass(frozen=True)
@@ -160,21 +164,28 @@ def load(
     tables = _tables_of(text)
     head = _check_head(name, document, tables)
     drafts = _drafts(name, document, tables)
+    swept = sweep.read(name, document, tables)
+    if swept is not None:
+        drafts.append(swept.sheet)
     _assign_ids(name, drafts)
     _apply(drafts, [Override.parse(item) for item in overrides])
     stages = [_stage_of(name, draft, plugins) for draft in drafts]
+    _check_random_ids(name, drafts, stages)
+    if swept is not None:
+        drafts = sweep.expand(name, swept, drafts, stages)
+        stages = [_stage_of(name, draft, plugins) for draft in drafts]
     if budget_sec is not None:
         _share_budget(drafts, stages, budget_sec)
     nodes = _link(path, drafts, stages)
     for draft, node in zip(drafts, nodes, strict=True):
         _check_registered(name, draft, node, plugins)
-    _check_random_ids(name, drafts, stages)
     return Recipe(
         name=head["name"],
         seed=head.get("seed", 0) if seed is None else seed,
         path=path,
         nodes=_order(name, nodes),
         description=head.get("description", ""),
+        report=head.get("report", False),
     )
 
 
@@ -204,24 +215,17 @@ def _syntax(message: str, text: str) -> tuple[str, int]:
 # where things stand in the text
 
 
-@dataclass
-class _TableLines:
-    header: str
-    line: int
-    keys: dict[str, int]
-
-
 _PART = r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[A-Za-z0-9_-]+)"""
 _HEADER = re.compile(r"[ \t]*(\[\[?)[ \t]*([^\]#]+?)[ \t]*\]")
-_KEY = re.compile(rf"[ \t]*({_PART})(?:[ \t]*\.[ \t]*{_PART})*[ \t]*=")
+_KEY = re.compile(rf"[ \t]*(({_PART})(?:[ \t]*\.[ \t]*{_PART})*)[ \t]*=")
 _OPENER = re.compile(r"""["'#\[\]{}]""")
 _TOKEN = re.compile(r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', re.DOTALL)
 
 
-def _tables_of(text: str) -> list[_TableLines]:
+def _tables_of(text: str) -> list[TableLines]:
     """All tables of a valid TOML text; the header of a table within another counts as a key of that one too."""
     tables = list(_table_lines(text))
-    outer: dict[str, _TableLines] = {}
+    outer: dict[str, TableLines] = {}
     for table in tables[1:]:
         first, _, rest = table.header.lstrip("[").partition(".")
         if rest and first in outer:
@@ -231,18 +235,19 @@ def _tables_of(text: str) -> list[_TableLines]:
     return tables
 
 
-def _table_lines(text: str) -> Iterator[_TableLines]:
+def _table_lines(text: str) -> Iterator[TableLines]:
     """Yield every table of a valid TOML text with the line of its header and of its keys; first the one without a header."""
-    current = _TableLines("", 1, {})
+    current = TableLines("", 1, {})
     at, number = 0, 1
     while at < len(text):
         end = _line_end(text, at)
         header, key = _HEADER.match(text, at, end), _KEY.match(text, at, end)
         if header:
             yield current
-            current = _TableLines(header[1] + re.sub(r"[\"']", "", header[2]), number, {})
+            current = TableLines(header[1] + re.sub(r"[\"']", "", header[2]), number, {})
         elif key:
-            current.keys.setdefault(_key_name(key[1]), number)
+            for name in (_key_name(key[2]), _dotted(key[1])):
+                current.keys.setdefault(name, number)
             end = _value_end(text, key.end())
         number += text.count("\n", at, end + 1)
         at = end + 1
@@ -251,6 +256,10 @@ def _table_lines(text: str) -> Iterator[_TableLines]:
 
 def _key_name(written: str) -> str:
     return next(iter(tomllib.loads(f"{written} = 0"))) if "\\" in written else written.strip("\"'")
+
+
+def _dotted(written: str) -> str:
+    return ".".join(_key_name(part[0]) for part in re.finditer(_PART, written))
 
 
 def _line_end(text: str, at: int) -> int:
@@ -279,18 +288,18 @@ def _value_end(text: str, at: int) -> int:
 # checking
 
 
-def _check_head(name: str, document: dict[str, Any], tables: list[_TableLines]) -> dict[str, Any]:
+def _check_head(name: str, document: dict[str, Any], tables: list[TableLines]) -> dict[str, Any]:
     for key in document:
-        if key not in ("recipe", "stage"):
+        if key not in TABLES:
             line = next((t.keys[key] for t in tables if key in t.keys and not t.header), None)
             line = line or next((t.line for t in tables if t.header.lstrip("[").split(".")[0].strip() == key), 1)
             raise RecipeError(
-                name, line, f"unknown table '{key}'{did_you_mean(key, ['recipe', 'stage'])}", "a recipe has [recipe] and [[stage]]"
+                name, line, f"unknown table '{key}'{did_you_mean(key, TABLES)}", "a recipe has [recipe], [[stage]] and perhaps [sweep]"
             )
     head = document.get("recipe")
     if not isinstance(head, dict):
         raise RecipeError(name, 1, "a recipe starts with a table [recipe]", 'such as [recipe] and below it name = "painting"')
-    at = next((t for t in tables if t.header == "[recipe"), _TableLines("", tables[0].keys.get("recipe", 1), {}))
+    at = next((t for t in tables if t.header == "[recipe"), TableLines("", tables[0].keys.get("recipe", 1), {}))
     for key, value in head.items():
         line = at.keys.get(key, at.line)
         if key not in RECIPE_KEYS:
@@ -298,7 +307,7 @@ def _check_head(name: str, document: dict[str, Any], tables: list[_TableLines]) 
                 name, line, f"[recipe] has no key '{key}'{did_you_mean(key, RECIPE_KEYS)}", f"it takes: {', '.join(RECIPE_KEYS)}"
             )
         if type(value) is not RECIPE_KEYS[key]:
-            wanted = {"str": "a text", "int": "an integer"}[RECIPE_KEYS[key].__name__]
+            wanted = {"str": "a text", "int": "an integer", "bool": "true or false"}[RECIPE_KEYS[key].__name__]
             raise RecipeError(name, line, f"recipe.{key}: expected {wanted}, got {value!r}")
     if "name" not in head:
         raise RecipeError(name, at.line, "[recipe] needs a name", 'such as name = "painting"')
@@ -312,7 +321,7 @@ def _check_head(name: str, document: dict[str, Any], tables: list[_TableLines]) 
     return head
 
 
-def _drafts(name: str, document: dict[str, Any], tables: list[_TableLines]) -> list[_Draft]:
+def _drafts(name: str, document: dict[str, Any], tables: list[TableLines]) -> list[Draft]:
     listed = document.get("stage", [])
     headers = [t for t in tables if t.header == "[[stage"]
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
@@ -322,8 +331,8 @@ def _drafts(name: str, document: dict[str, Any], tables: list[_TableLines]) -> l
         raise RecipeError(name, 1, "the recipe has no stages", 'add [[stage]] and below it uses = "images.samples"')
     drafts = []
     for i, table in enumerate(listed):
-        at = headers[i] if i < len(headers) else _TableLines("", tables[0].keys.get("stage", 1), {})
-        draft = _Draft(table, at.line, at.keys)
+        at = headers[i] if i < len(headers) else TableLines("", tables[0].keys.get("stage", 1), {})
+        draft = Draft(table, at.line, at.keys)
         for key in OWN_KEYS:
             value = table.get(key)
             many = key == "from" and isinstance(value, list) and value and all(isinstance(item, str) for item in value)
@@ -336,7 +345,7 @@ def _drafts(name: str, document: dict[str, Any], tables: list[_TableLines]) -> l
     return drafts
 
 
-def _assign_ids(name: str, drafts: list[_Draft]) -> None:
+def _assign_ids(name: str, drafts: list[Draft]) -> None:
     taken: dict[str, int] = {}
     for draft in drafts:
         given = draft.table.get("id")
@@ -357,7 +366,7 @@ def _assign_ids(name: str, drafts: list[_Draft]) -> None:
             taken[candidate] = draft.line
 
 
-def _apply(drafts: list[_Draft], overrides: Iterable[Override]) -> None:
+def _apply(drafts: list[Draft], overrides: Iterable[Override]) -> None:
     ids = {draft.id: draft for draft in drafts}
     for override in overrides:
         node_id, _, param = override.target.rpartition(".")
@@ -370,7 +379,7 @@ def _apply(drafts: list[_Draft], overrides: Iterable[Override]) -> None:
         ids[node_id].overrides[param] = override.value
 
 
-def _stage_of(name: str, draft: _Draft, plugins: Plugins) -> Stage:
+def _stage_of(name: str, draft: Draft, plugins: Plugins) -> Stage:
     try:
         return plugins.stage(draft.table["uses"])
     except UsageError as error:
@@ -379,15 +388,19 @@ def _stage_of(name: str, draft: _Draft, plugins: Plugins) -> Stage:
         raise StageError(f"{name}:{draft.at('uses')}: {error.message}", error.hint) from None
 
 
-def _share_budget(drafts: list[_Draft], stages: list[Stage], budget_sec: float) -> None:
-    takers = [d for d, s in zip(drafts, stages, strict=True) if "budget" in s.params.model_fields and "budget" not in d.overrides]
+def _share_budget(drafts: list[Draft], stages: list[Stage], budget_sec: float) -> None:
+    takers = [
+        draft
+        for draft, stage in zip(drafts, stages, strict=True)
+        if "budget" in stage.params.model_fields and "budget" not in (*draft.overrides, *draft.swept)
+    ]
     if not takers:
         raise UsageError("--budget: no stage of this recipe has a parameter 'budget'")
     for draft in takers:
         draft.overrides["budget"] = budget_sec / len(takers)
 
 
-def _link(path: Path, drafts: list[_Draft], stages: list[Stage]) -> list[Node]:
+def _link(path: Path, drafts: list[Draft], stages: list[Stage]) -> list[Node]:
     name = str(path)
     by_id = {draft.id: stage for draft, stage in zip(drafts, stages, strict=True)}
     saves: dict[str, int] = {}
@@ -398,11 +411,11 @@ def _link(path: Path, drafts: list[_Draft], stages: list[Stage]) -> list[Node]:
         params = _params(path, draft, stage, save)
         sides = _sides(name, draft, params, by_id)
         params = _locate(path, draft, stage, params, {str(side.side) for side in sides})
-        nodes.append(Node(draft.id, stage, params, (*sources, *sides), save, draft.line))
+        nodes.append(Node(draft.id, stage, params, (*sources, *sides), save, draft.line, draft.origin))
     return nodes
 
 
-def _sources(name: str, draft: _Draft, stage: Stage, before: str | None, by_id: Mapping[str, Stage]) -> tuple[Source, ...]:
+def _sources(name: str, draft: Draft, stage: Stage, before: str | None, by_id: Mapping[str, Stage]) -> tuple[Source, ...]:
     given = draft.table.get("from")
     if stage.takes is None:
         if given is not None:
@@ -430,7 +443,7 @@ def _say(kind: Kind) -> str:
     return {"images": "images", "model": "a model", "video": "a video"}[kind]
 
 
-def _source(name: str, draft: _Draft, text: str, by_id: Mapping[str, Stage]) -> Source:
+def _source(name: str, draft: Draft, text: str, by_id: Mapping[str, Stage]) -> Source:
     if text in by_id:
         found = Source(text)
     else:
@@ -455,7 +468,7 @@ def _source(name: str, draft: _Draft, text: str, by_id: Mapping[str, Stage]) -> 
     return found
 
 
-def _check_save(name: str, draft: _Draft, stage: Stage, saves: dict[str, int]) -> str | None:
+def _check_save(name: str, draft: Draft, stage: Stage, saves: dict[str, int]) -> str | None:
     save = draft.table.get("save")
     if save is None:
         return None
@@ -474,7 +487,7 @@ def _check_save(name: str, draft: _Draft, stage: Stage, saves: dict[str, int]) -
             f"{where}: save = {save!r} leaves the output folder", "a save is a relative path inside it, such as film/painting.gif"
         )
     clean = pure.as_posix()
-    if any(part.startswith(".") for part in pure.parts) or clean == "run.json" or len(clean.encode()) > 200:
+    if any(part.startswith(".") for part in pure.parts) or pure.parts[0] in RESERVED or len(clean.encode()) > 200:
         raise RefusedError(f"{where}: save = {save!r} is reserved", "choose another name, short and without a dot in front")
     allowed = SUFFIXES[stage.gives["output"]]
     if pure.suffix.lower() not in allowed:
@@ -492,7 +505,7 @@ def _check_save(name: str, draft: _Draft, stage: Stage, saves: dict[str, int]) -
     return clean
 
 
-def _params(path: Path, draft: _Draft, stage: Stage, save: str | None) -> Params:
+def _params(path: Path, draft: Draft, stage: Stage, save: str | None) -> Params:
     table = {key: value for key, value in draft.table.items() if key not in OWN_KEYS}
     written = dict(table)
     table.update(draft.overrides)
@@ -509,7 +522,7 @@ def _params(path: Path, draft: _Draft, stage: Stage, save: str | None) -> Params
     return params
 
 
-def _sides(name: str, draft: _Draft, params: Params, by_id: Mapping[str, Stage]) -> tuple[Source, ...]:
+def _sides(name: str, draft: Draft, params: Params, by_id: Mapping[str, Stage]) -> tuple[Source, ...]:
     """What parameters take from other stages, whose ids they name where a file could stand.
 
     Raises:
@@ -530,7 +543,7 @@ def _sides(name: str, draft: _Draft, params: Params, by_id: Mapping[str, Stage])
     return tuple(found.values())
 
 
-def _locate(path: Path, draft: _Draft, stage: Stage, params: Params, sides: set[str]) -> Params:
+def _locate(path: Path, draft: Draft, stage: Stage, params: Params, sides: set[str]) -> Params:
     """Make the input paths absolute: relative to the recipe, or to the current directory when given on the command line."""
     changed: dict[str, Any] = {}
     for name, value in input_paths(params):
@@ -557,7 +570,7 @@ def existing(base: Path, path: Path) -> Path | None:
         return None
 
 
-def _check_registered(name: str, draft: _Draft, node: Node, plugins: Plugins) -> None:
+def _check_registered(name: str, draft: Draft, node: Node, plugins: Plugins) -> None:
     """Refuse a name that no plugin registered, of a backbone for example."""
     for param, hook, wanted in registered_names(node.params):
         try:
@@ -568,7 +581,7 @@ def _check_registered(name: str, draft: _Draft, node: Node, plugins: Plugins) ->
             raise RecipeError(name, draft.at(param), f"{param}: {error.message}", error.hint) from None
 
 
-def _check_random_ids(name: str, drafts: list[_Draft], stages: list[Stage]) -> None:
+def _check_random_ids(name: str, drafts: list[Draft], stages: list[Stage]) -> None:
     """A stage's random numbers hang on its id, so an id must not move when another stage is put before it."""
     seen: set[str] = set()
     for draft, stage in zip(drafts, stages, strict=True):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from . import sweep
 from .artifacts import Kind
 from .recipe import SUFFIXES
 from .stages import Stage
@@ -28,6 +29,7 @@ def recipe_schema(stages: Iterable[Stage]) -> dict[str, Any]:
             "name": {"type": "string", "description": "Names the output folder."},
             "seed": {"type": "integer", "default": 0, "description": "All random numbers derive from it."},
             "description": {"type": "string", "description": "One sentence for people."},
+            "report": {"type": "boolean", "default": False, "description": "Write report.html, a page about the run."},
         },
     }
     return {
@@ -36,8 +38,26 @@ def recipe_schema(stages: Iterable[Stage]) -> dict[str, Any]:
         "type": "object",
         "required": ["recipe", "stage"],
         "additionalProperties": False,
-        "properties": {"recipe": head, "stage": {"type": "array", "minItems": 1, "items": {"oneOf": variants}}},
+        "properties": {
+            "recipe": head,
+            "stage": {"type": "array", "minItems": 1, "items": {"oneOf": variants}},
+            "sweep": _sweep_schema(definitions.get(sweep.SHEET_STAGE, {})),
+        },
         "definitions": definitions,
+    }
+
+
+def _sweep_schema(sheet: dict[str, Any]) -> dict[str, Any]:
+    """The table [sweep]: lists of values by stage and parameter, and what its sheet takes."""
+    values = {"type": "array", "minItems": 1}
+    own = {name: value for name, value in sheet.get("properties", {}).items() if name not in sweep.OF_ITS_OWN}
+    show = {"type": "string", "description": "What the sheet shows: a stage, or stage.output; by default the last one of pictures."}
+    return {
+        "type": "object",
+        "description": "Runs every combination of lists of values, and lays the pictures out on a labelled sheet.",
+        "properties": {"show": show, **own},
+        "patternProperties": {"[.]": {**values, "description": 'A parameter, "id.param", and the values that it takes.'}},
+        "additionalProperties": {"type": "object", "additionalProperties": {"anyOf": [values, {"type": "object"}]}},
     }
 
 

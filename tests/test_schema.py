@@ -41,7 +41,18 @@ RIGHT = [
     HEAD + '[[stage]]\nuses = "images.samples"\nphotos = "cat"\n[[stage]]\nuses = "images.grid"\nresolution = [64, 32]\nsave = "a.png"\n',
 ]
 
+RIGHT += [
+    HEAD + NOISE + "[sweep]\n'toy.noise.count' = [1, 2]\nshow = 'toy.noise'\ncolumns = 2\nresolution = 64\nsave = 'a/b.png'\n",
+    HEAD + NOISE + "id = 'n'\n[sweep]\nn.count = [1, 2]\n",
+    '[recipe]\nname = "x"\nreport = true\n' + NOISE,
+]
+
 WRONG = [
+    HEAD + NOISE + "[sweep]\n'toy.noise.count' = 3\n",
+    HEAD + NOISE + "[sweep]\n'toy.noise.count' = []\n",
+    HEAD + NOISE + "[sweep]\n'toy.noise.count' = [1]\ncolums = 2\n",
+    HEAD + NOISE + "[sweep]\n'toy.noise.count' = [1]\nlabels = ['a']\n",
+    '[recipe]\nname = "x"\nreport = 1\n' + NOISE,
     HEAD,
     NOISE,
     HEAD + "sed = 1\n" + NOISE,

@@ -94,7 +94,7 @@ class Family:
         widths: to choose from, by kind of device.
         width: without a budget, by kind of device.
         batch_sizes: to choose from, by kind of device, ascending; the first without a budget.
-        wanted_nimg: a wider network is worth it while training still sees this many images.
+        wanted_nimg: a wider network is worth it while training still sees this many images of 64 px; of smaller ones more, as they hold less.
         betas: Adam's.
         module: the generator's class.
     """
@@ -107,6 +107,10 @@ class Family:
     batch_sizes: Mapping[str, Sequence[int]] = {"cpu": (32, 64), "cuda": (64, 128, 256), "mps": (32, 64, 128)}
     wanted_nimg = 80_000
     betas = (0.0, 0.99)
+
+    def wanted_at(self, resolution: int) -> int:
+        """Images that training is to see at least, before it is worth a wider network."""
+        return self.wanted_nimg * max(1, 64 // resolution)
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class, which the model's header keeps."""
@@ -250,7 +254,7 @@ def resolution_that_fits(family: Family, images: Images, params: TrainParams, ru
         fitting = Fitting(family, setup, Quality(run, pictures), seconds * budget.PLANNED, 0.0)
         return 1 / mean_cost(fitting.costs(dict(setup.plan), fitting.measure_sec / 2, free_laziness=True)[0])
 
-    wanted = params.kimg * 1000 if params.kimg else family.wanted_nimg
+    wanted = params.kimg * 1000 if params.kimg else family.wanted_at(candidates[-1])
     return budget.largest_that_fits(candidates, rate, wanted, seconds * budget.PLANNED)
 
 
@@ -343,7 +347,7 @@ def make_plan(
 
 def first_plan(family: Family, pictures: Pictures, given: Mapping[str, Any], params: TrainParams, run: Run) -> dict[str, Any]:
     """The plan without measuring; `given`: arguments of the model that is trained further."""
-    total_nimg = round(params.kimg * 1000) if params.kimg else family.wanted_nimg
+    total_nimg = round(params.kimg * 1000) if params.kimg else family.wanted_at(pictures.resolution)
     return {
         "width": given.get("width") or params.width or family.width[run.device],
         "z_dim": given.get("z_dim") or params.z_dim,

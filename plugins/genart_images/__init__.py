@@ -1,4 +1,4 @@
-"""Pictures in, sized and laid out: `images.samples`, `images.folder`, `images.video`, `images.resize`, `images.grid`."""
+"""Pictures in, sized and laid out: `images.samples`, `.folder`, `.video`, `.resize`, `.grid` and `.sheet`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from genart import Batch, Duration, Images, InputPath, Params, Run, stage
+from genart import Batch, Duration, Images, InputPath, Params, PictureInput, Run, stage
 from genart.nn.samples import COLOUR, FILES, read_names
 
 #: Largest side of a picture, in pixels, that a parameter may ask for.
@@ -268,23 +268,36 @@ def images_resize(images: Images, params: ResizeParams, run: Run) -> Iterator[Ba
     return resize_images(run, images, resolution=params.resolution, scale=params.scale, interpolation=params.filter)
 
 
+# What the stages that lay pictures out have in common.
+Columns = Annotated[
+    Annotated[int, Field(ge=1, le=1000)] | None,
+    Field(description="Pictures side by side; by default a sheet that is about square."),
+]
+Gap = Annotated[int, Field(ge=0, le=1000, description="Pixels between the pictures and around them.")]
+Ground = Annotated[Colour, Field(description="Colour between the pictures.")]
+Cell = Annotated[
+    Side | tuple[Side, Side] | None,
+    Field(description="Size of a cell that pictures are fitted into: a side or [width, height]; by default the largest picture's."),
+]
+
+
 class GridParams(Params):
     """Parameters of `images.grid`."""
 
-    columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, description="Pictures side by side; by default a sheet that is about square."
-    )
+    columns: Columns = None
     rows: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None, description="Rows on one sheet; with it, the pictures that do not fit go on to further sheets."
     )
     count: Annotated[int, Field(ge=1)] | None = Field(None, description="Lay out the first so many pictures; all by default.")
-    gap: Annotated[int, Field(ge=0, le=1000)] = Field(2, description="Pixels between the pictures and around them.")
-    background: Colour = Field("#ffffff", description="Colour between the pictures.")
-    resolution: Side | tuple[Side, Side] | None = Field(
-        None,
-        description="Size of a cell that pictures are fitted into: a side or [width, height]; by default the largest picture's.",
-    )
+    gap: Gap = 2
+    background: Ground = "#ffffff"
+    resolution: Cell = None
     label: str | None = Field(None, description="Name of the metadata to write under each picture, such as seed, source or label.")
+
+
+def cell_of(resolution: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Width and height of a cell, or None for the largest picture's."""
+    return (resolution, resolution) if isinstance(resolution, int) else resolution
 
 
 @stage("images.grid", depends=("pillow", "kornia"))
@@ -300,7 +313,6 @@ def images_grid(images: Images, params: GridParams, run: Run) -> Iterator[Batch]
     """
     from .sheet import sheets
 
-    cell = params.resolution
     return sheets(
         run,
         images,
@@ -309,6 +321,65 @@ def images_grid(images: Images, params: GridParams, run: Run) -> Iterator[Batch]
         count=params.count,
         gap=params.gap,
         background=params.background,
-        cell=(cell, cell) if isinstance(cell, int) else cell,
+        cell=cell_of(params.resolution),
         label=params.label,
+    )
+
+
+class SheetParams(Params):
+    """Parameters of `images.sheet`."""
+
+    pictures: tuple[PictureInput, ...] = Field(
+        min_length=1, description="What to lay out: files, or ids of stages, of each of which the first picture is taken."
+    )
+    labels: tuple[str | dict[str, Any], ...] = Field(
+        (), description="What to write under each picture: a text, or a table whose names and values are written line by line."
+    )
+    columns: Columns = None
+    gap: Gap = 8
+    background: Ground = "#ffffff"
+    resolution: Cell = None
+
+    @field_validator("labels")
+    @classmethod
+    def _one_each(cls, labels: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        pictures = info.data.get("pictures")
+        if labels and pictures is not None and len(labels) != len(pictures):
+            raise ValueError(f"expected one for each of {len(pictures)} pictures, got {len(labels)}")
+        return labels
+
+
+@stage("images.sheet", depends=("pillow", "kornia"))
+def images_sheet(_: None, params: SheetParams, run: Run) -> Iterator[Batch]:
+    """Lay the first pictures of several stages, or files, side by side, with words of your own under each.
+
+    The sheet's metadata hold what is written under the cells. A sweep ends in such a sheet.
+
+    Example:
+        [[stage]]
+        uses = "images.samples"
+        id = "before"
+        photos = "cat"
+
+        [[stage]]
+        uses = "images.resize"
+        id = "after"
+        scale = 0.1
+
+        [[stage]]
+        uses = "images.sheet"
+        pictures = ["before", "after"]
+        labels = ["as it was", "a tenth"]
+        resolution = 256
+    """
+    from .sheet import labelled_sheet
+
+    return labelled_sheet(
+        run,
+        params.pictures,
+        params.labels,
+        columns=params.columns,
+        gap=params.gap,
+        background=params.background,
+        cell=cell_of(params.resolution),
     )

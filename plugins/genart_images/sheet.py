@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +15,17 @@ from torch import Tensor
 
 from genart import Batch, DataError, Images, Meta, Run, UsageError
 from genart.nn.images import grid, to_uint8, to_unit
+from genart.nn.pictures import Unreadable, Want, decode
 
 from .resize import resize
 
 #: Largest side of a sheet in pixels: what viewers and browsers still open.
 MAX_SHEET_SIDE = 30_000
+#: Width in pixels that a cell gets at most for its label's sake.
+WIDEST_LABEL = 320
 
 Picture = tuple[Tensor, Meta]
+Label = str | Mapping[str, Any]
 
 
 def sheets(
@@ -58,13 +64,70 @@ def sheets(
     made = 0
     while held := list(islice(pictures, per_sheet)):
         made += 1
-        tiles = _tiles(held, cell, background, label)
-        across = columns or math.ceil(math.sqrt(len(held)))
-        _check_size(tiles, across, gap)
-        sheet = grid(tiles, across, gap, _fill(background))
-        yield Batch.from_array(sheet.permute(1, 2, 0)[None].contiguous().numpy(), [{"pictures": len(held)}])
+        labels = [str(meta.get(label, "")) for _, meta in held] if label is not None else []
+        yield _sheet([picture for picture, _ in held], labels, columns, gap, cell, background, {"pictures": len(held)})
     if not made:
         raise DataError("images.grid: there is no picture to lay out", "the stage before gave none")
+
+
+def labelled_sheet(
+    run: Run,
+    pictures: Sequence[Path],
+    labels: Sequence[Label],
+    *,
+    columns: int | None = None,
+    gap: int = 8,
+    background: str = "#ffffff",
+    cell: tuple[int, int] | None = None,
+) -> Iterator[Batch]:
+    """Yield one sheet of the first pictures of stages, or of files, with words under each.
+
+    Args:
+        run: knows what the stages gave.
+        pictures: files, or ids of stages.
+        labels: one for each picture, or none: a text, or a table whose names and values are written line by line.
+        columns: pictures side by side; None for a sheet that is about square.
+        gap: pixels between pictures and around them.
+        background: "#rrggbb".
+        cell: (width, height) of a cell; None takes the largest width and the largest height, and what the labels need.
+
+    Raises:
+        DataError: if a picture cannot be read, or a stage gave none.
+        UsageError: if the sheet would be larger than 30,000 pixels in one direction.
+    """
+    run.expect(1)
+    texts = _texts(labels)
+    held = [_first(path, run) for path in pictures]
+    told = {"pictures": len(held), **({"cells": list(labels)} if labels else {})}
+    yield _sheet(held, texts, columns, gap, cell, background, told, widest=WIDEST_LABEL)
+
+
+def _first(path: Path, run: Run) -> Tensor:
+    """The first picture of a stage, or a file: (3 or 4, H, W) uint8."""
+    side = run.sides.get(str(path))
+    if isinstance(side, Images):
+        batch = next(side.batches(1), None)
+        if batch is None:
+            raise DataError(f"{run.stage_id}: the stage '{path}' gave no picture")
+        return torch.tensor(batch.array[0]).permute(2, 0, 1)
+    try:
+        return torch.tensor(decode(path, Want())).permute(2, 0, 1)
+    except Unreadable as error:
+        raise DataError(f"{run.stage_id}: {path.name} cannot be read: {error}", "give a PNG, JPEG, WebP, GIF, BMP or TIFF") from error
+
+
+def _texts(labels: Sequence[Label]) -> list[str]:
+    """Labels as lines; of `stage.parameter` the parameter alone, where only one stage has it."""
+    names = {name for label in labels if isinstance(label, Mapping) for name in label}
+    last = [name.rpartition(".")[2] for name in names]
+    short = {name: name if last.count(name.rpartition(".")[2]) > 1 else name.rpartition(".")[2] for name in names}
+    return [
+        label if isinstance(label, str) else "\n".join(f"{short[name]} {_say(value)}" for name, value in label.items()) for label in labels
+    ]
+
+
+def _say(value: Any) -> str:
+    return ", ".join(map(_say, value)) if isinstance(value, list | tuple) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _pictures(images: Images) -> Iterator[Picture]:
@@ -72,25 +135,50 @@ def _pictures(images: Images) -> Iterator[Picture]:
         yield from zip(torch.tensor(batch.array).permute(0, 3, 1, 2), batch.meta, strict=True)
 
 
+def _sheet(
+    pictures: Sequence[Tensor],
+    labels: Sequence[str],
+    columns: int | None,
+    gap: int,
+    cell: tuple[int, int] | None,
+    background: str,
+    told: Meta,
+    *,
+    widest: int = 0,
+) -> Batch:
+    """Lay pictures, each (3 or 4, h, w) uint8, out on one sheet; cells without a given size become up to `widest` for their labels."""
+    tiles = _tiles(pictures, labels, cell, background, widest)
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    _check_size(tiles, columns, gap)
+    sheet = grid(tiles, columns, gap, _fill(background))
+    return Batch.from_array(sheet.permute(1, 2, 0)[None].contiguous().numpy(), [told])
+
+
 def _check_size(tiles: Tensor, columns: int, gap: int) -> None:
     rows = math.ceil(len(tiles) / columns)
     height, width = gap + rows * (tiles.shape[2] + gap), gap + columns * (tiles.shape[3] + gap)
     if max(height, width) > MAX_SHEET_SIDE:
         raise UsageError(
-            f"images.grid: a sheet of {width}x{height} pixels is too large",
-            "give `rows` for several sheets, `count`, or a smaller `resolution`",
+            f"a sheet of {width}x{height} pixels is too large", "give fewer pictures, a smaller `resolution`, or `rows` for several sheets"
         )
 
 
-def _tiles(pictures: list[Picture], cell: tuple[int, int] | None, background: str, label: str | None) -> Tensor:
-    """Bring pictures to cells of one size, on the background, with a strip for the label below: (N, 3, H, W) uint8."""
-    width, height = cell or (max(p.shape[2] for p, _ in pictures), max(p.shape[1] for p, _ in pictures))
-    strip = _strip_height(width) if label is not None else 0
-    tiles = _fill(background)[None, :, None, None].repeat(len(pictures), 1, height + strip, width)
-    for tile, (picture, meta) in zip(tiles, pictures, strict=True):
+def _tiles(pictures: Sequence[Tensor], labels: Sequence[str], cell: tuple[int, int] | None, background: str, widest: int) -> Tensor:
+    """Bring pictures to cells of one size, on the background, with a strip for each line of the labels below: (N, 3, H, W) uint8."""
+    width, height = cell or (max(picture.shape[2] for picture in pictures), max(picture.shape[1] for picture in pictures))
+    strip = _strip_height(width)
+    lines = [label.split("\n") for label in labels]
+    below = strip * max(map(len, lines), default=0)
+    if cell is None:
+        font = ImageFont.load_default(strip - 4)
+        wanted = max((math.ceil(font.getlength(text)) + 2 for texts in lines for text in texts), default=0)
+        width = max(width, min(widest, wanted))
+    tiles = _fill(background)[None, :, None, None].repeat(len(pictures), 1, height + below, width)
+    for i, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
         _place(tile[:, :height], picture, enlarge=cell is not None)
-        if label is not None:
-            tile[:, height:] = _text(str(meta.get(label, "")), (width, strip), background)
+        for line, text in enumerate(lines[i] if lines else ()):
+            top = height + line * strip
+            tile[:, top : top + strip] = _text(text, (width, strip), background)
     return tiles
 
 
