@@ -94,7 +94,7 @@ class Family:
         widths: to choose from, by kind of device.
         width: without a budget, by kind of device.
         batch_sizes: to choose from, by kind of device, ascending; the first without a budget.
-        wanted_nimg: a wider network is worth it while training still sees this many images of 64 px; of smaller ones more, as they hold less.
+        wanted_nimg: a wider network is worth it while training still sees this many images of 64 px; of smaller ones it is to see more.
         betas: Adam's.
         module: the generator's class.
     """
