@@ -27,9 +27,9 @@ from .errors import Interrupted, RefusedError, UsageError, did_you_mean
 from .events import Events
 from .params import ParamProblem, Params, input_paths, resolve, type_name
 from .pipes import DASH, Ends, PipedImages, Sender, reader_of
-from .plan import Planner, Step
+from .plan import Planner, Step, made_with
 from .plugins import Plugins
-from .provenance import KEYWORD, write_model, write_video
+from .provenance import KEYWORD, write_into
 from .readers import MODEL, READS_PICTURES, StreamParams, bring_in, is_transparent, keep, open_stream, reader
 from .recipe import SUFFIXES, Node, Recipe, Source, existing
 from .run import Stop
@@ -330,10 +330,8 @@ class Applier(Runner):
             return
         with self.store.scratch() as folder:
             path = folder / result.path.name
-            if isinstance(result, Model):
-                write_model(result, path, self.provenance(self.last))
-            else:
-                write_video(result, path, self.provenance(self.last))
+            with open(result.path, "rb") as file:
+                write_into(file, path, self.provenance(self.last))
             sender.content(path)
 
     def about(self, choices: dict[str, Any], count: int | None, fps: float | None) -> dict[str, Any]:
@@ -349,6 +347,7 @@ class Applier(Runner):
             for stage in told["stages"]:
                 stage["outputs"] = {}
             told["stages"][-1] |= {"choices": choices} if choices else {}
+            told["stages"][-1].setdefault("made_with", made_with())
             self._about = choices, told
         known = {name: value for name, value in (("count", count), ("fps", fps)) if value is not None}
         return self._about[1] | known

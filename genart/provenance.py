@@ -72,6 +72,15 @@ def write_into(source: BinaryIO, target: Path, provenance: dict[str, Any]) -> No
         raise DataError(f"{target.name}: {error}") from None
 
 
+def with_provenance(png: BinaryIO, provenance: dict[str, Any]) -> bytes:
+    """A PNG in memory with its provenance, as it goes into a pipe."""
+    png.seek(0)
+    found = tags.scan(png)
+    assert found is not None
+    png.seek(0)
+    return png.read(tags.PNG_HEAD) + tags.png_chunk(as_text(sealed(provenance, found.content))) + png.read()
+
+
 # pictures
 
 

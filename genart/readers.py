@@ -49,8 +49,13 @@ class StreamParams(Params):
 
 @stage(READS_STREAM, depends=("pillow", "av"))
 def open_stream(_: None, params: StreamParams, run: Run) -> Iterator[Batch]:
-    """Read a stream of pictures that lies in a file."""
-    assert params.path is not None
+    """Read a stream of pictures that lies in a file.
+
+    Raises:
+        DataError: if they came through a pipe, which keeps nothing.
+    """
+    if params.path is None:
+        raise DataError("the pictures came through a pipe, and were not kept")
     with open(params.path, "rb") as file:
         pictures = read_pictures(Bytes(file.read, params.path.stem), run.warn)
         run.expect(pictures.count, pictures.fps)

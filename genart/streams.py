@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from .artifacts import Batch, Meta
 from .errors import DataError
-from .provenance import KEYWORD, as_text
+from .provenance import KEYWORD, with_provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -274,7 +274,7 @@ def _read_text(body: bytes) -> Told | None:
     try:
         about = json.loads(_unpacked(body), parse_constant=_refuse)
         picture = dict(about.pop("picture", {}))
-        index, count, fps = (about.pop(name, None) for name in ("index", "count", "fps"))
+        index, count, fps, _, _ = (about.pop(name, None) for name in ("index", "count", "fps", "content", "seal"))
         origin = [*picture.pop("origin", []), about]
         if not all(isinstance(step, dict) for step in origin):
             return None
@@ -334,14 +334,11 @@ class PngWriter:
     def write(self, batch: Batch, about: dict[str, Any]) -> None:
         """Write the pictures of a batch."""
         from PIL import Image
-        from PIL.PngImagePlugin import PngInfo
 
         for index, array, meta in zip(batch.index, batch.array, batch.meta, strict=True):
-            info = PngInfo()
-            info.add_itxt(KEYWORD, as_text({**about, "picture": meta, "index": index}), zip=True)
             frame = io.BytesIO()
-            Image.fromarray(array).save(frame, "PNG", pnginfo=info, compress_level=1)
-            self._file.write(frame.getbuffer())
+            Image.fromarray(array).save(frame, "PNG", compress_level=1)
+            self._file.write(with_provenance(frame, {**about, "picture": meta, "index": index}))
             self._file.flush()
 
 
