@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
-import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import ImageColor
 from torch import Tensor
 
 from genart import Batch, DataError, Images, Meta, Run, UsageError
 from genart.nn.images import grid, to_uint8, to_unit
+from genart.nn.labels import label_height, label_strip
 
 from .resize import resize
 
@@ -85,12 +85,12 @@ def _check_size(tiles: Tensor, columns: int, gap: int) -> None:
 def _tiles(pictures: list[Picture], cell: tuple[int, int] | None, background: str, label: str | None) -> Tensor:
     """Bring pictures to cells of one size, on the background, with a strip for the label below: (N, 3, H, W) uint8."""
     width, height = cell or (max(p.shape[2] for p, _ in pictures), max(p.shape[1] for p, _ in pictures))
-    strip = _strip_height(width) if label is not None else 0
+    strip = label_height(width) if label is not None else 0
     tiles = _fill(background)[None, :, None, None].repeat(len(pictures), 1, height + strip, width)
     for tile, (picture, meta) in zip(tiles, pictures, strict=True):
         _place(tile[:, :height], picture, enlarge=cell is not None)
         if label is not None:
-            tile[:, height:] = _text(str(meta.get(label, "")), (width, strip), background)
+            tile[:, height:] = label_strip(str(meta.get(label, "")), (width, strip), background)
     return tiles
 
 
@@ -113,22 +113,3 @@ def _over(picture: Tensor, under: Tensor) -> Tensor:
 
 def _fill(background: str) -> Tensor:
     return torch.tensor(ImageColor.getrgb(background), dtype=torch.uint8)
-
-
-def _strip_height(width: int) -> int:
-    """Height of a label in pixels: readable below small pictures, modest below large ones."""
-    return max(10, min(14, width // 8)) + 4
-
-
-def _text(text: str, size: tuple[int, int], background: str) -> Tensor:
-    """Draw a line of text, cut to fit: (3, height, width) uint8."""
-    strip = Image.new("RGB", size, background)
-    draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(size[1] - 4)
-    if draw.textlength(text, font) > size[0]:
-        while text and draw.textlength(text + "…", font) > size[0]:
-            text = text[:-1]
-        text += "…"
-    light = sum(ImageColor.getrgb(background)) > 3 * 127
-    draw.text((size[0] / 2, size[1] / 2), text, fill="black" if light else "white", font=font, anchor="mm")
-    return torch.from_numpy(np.array(strip)).permute(2, 0, 1)
