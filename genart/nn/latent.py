@@ -78,7 +78,8 @@ def spline(keys: Tensor, key: int, t: float, *, loop: bool, sphere: bool = True)
     if not sphere:
         return curve
     length = _hermite(points.norm(dim=1, keepdim=True), steps, t)
-    return curve * (length / curve.norm().clamp(min=1e-6))
+    brought: Tensor = curve * (length / curve.norm().clamp(min=1e-6))
+    return brought
 
 
 def _hermite(points: Tensor, steps: Tensor, t: float) -> Tensor:
@@ -86,7 +87,10 @@ def _hermite(points: Tensor, steps: Tensor, t: float) -> Tensor:
     slopes = points.diff(dim=0) / steps[:, None]
     whole = (points[2:] - points[:2]) / (steps[:2] + steps[1:])[:, None]
     start, end = steps[1] * (slopes[:-1] - whole + slopes[1:])
-    return (1 + 2 * t) * (1 - t) ** 2 * points[1] + t * (1 - t) ** 2 * start + t * t * (3 - 2 * t) * points[2] + t * t * (t - 1) * end
+    cubic: Tensor = (
+        (1 + 2 * t) * (1 - t) ** 2 * points[1] + t * (1 - t) ** 2 * start + t * t * (3 - 2 * t) * points[2] + t * t * (t - 1) * end
+    )
+    return cubic
 
 
 def place(frame: int, frames: int, keys: int, *, loop: bool, hold: Sequence[int] = ()) -> tuple[int, float]:

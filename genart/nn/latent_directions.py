@@ -99,8 +99,8 @@ def directions(space: Space, method: str) -> Directions:
     return Directions(vectors, (styles(space) @ vectors.T).std(0))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def styles(space: Space) -> Tensor:
     """Styles of many latents, of all classes in turn: (SAMPLES, w_dim) on the CPU, the same in every run."""
     z = torch.randn(SAMPLES, space.z_dim, generator=torch.Generator().manual_seed(SEED))
-    return space.G.mapping(z.to(space.device)).float().cpu().clone()  # type: ignore[no-any-return]
+    return space.G.mapping(z.to(space.device)).float().cpu()  # type: ignore[no-any-return]

@@ -50,7 +50,8 @@ def noise_loop(z_dim: int, angle: float, turns: float, seed: int) -> Tensor:
     places = torch.rand(2, z_dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * FIELD
     radius = turns / (2 * math.pi)
     z = simplex_noise(places[0] + radius * math.cos(angle), places[1] + radius * math.sin(angle))
-    return (z * (math.sqrt(z_dim) / z.norm().clamp(min=1e-9))).float()
+    loop: Tensor = z * (math.sqrt(z_dim) / z.norm().clamp(min=1e-9))
+    return loop.float()
 
 
 def simplex_noise(x: Tensor, y: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class Space:
         """Latent in z of a seed, (z_dim,); scaled by `truncation_psi` where z is what is drawn from, as latent.sample draws it."""
         return latent.latent(self.z_dim, seed, self.truncation_psi)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def point(self, z: Tensor, kind: Tensor | None = None) -> Tensor:
         """Where a latent in z lies in this space: (z_dim,), and its class (classes,) or None, to (dim,) on the CPU.
 
@@ -77,7 +77,7 @@ class Space:
         if self.name == "z":
             return z
         w = self.G.mapping(z[None].to(self.device), *(() if kind is None else (kind[None].to(self.device),)))
-        return self.G.truncate(w, self.truncation_psi)[0].float().cpu().clone()  # type: ignore[no-any-return]
+        return self.G.truncate(w, self.truncation_psi)[0].float().cpu()  # type: ignore[no-any-return]
 
     # classes
 

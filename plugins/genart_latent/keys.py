@@ -65,7 +65,7 @@ def records(params: WalkParams, run: Run) -> list[Record]:
 
 def key_count(params: WalkParams) -> int:
     """As many keys as asked for, or one per so many frames, and one for each class."""
-    return params.keys or max(3, round(params.frames / FRAMES_PER_KEY), len(params.classes or ()))
+    return int(params.keys or 0) or max(3, round(params.frames / FRAMES_PER_KEY), len(params.classes or ()))
 
 
 def _seeds(indices: Sequence[int], run: Run) -> list[int]:

@@ -223,12 +223,12 @@ class Autoencoder(nn.Module):
 
     def first_layer(self) -> Tensor:
         """Weights of the decoder's first layer as the prior's noise reaches them where all of it is 0: (out, z_dim)."""
-        middle = torch.zeros(1, self.z_dim, device=self.decoder.dense.weight.device)
+        middle = self.decoder.dense.weight.new_zeros(1, self.z_dim)
 
         def latent(noise: Tensor) -> Tensor:
             return self.prior.to_latent(noise, self.with_kinds(noise)[:, self.z_dim :])
 
-        slopes = torch.autograd.functional.jacobian(latent, middle)[0, :, 0]
+        slopes: Tensor = torch.func.jacrev(latent)(middle)[0, :, 0]
         return self.decoder.dense.weight @ slopes
 
     def draw(self, noise: Tensor) -> Tensor:
