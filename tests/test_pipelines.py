@@ -220,6 +220,11 @@ def test_a_program_that_fails_is_not_taken_for_the_end(shell):
     assert not Path("film.gif").exists()
 
 
+def heeds_ctrl_c():
+    """What a shell starts in the background ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def filter_process():
     """Start a stage between two pipes."""
@@ -228,7 +233,8 @@ def filter_process():
     def start(*words: object) -> subprocess.Popen[bytes]:
         code = "from genart.cli import main; main()"
         command = [sys.executable, "-W", "error", "-c", code, "apply", *map(str, words), "-p", str(TOYS), "--device", "cpu", "-q"]
-        running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        pipe = subprocess.PIPE
+        running.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heeds_ctrl_c))
         return running[-1]
 
     yield start
