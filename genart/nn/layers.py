@@ -175,7 +175,8 @@ def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) ->
 
     Args:
         z: (N, z_dim).
-        labels: (N,) integers; left out, classes are taken in turn.
+        labels: (N,) integers, or (N, classes) shares of the classes, whose vectors are then blended before they are brought to unit
+            mean square; left out, classes are taken in turn.
         table: a vector for each class, or None for a network that knows no classes.
 
     Returns:
@@ -185,7 +186,8 @@ def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) ->
         return z
     if labels is None:
         labels = torch.arange(len(z), device=z.device) % table.num_embeddings
-    return torch.cat([z, pixel_norm(table(labels)).to(z.dtype)], 1)
+    vectors = labels.to(table.weight.dtype) @ table.weight if labels.is_floating_point() else table(labels)
+    return torch.cat([z, pixel_norm(vectors).to(z.dtype)], 1)
 
 
 def projected_label(features: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor | float:

@@ -83,6 +83,10 @@ class Generator(nn.Module):
         pictures = [to_rgb(x).float() for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
         return tuple(pictures[::-1])
 
+    def first_layer(self) -> Tensor:
+        """Weights of the first layer that see z, (out, z_dim)."""
+        return self.dense.weight[:, : self.z_dim]
+
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         pictures: Tensor = self.to_rgb[-1](self.features(z, labels)[-1])

@@ -105,6 +105,10 @@ class Generator(nn.Module):
             pictures = torch.lerp(coarse, pictures, self.alpha)
         return pictures
 
+    def first_layer(self) -> Tensor:
+        """Weights of the first layer that see z, (out, z_dim)."""
+        return self.dense.weight[:, : self.z_dim]
+
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         pictures = self.draw(z, labels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -195,6 +196,12 @@ class Generator(nn.Module):
             The shape of w.
         """
         return torch.lerp(self.mean_w.to(w.dtype), w, psi)
+
+    def first_layer(self) -> Tensor:
+        """Weights that see w, of all layers one below the other: (out, w_dim)."""
+        blocks: Any = self.blocks
+        styled = [self.conv, self.to_rgb, *(part for block in blocks for part in (block.up, block.conv, block.to_rgb))]
+        return torch.cat([part.style.weight * part.style.scale for part in styled])
 
     def synthesis(self, ws: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Draw styles.
