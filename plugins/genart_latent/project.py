@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +41,7 @@ def project(images: Images, params: ProjectParams, run: Run) -> Iterator[Batch]:
     run.expect(count, images.fps)
     projector = Encoding(space) if hasattr(space.G, "encode") else Optimising(space, params, run, count)
     for batch in images.batches(1):
-        array = over_white(batch.array) if batch.array.shape[3] == 4 else batch.array
+        array = over_white(batch.array) if batch.array.shape[3] == 4 else np.array(batch.array)  # what is stored is read-only
         target = torch.from_numpy(square(array, int(model.header["resolution"]))).permute(0, 3, 1, 2).to(run.device)
         label = getattr(params, "class") or (known if (known := batch.meta[0].get("label")) in space.classes else None)
         latent, kind, about = projector.find(target, label, batch.index[0])

@@ -1,14 +1,13 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
+from genart.artifacts import Batch, Images
 from genart.errors import DataError, UsageError
 from genart.nn import latent
 from genart.params import ParamProblem, resolve
+from genart.provenance import save
 from genart_latent import latent_directions, latent_grid, latent_sample, latent_walk
 from genart_latent.walk import course_of
 
@@ -149,9 +148,8 @@ def test_a_direction_leads_about_its_key(tmp_path):
 
 
 def picture(path, meta):
-    info = PngInfo()
-    info.add_itxt("genart", json.dumps({"picture": meta}))
-    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path, pnginfo=info)
+    """A PNG with this metadata, as genart saves it."""
+    save(Images.from_batches([Batch(torch.zeros(1, 3, 4, 4), [meta])]), path, {})
     return path
 
 
