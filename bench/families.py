@@ -1,6 +1,7 @@
 """Every family on the same pictures for the same time, beside the tutorials' DCGAN: how good and how varied is what each draws.
 
     python bench/families.py --data DIR|fashion [--resolution 32] [--minutes 2 5 10 20] [--families dcgan vae ...] [--out FOLDER]
+    python bench/families.py --data DIR --families dcgan --variants '' augment='"none"'       other parameters beside the defaults
     python bench/families.py --data DIR|fashion --rates      images/s, GFLOP/image, share of the machine's peak, cost of the loop
     python bench/families.py --data DIR|fashion --growth     images/s over resolution and width, with exponents, and a plot
 
@@ -19,7 +20,9 @@ import argparse
 import gzip
 import importlib
 import json
+import re
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -96,9 +99,20 @@ def read_folder(path: Path, resolution: int, work: Path) -> np.ndarray:
 
 
 def train_family(name: str, minutes: float, folder: Path, work: Path, device: str, seed: int, count: int) -> dict[str, Any]:
-    """Train a family and draw its samples to samples.npy; returns how long it took and what it saw."""
+    """Train a family and draw its samples to samples.npy; returns how long it took and what it saw.
+
+    Args:
+        name: the family, and parameters that are not its defaults as TOML: "dcgan augment='none'".
+        minutes: time for it.
+        folder: where the pictures are.
+        work: where it leaves everything.
+        device: "cpu", "cuda" or "mps".
+        seed: of everything random.
+        count: samples to draw.
+    """
     from genart_latent import latent_sample
 
+    name, _, variant = name.partition(" ")
     images = Images.from_batches([Batch.from_array(np.load(folder / "train.npy"))])
     began = time.perf_counter()
     model: Any = run_stage(
@@ -110,6 +124,7 @@ def train_family(name: str, minutes: float, folder: Path, work: Path, device: st
         rebuild=rebuilt,
         extension=Plugins().load_extension,
         budget=minutes * 60,
+        **tomllib.loads(variant.replace(" ", "\n")),
     )["output"]
     seconds = time.perf_counter() - began
     drawn: Any = run_stage(latent_sample, model, work=work / "sample", seed=seed, device=device, rebuild=rebuilt, count=count)["output"]
@@ -196,8 +211,8 @@ def contest(args: argparse.Namespace, folder: Path) -> None:
     shown = [("real pictures", folder / "real.npy")]
     rows.append({"contestant": "training pictures", **alone(judge, folder / "reference.npy", folder / "real.npy", args.device)})
     for minutes in args.minutes:
-        for name in [*args.baselines, *args.families]:
-            work = folder / f"{name}-{minutes:g}m"
+        for name in [*args.baselines, *(f"{name} {variant}".strip() for name in args.families for variant in args.variants)]:
+            work = folder / f"{re.sub('[^a-zA-Z0-9.]+', '-', name).strip('-')}-{minutes:g}m"
             result = work / "result.json"
             if not result.exists():
                 train_one = train_baseline if name in BASELINES else train_family
@@ -219,6 +234,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=32, help="pixels along a side")
     parser.add_argument("--minutes", type=float, nargs="+", default=[2, 5, 10, 20], help="time for each training")
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), help="which families")
+    parser.add_argument("--variants", nargs="*", default=[""], help="parameters of the stages, as TOML, a space between two; '' for none")
     parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES, help="which baselines")
     parser.add_argument("--count", type=int, default=2000, help="samples, and real pictures, that the judge compares")
     parser.add_argument("--seed", type=int, default=0)

@@ -45,6 +45,9 @@ LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 PRESET = 19
 FILM = (288, 512)
 
+#: Before each turn: the threads of onnxruntime keep turning for a moment after their work, in the way of whoever comes next.
+REST_SEC = 0.5
+
 
 def lite(threads: int) -> StyleTransfer:
     """The rival, on as many threads as we have: it takes no such option, so that its sessions are made for it."""
@@ -77,6 +80,7 @@ def in_turns(jobs: dict[str, Callable[[], object]], repeat: int) -> dict[str, tu
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for i in range(repeat + 1):
         for name, job in jobs.items():
+            time.sleep(REST_SEC)
             wall, cpu = time.perf_counter(), time.process_time()
             job()
             if i:  # the first turn warms up

@@ -25,6 +25,7 @@ from genart.events import Events
 from genart.nn import budget
 from genart.nn.data import Pictures, square
 from genart.nn.family import Family, Fitting, Setup, make_plan
+from genart.nn.quality import Quality
 from genart.params import resolve
 from genart.plugins import Plugins
 from genart.run import Run
@@ -78,8 +79,9 @@ class Bench:
         )
         pictures = Pictures(self.array, run.generator, device=self.device)
         began = time.monotonic()
-        setup = Setup(given, run, pictures, make_plan(family, pictures, None, given, run, began))
-        _, every = Fitting(family, setup, self.seconds, began).image_sec(dict(setup.plan), self.seconds / 2, free_laziness=True)
+        quality = Quality(run, pictures)
+        setup = Setup(given, run, pictures, make_plan(family, pictures, None, given, run, quality, began))
+        _, every = Fitting(family, setup, quality, self.seconds, began).costs(dict(setup.plan), self.seconds / 2, free_laziness=True)
         return family, replace(setup, plan={**setup.plan, "penalty_every": every})
 
     def step(self, family: Family, setup: Setup) -> tuple[float, float]:

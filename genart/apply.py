@@ -2,40 +2,42 @@
 
 The command line becomes a recipe of the stage and of what reads its inputs. Planner, runner and store are the ordinary ones, so that
 caching, going on after a kill, provenance, errors and exit codes are those of recipes. Messages name options where a recipe has lines.
+
+Between two pipes a stage that yields pictures is a filter: each picture is written when it is made, and nothing is stored. What any other
+stage reads from a pipe is put into a file first, by whose content its result is found again.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from . import __version__
-from .artifacts import Artifact, Kind, Model, StoredImages, Video
-from .errors import RefusedError, UsageError, did_you_mean
-from .params import InputPath, ParamProblem, Params, input_paths, resolve, type_name
-from .plan import Step
-from .plugins import Plugin, Plugins
-from .provenance import KEYWORD
+from .artifacts import Artifact, Images, Kind, Model, StoredImages, Video
+from .errors import Interrupted, RefusedError, UsageError, did_you_mean
+from .events import Events
+from .params import ParamProblem, Params, input_paths, resolve, type_name
+from .pipes import DASH, Ends, PipedImages, Sender, reader_of
+from .plan import Planner, Step, made_with
+from .plugins import Plugins
+from .provenance import KEYWORD, write_into
+from .readers import MODEL, READS_PICTURES, StreamParams, bring_in, is_transparent, keep, open_stream, reader
 from .recipe import SUFFIXES, Node, Recipe, Source, existing
-from .run import Run
-from .runner import Runner
+from .run import Stop
+from .runner import LiveImages, Named, Runner
 from .stages import Stage
-from .stages import stage as declare
+from .store import Store
+from .streams import Bytes, Pictures, read_pictures
 
-#: What `-i` reads as a film, where a plugin can, and as a model; all else are pictures.
-FILMS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif", ".apng")
-MODEL = ".safetensors"
-READS_PICTURES, READS_FILM, READS_MODEL = "images.folder", "images.video", "apply.model"
 #: Pictures of a result whose metadata are told.
 MOST_TOLD = 16
 RECIPE_NAME = "apply"
@@ -44,39 +46,55 @@ RECIPE_NAME = "apply"
 # options
 
 
-def read_options(stage: Stage, words: Sequence[str]) -> dict[str, Any]:
-    """Read `--param VALUE`, `--param=VALUE`, `--flag` and `--no-flag` as a table of parameters.
+def read_options(stage: Stage, words: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
+    """Read `--param VALUE`, `--param=VALUE`, `--flag` and `--no-flag` as a table of parameters, and other words as paths.
 
-    A name may be written with dashes, and given several times where it takes a list. Values are TOML, or else text.
+    A name may be written with dashes, and given several times where it takes a list. Values are TOML, or else text. Words that belong to no
+    option are inputs, as if `-i` stood before each, or paths that the stage reads itself: `xargs` puts them at the end.
 
     Args:
         stage: whose parameters they are.
         words: what stands after the stage's name.
 
+    Returns:
+        (parameters, inputs).
+
     Raises:
         UsageError: for a name that the stage doesn't have, a name without its value, or a word that belongs to none.
     """
     given: dict[str, list[Any]] = {}
+    inputs: list[Path] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
+        if not word.startswith("--"):
+            if stage.takes is not None:
+                inputs.append(Path(word))
+                continue
+            if "path" in stage.params.model_fields:
+                given.setdefault("path", []).append(word)
+                continue
         if not word.startswith("--") or word == "--":
-            raise UsageError(f"'{word}' belongs to no option", "pictures, films and models come in by -i PATH")
-        written, equals, text = word[2:].partition("=")
-        name, wanted = _parameter(stage, written)
-        info = stage.params.model_fields[name]
-        if equals:
-            value = read_value(text, info)
-        elif not wanted:
-            value = False
-        elif rest and (rest[0] in ("true", "false") if _is_flag(info) else not rest[0].startswith("--")):
-            value = read_value(rest.pop(0), info)
-        elif _is_flag(info):
-            value = True
-        else:
-            raise UsageError(f"--{written} needs a value ({type_name(info)})", info.description)
+            raise UsageError(f"'{word}' belongs to no option", f"{stage.name} reads no files")
+        name, value = _option(stage, word, rest)
         given.setdefault(name, []).append(value)
-    return {name: _joined(name, values, stage.params.model_fields[name]) for name, values in given.items()}
+    return {name: _joined(name, values, stage.params.model_fields[name]) for name, values in given.items()}, inputs
+
+
+def _option(stage: Stage, word: str, rest: list[str]) -> tuple[str, Any]:
+    """Return the parameter that an option sets, and its value, which may be the first of the words that follow."""
+    written, equals, text = word[2:].partition("=")
+    name, wanted = _parameter(stage, written)
+    info = stage.params.model_fields[name]
+    if equals:
+        return name, read_value(text, info)
+    if not wanted:
+        return name, False
+    if rest and (rest[0] in ("true", "false") if _is_flag(info) else not rest[0].startswith("--")):
+        return name, read_value(rest.pop(0), info)
+    if _is_flag(info):
+        return name, True
+    raise UsageError(f"--{written} needs a value ({type_name(info)})", info.description)
 
 
 def _parameter(stage: Stage, written: str) -> tuple[str, bool]:
@@ -145,10 +163,24 @@ def recipe_of(
         if "format" in stage.params.model_fields and table.setdefault("format", suffix) != suffix:
             raise UsageError(f"--format {table['format']} does not fit -o {output}", "leave --format out: it follows the name")
     params = _located(_resolved(stage, table))
-    readers = _readers(stage, inputs, plugins)
+    return _chain(stage, params, _readers(stage, inputs, plugins), output, seed)
+
+
+def _chain(stage: Stage, params: Params, readers: Sequence[Node], output: Path | None, seed: int) -> Recipe:
     sources = tuple(Source(node.id) for node in readers)
     node = Node(stage.name, stage, params, sources, output.name if output is not None else None, 0)
     return Recipe(RECIPE_NAME, seed, Path(RECIPE_NAME), (*readers, node))
+
+
+def filter_of(stage: Stage, options: Mapping[str, Any], plugins: Plugins, *, seed: int = 0) -> Recipe:
+    """Return the recipe of a stage between two pipes; the stage before it stands for what comes in.
+
+    Raises:
+        UsageError: naming the option that is wrong.
+    """
+    bring_in(plugins)
+    params = _located(_resolved(stage, dict(options)))
+    return _chain(stage, params, [Node("input", open_stream, StreamParams(path=None), (), None, 0)], None, seed)
 
 
 def _resolved(stage: Stage, table: dict[str, Any]) -> Params:
@@ -198,69 +230,20 @@ def _readers(stage: Stage, inputs: Sequence[Path], plugins: Plugins) -> list[Nod
         raise UsageError(f"{stage.name} takes {wanted[stage.takes]}", f"genart apply {stage.name} -i PATH")
     if stage.takes != "images" and len(paths) > 1:
         raise UsageError(f"-i {inputs[1]}: {stage.name} takes one {stage.takes}; only pictures can be merged")
-    transparent = any(path.is_file() and _is_transparent(path) for path in paths)
+    transparent = any(path.is_file() and is_transparent(path) for path in paths)
     nodes = []
     for number, path in enumerate(paths, 1):
-        reader = _reader(path, plugins)
-        if reader.gives["output"] != stage.takes:
-            raise UsageError(f"-i {inputs[number - 1]}: {stage.name} takes {_say(stage.takes)}, not {_say(reader.gives['output'])}")
-        table = {"path": str(path), **({"alpha": "keep"} if transparent and reader.name == READS_PICTURES else {})}
+        reads = reader(path, plugins)
+        if reads.gives["output"] != stage.takes:
+            raise UsageError(f"-i {inputs[number - 1]}: {stage.name} takes {_say(stage.takes)}, not {_say(reads.gives['output'])}")
+        table = {"path": str(path), **({"alpha": "keep"} if transparent and reads.name == READS_PICTURES else {})}
         name = "input" if number == 1 else f"input-{number}"
-        nodes.append(Node(name, reader, resolve(reader.params, reader.name, table), (), None, 0))
+        nodes.append(Node(name, reads, resolve(reads.params, reads.name, table), (), None, 0))
     return nodes
 
 
 def _say(kind: Kind) -> str:
     return {"images": "pictures", "model": "a model", "video": "a film"}[kind]
-
-
-def _reader(path: Path, plugins: Plugins) -> Stage:
-    """The stage that reads a file or folder."""
-    suffix = path.suffix.lower()
-    if path.is_file() and suffix == MODEL:
-        return _model_reader(plugins)
-    if path.is_file() and suffix in FILMS:
-        try:
-            return plugins.stage(READS_FILM)
-        except UsageError:  # no plugin reads films; of a GIF the first frame is a picture
-            return plugins.stage(READS_PICTURES)
-    return plugins.stage(READS_PICTURES)
-
-
-def _is_transparent(path: Path) -> bool:
-    """True if a file is a picture with transparency, as its header says; one that can't be read is left for its reader to refuse."""
-    from .nn.pictures import opener
-
-    try:
-        with open(path, "rb") as file:
-            decoder = opener(file.read(16))
-            file.seek(0)
-            return decoder is not None and bool(decoder(file).has_transparency_data)
-    except Exception:  # decoders raise nearly anything on damaged files
-        return False
-
-
-class ModelParams(Params):
-    """Parameters of `apply.model`."""
-
-    path: InputPath = Field(description="A .safetensors file that genart saved.")
-
-
-@declare(READS_MODEL)
-def open_model(_: None, params: ModelParams, run: Run) -> Model:
-    """Bring a model file into the store, where stages find their inputs."""
-    model = Model.open(params.path)
-    copy = run.file("model.safetensors")
-    shutil.copyfile(params.path, copy)
-    return Model(copy, model.header)
-
-
-def _model_reader(plugins: Plugins) -> Stage:
-    """The stage above, which belongs to no family: it is brought in for this one run."""
-    ours = Plugin("apply", "genart", __version__, module=sys.modules[__name__], stages={READS_MODEL: open_model})
-    if plugins.plugins.setdefault("apply", ours).module is not ours.module:
-        raise UsageError("-i: a plugin 'apply' is in the way of reading models", "rename the plugin")
-    return open_model
 
 
 # running
@@ -296,7 +279,26 @@ def _is_ours(path: Path) -> bool:
 
 
 class Applier(Runner):
-    """A runner that leaves nothing beside what it saves: no run.json in a folder that is not its own."""
+    """A runner that leaves nothing beside what it saves: no run.json in a folder that is not its own.
+
+    Args:
+        planner, steps, out, events, stop: as for every runner.
+        sender: takes the result, if it goes to standard output.
+    """
+
+    def __init__(
+        self, planner: Planner, steps: dict[str, Step], out: Path, events: Events, stop: Stop, sender: Sender | None = None
+    ) -> None:
+        super().__init__(planner, steps, out, events, stop)
+        self.sender = sender
+        self._about: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+    def run(self) -> list[dict[str, Any]]:
+        """Make everything, and save or send the result."""
+        saved = super().run()
+        if self.sender is not None and not self.sender.began:
+            self._send_whole(self.sender, self.result())
+        return saved
 
     def result(self) -> Artifact:
         """The stage's main output, after `run`."""
@@ -306,6 +308,49 @@ class Applier(Runner):
     def last(self) -> Step:
         """The stage that was asked for."""
         return list(self.steps.values())[-1]
+
+    def _make(self, step: Step) -> None:
+        """Send the pictures of the last stage while they are made."""
+        if self.sender is None or step is not self.last or not step.node.stage.streams:
+            super()._make(step)
+            return
+        live = LiveImages(self, step, locked=True)
+        try:
+            for batch in live:
+                self.sender.pictures(batch, self.about(live.choices, live.count, live.fps))
+            live.finish()
+        finally:
+            live.close()
+
+    def _send_whole(self, sender: Sender, result: Artifact) -> None:
+        """Send a result that lies in the store."""
+        if isinstance(result, Images):
+            for batch in result:
+                sender.pictures(batch, self.about({}, result.count, result.fps))
+            return
+        with self.store.scratch() as folder:
+            path = folder / result.path.name
+            with open(result.path, "rb") as file:
+                write_into(file, path, self.provenance(self.last))
+            sender.content(path)
+
+    def about(self, choices: dict[str, Any], count: int | None, fps: float | None) -> dict[str, Any]:
+        """What a picture in a pipe says of what made it; hashes of results are not known before their last picture, and left out.
+
+        Args:
+            choices: what the stage has chosen so far, if it is still at work.
+            count: number of pictures, if it is known.
+            fps: frames per second, for a film.
+        """
+        if self._about is None or self._about[0] != choices:
+            told = self.provenance(self.last)
+            for stage in told["stages"]:
+                stage["outputs"] = {}
+            told["stages"][-1] |= {"choices": choices} if choices else {}
+            told["stages"][-1].setdefault("made_with", made_with())
+            self._about = choices, told
+        known = {name: value for name, value in (("count", count), ("fps", fps)) if value is not None}
+        return self._about[1] | known
 
     def _is_fine(self, step: Step) -> bool:
         """The result is read even where it isn't saved, so it is verified in any case."""
@@ -317,6 +362,114 @@ class Applier(Runner):
 
     def _write_run_json(self, seconds: float) -> None:
         return None
+
+
+class Filter(Applier):
+    """Runs a stage between two pipes: each picture is sent when it is made, and nothing is stored.
+
+    Args:
+        planner, steps, events, stop: as for every runner.
+        given: the pictures that come in.
+        sender: takes the pictures that are made.
+    """
+
+    def __init__(self, planner: Planner, steps: dict[str, Step], events: Events, stop: Stop, given: Pictures, sender: Sender) -> None:
+        super().__init__(planner, steps, Path(), events, stop, sender)
+        self.given = given
+
+    def run(self) -> list[dict[str, Any]]:
+        """Pass all pictures through.
+
+        Raises:
+            Interrupted: after a signal, or when whoever reads has gone.
+        """
+        began, step = time.monotonic(), self.last
+        about = {"stage": step.node.id, "uses": step.node.stage.name}
+        self.store.sweep_temporary()
+        self.events.emit("run_started", recipe=RECIPE_NAME, seed=self.planner.recipe.seed, out=str(DASH), stages=[step.node.id])
+        self.events.emit("stage_started", **about, reason="pictures come through a pipe", resumed_at=0)
+        try:
+            with self.store.scratch() as folder:
+                self._pass_through(step, folder)
+        except Interrupted as stopped:
+            raise Interrupted(stopped.exit_code - 128, kept=False) from None
+        self.events.emit("stage_finished", **about, key=None, seconds=time.monotonic() - began)
+        self.events.emit("run_finished", seconds=time.monotonic() - began, saved=[])
+        return []
+
+    def _pass_through(self, step: Step, folder: Path) -> None:
+        assert self.sender is not None
+        run = self.new_run(step, work=folder / "work")
+        given = PipedImages(self.given, folder / "input", keep=not step.node.stage.pointwise)
+        try:
+            with Named(step):
+                for batch in run.stream(step.node.stage(given, step.node.params, run)):
+                    self.sender.pictures(batch, self.about(run.choices, run.count, run.fps))
+        finally:
+            given.close()
+            run.close()
+
+
+def apply_stage(
+    stage: Stage,
+    options: Mapping[str, Any],
+    ends: Ends,
+    plugins: Plugins,
+    events: Events,
+    stop: Stop,
+    *,
+    sender: Sender | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Artifact | None:
+    """Apply a stage to what stands at its ends.
+
+    Args:
+        stage: what is applied.
+        options: its parameters.
+        ends: where its input comes from and where its result goes.
+        plugins: where stages come from.
+        events: who is told.
+        stop: set by a signal.
+        sender: takes the result, if it goes to standard output.
+        seed: of the random numbers.
+        device: "cpu", "cuda" or "mps".
+
+    Returns:
+        The result, or None if it went through a pipe and is gone.
+    """
+    store = Store.of_user()
+
+    def steps_of(recipe: Recipe) -> tuple[Planner, dict[str, Step]]:
+        planner = Planner(recipe, plugins, store, device)
+        return planner, planner.steps()
+
+    source = Bytes(reader_of(sys.stdin, lambda: _check(stop))) if ends.stdin and stage.takes is not None else None
+    if source is not None and sender is not None and ends.inputs == (DASH,) and stage.takes == "images" and stage.streams:
+        planner, steps = steps_of(filter_of(stage, options, plugins, seed=seed))
+        given = read_pictures(source, lambda message: events.emit("warning", stage=stage.name, message=message))
+        for note in given.notes:
+            events.emit("note", message=note)
+        Filter(planner, steps, events, stop, given, sender).run()
+        return None
+    with ExitStack() as held:
+        inputs = ends.inputs
+        if source is not None:
+            _resolved(stage, dict(options))  # before a long wait for what comes
+            kept = keep(source, held.enter_context(store.scratch()))
+            if (kept.suffix == MODEL) != (stage.takes == "model"):
+                raise UsageError(f"-i -: {stage.name} takes {_say(stage.takes or 'images')}, and that is not what came by standard input")
+            inputs = tuple(kept if path == DASH else path for path in inputs)
+        output = None if ends.stdout else ends.output
+        planner, steps = steps_of(recipe_of(stage, options, inputs, output, plugins, seed=seed))
+        applier = Applier(planner, steps, Path() if output is None else output.parent, events, stop, sender)
+        applier.run()
+        return applier.result()
+
+
+def _check(stop: Stop) -> None:
+    if stop.signal is not None:
+        raise Interrupted(stop.signal, kept=False)
 
 
 # telling
@@ -339,6 +492,8 @@ def lines(about: Mapping[str, Any]) -> list[str]:
     told = [_headline(about)]
     for picture in about.get("pictures", []):
         for name, value in picture.items():
+            if name == "origin":
+                continue
             if _is_table(value):
                 told += ["", *aligned(value)]
             elif isinstance(value, float):

@@ -473,16 +473,25 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
         ValueError: if the file is not safetensors.
     """
     with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= MAX_HEADER_BYTES:
-            raise ValueError(f"header of {size} bytes")
-        text = file.read(size)
-        if len(text) != size:
-            raise ValueError("truncated header")
-        header = json.loads(text)
+        return parse_safetensors_header(file), file.tell()
+
+
+def parse_safetensors_header(file: BinaryIO) -> dict[str, Any]:
+    """Read the JSON header of an open safetensors file, bounded in size, and leave the file at its data.
+
+    Raises:
+        ValueError: if the file is not safetensors.
+    """
+    size = int.from_bytes(file.read(8), "little")
+    if not 2 <= size <= MAX_HEADER_BYTES:
+        raise ValueError(f"header of {size} bytes")
+    text = file.read(size)
+    if len(text) != size:
+        raise ValueError("truncated header")
+    header = json.loads(text)
     if not isinstance(header, dict):
         raise ValueError("header is not an object")
-    return header, 8 + size
+    return header
 
 
 @dataclass(frozen=True)

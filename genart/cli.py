@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from . import __version__
+from . import __version__, completion
 from .errors import GenartError, Interrupted, ResourceError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,13 +42,19 @@ app.add_typer(cache_app, name="cache")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/painting.toml.", show_default=False)]
 PluginFiles = Annotated[list[Path] | None, typer.Option("-p", "--plugin", metavar="PLUGIN.py", help="Also use the stages of this file.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="ID.PARAM=VALUE", help="Override a parameter of one stage.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="ID.PARAM=VALUE", help="Override a parameter of one stage.", autocompletion=completion.settings),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's seed.")]
 Budget = Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Time for all training together, such as 10m.")]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")]
-Until = Annotated[str | None, typer.Option("--until", metavar="ID", help="Stop after this stage.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.", autocompletion=completion.devices)]
+Until = Annotated[str | None, typer.Option("--until", metavar="ID", help="Stop after this stage.", autocompletion=completion.ids)]
 Force = Annotated[
-    list[str] | None, typer.Option("--force", metavar="[ID]", help="Make a stage again even if it is cached; without ID, all.")
+    list[str] | None,
+    typer.Option(
+        "--force", metavar="[ID]", help="Make a stage again even if it is cached; without ID, all.", autocompletion=completion.ids
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -206,18 +212,33 @@ def _plan(
     return planner, planner.steps([name for name in force if name != ALL], force_all=ALL in force)
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="STAGE [--PARAM VALUE]...",
+        help="A stage and its parameters; see it with --help.",
+        show_default=False,
+        autocompletion=completion.words,
+    ),
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "-i", metavar="PATH|-", help="A picture, a folder of pictures, a film or a model, more than one are merged; - or a pipe: stdin."
+    ),
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", metavar="PATH|-", help="Where to save, - or a pipe: stdout; without it the result is only told.")
+]
+
+
+@app.command(cls=completion.ApplyCommand, context_settings={"ignore_unknown_options": True, "help_option_names": []})
 def apply(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="STAGE [--PARAM VALUE]...", help="A stage and its parameters; see it with --help.", show_default=False),
-    ] = None,
-    input_: Annotated[
-        list[Path] | None,
-        typer.Option("-i", metavar="PATH", help="A picture, a folder of pictures, a film or a model; more than one are merged."),
-    ] = None,
-    output: Annotated[Path | None, typer.Option("-o", metavar="PATH", help="Where to save; without it the result is only told.")] = None,
+    words: Words = None,
+    input_: Inputs = None,
+    output: Output = None,
+    y4m: Annotated[bool, typer.Option("--y4m", help="Write Y4M to stdout rather than PNGs.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
     device: Device = "auto",
     plugin: PluginFiles = None,
@@ -225,12 +246,12 @@ def apply(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
     help_: Annotated[bool, typer.Option("-h", "--help", help="Show this, or the parameters of STAGE.")] = False,
 ) -> None:
-    """Apply one stage to files, without a recipe."""
+    """Apply one stage to files, or to what comes through a pipe, without a recipe."""
     if help_ and not words:
         typer.echo(context.get_help())
         return
     if not words or words[0].startswith("-"):
-        raise UsageError("name a stage first", "genart apply STAGE [--PARAM VALUE]... [-i PATH] [-o PATH]; `genart stages` lists them")
+        raise UsageError("name a stage first", "genart apply STAGE [--PARAM VALUE]... [-i PATH|-] [-o PATH|-]; `genart stages` lists them")
     from .plugins import Plugins
 
     plugins = Plugins(plugin or ())
@@ -238,25 +259,37 @@ def apply(
     if help_:
         _explain_options(stage)
         return
-    from .apply import Applier, describe, lines, read_options, recipe_of
+    from .apply import apply_stage, describe, lines, read_options
     from .events import write_json_line
-    from .plan import Planner, device_kind
+    from .pipes import Sender, ends_of
+    from .plan import device_kind
     from .run import Stop
     from .store import Store
 
-    recipe = recipe_of(stage, read_options(stage, words[1:]), input_ or [], output, plugins, seed=seed)
-    store = Store.of_user()
-    planner = Planner(recipe, plugins, store, device_kind(device, store.root))
+    options, inputs = read_options(stage, words[1:])
+    ends = ends_of(stage, [*(input_ or []), *inputs], output, told=json_, y4m=y4m)
+    kind = device_kind(device, Store.of_user().root)
+    sender = Sender(sys.stdout.buffer, y4m=y4m) if ends.stdout else None
     stop = Stop()
-    with _observers(json_, quiet, plugins) as events, _signals(stop):
-        applier = Applier(planner, planner.steps(), Path() if output is None else output.parent, events, stop)
-        applier.run()
-    about = describe(applier.result())
+    with _observers(json_, quiet, plugins, live=not ends.stdin) as events, _signals(stop), _clear_stdout(ends.stdout):
+        result = apply_stage(stage, options, ends, plugins, events, stop, sender=sender, seed=seed, device=kind)
+    if result is None or ends.stdout:
+        return
+    about = describe(result)
     told = lines(about)
     if json_:
         write_json_line({"event": "result", "stage": stage.name, **about})
     elif output is None or len(told) > 1:
         typer.echo("\n".join(told))
+
+
+@contextmanager
+def _clear_stdout(wanted: bool) -> Iterator[None]:
+    """Keep what a stage prints away from the pictures on standard output."""
+    from contextlib import nullcontext, redirect_stdout
+
+    with redirect_stdout(sys.stderr) if wanted else nullcontext():
+        yield
 
 
 def _explain_options(stage: Stage) -> None:
@@ -286,12 +319,72 @@ def check(
         _console().print(f"{item.path}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
 
 
+# what files say of themselves
+
+SavedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A picture, film or model that genart saved.", show_default=False)]
+
+
+@app.command()
+def show(file: SavedFile, plugin: PluginFiles = None, json_: Json = False) -> None:
+    """Say what made a file: recipe, stages, seeds, versions, hashes."""
+    from .provenance import read
+
+    told, plain = read(file)
+    if json_:
+        _print_json({"path": str(file), "provenance": plain})
+        return
+    from .plugins import Plugins
+    from .show import view
+
+    _console().print(view(file.name, told, Plugins(plugin or ())))
+
+
+@app.command()
+def remake(
+    file: SavedFile,
+    output: Annotated[Path | None, typer.Option("-o", metavar="PATH", help="Keep what was made again.")] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="NAME=PATH", help="Where an input file is, or a model, by its stage's id, that need not be trained."
+        ),
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Take no models or inputs from the store.")] = False,
+    tolerance: Annotated[float, typer.Option("--tolerance", metavar="DB", help="Decibels from which on it counts as equal.")] = 40.0,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute; by default where it was made.")
+    ] = None,
+    plugin: PluginFiles = None,
+    json_: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Make a file again from what it says of itself, and compare: identical, equal within a tolerance, or different (exit 9) and why."""
+    from .events import write_json_line
+    from .plugins import Plugins
+    from .remake import DIFFERENT, Remake
+    from .run import Stop
+    from .store import Store
+
+    plugins, stop = Plugins(plugin or ()), Stop()
+    with _observers(json_, quiet, plugins) as events, _signals(stop):
+        again = Remake(file, plugins, Store.of_user(), events, stop, device=device, from_scratch=from_scratch, inputs=input_ or ())
+        report = again.run(output, tolerance)
+    if json_:
+        write_json_line({"event": "remade", "path": str(file), **report.as_json()})
+    else:
+        typer.echo("\n".join(report.lines(str(file))))
+    if report.different:
+        raise typer.Exit(DIFFERENT)
+
+
 # what is installed
 
 
 @app.command()
 def stages(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain one stage.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Explain one stage.", show_default=False, autocompletion=completion.stages)
+    ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
@@ -357,7 +450,13 @@ def _explain_stage(name: str, doc: str, flow: str, params: list[dict[str, Any]])
 @app.command("plugins")
 def list_plugins(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show one, with the traceback if it is broken.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Show one, with the traceback if it is broken.",
+            show_default=False,
+            autocompletion=completion.plugins,
+        ),
     ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
@@ -507,8 +606,8 @@ def _print_json(value: Any) -> None:
 
 
 @contextmanager
-def _observers(json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None) -> Iterator[Events]:
-    """Yield the events of a run with everyone who wants to hear them."""
+def _observers(json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True) -> Iterator[Events]:
+    """Yield the events of a run with everyone who wants to hear them; of programs in one pipe only the first may be `live`."""
     from .display import Display, LiveDisplay, PlainDisplay
     from .events import Events, write_json_line
 
@@ -521,7 +620,7 @@ def _observers(json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | N
         observers.append(write_json_line)
     display: Display | None = None
     if not quiet and not json_:
-        live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
+        live = live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
         display = LiveDisplay(sys.stderr) if live else PlainDisplay(sys.stderr)
         observers.append(display)
     events = Events(*observers)
@@ -646,7 +745,7 @@ def _tell(error: GenartError, arguments: Sequence[str]) -> int:
     if error.exit_code == 141:  # whoever read stdout has gone: nobody to tell
         return _mute()
     message, hint = error.message, error.hint
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted) and error.kept:
         message, hint = "interrupted; what was done so far is kept. Go on with:", shlex.join(["genart", *arguments])
     if "--json" in arguments:
         from .events import write_json_line

@@ -10,6 +10,8 @@ GenartError                 exit 1 when raised bare
  ├ RefusedError             7   refused for safety
  ├ DivergedError            8   training diverged
  └ Interrupted          130/143 stopped by a signal; the work so far is kept
+
+9 is no error: `genart remake` made a file again, and it came out different.
 """
 
 from __future__ import annotations
@@ -89,11 +91,17 @@ class DivergedError(GenartError):
 
 
 class Interrupted(GenartError):
-    """A signal asked the run to stop; everything done so far is kept."""
+    """A signal asked the run to stop; everything done so far is kept, unless it came through a pipe.
 
-    def __init__(self, signal_number: int = 2) -> None:
+    Args:
+        signal_number: the signal.
+        kept: the same command goes on where it stopped.
+    """
+
+    def __init__(self, signal_number: int = 2, *, kept: bool = True) -> None:
         super().__init__("interrupted")
         self.exit_code = 128 + signal_number
+        self.kept = kept
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:

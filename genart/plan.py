@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import seeds
+from . import __version__, seeds
 from .artifacts import write_atomically
 from .errors import UsageError
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
@@ -109,7 +110,7 @@ class Planner:
         sides = {source.side for source in node.sources}
         for name, path in input_paths(node.params):
             # what another stage gives enters the key as an input; here stands only which value it is
-            content = f"stage {str(path)!r}" if str(path) in sides else content_hash(path, self.store.root)
+            content = f"stage {str(path)!r}" if str(path) in sides else self.content(path)
             files.setdefault(name, []).append(content)
         parts: dict[str, Any] = {
             "stage": stage.name,
@@ -127,8 +128,16 @@ class Planner:
         if registered:
             parts["registered"] = registered
         if stage.random:
-            parts["seed"] = seeds.derive(self.recipe.seed, node.written)
+            parts["seed"] = self.seed(node)
         return parts
+
+    def seed(self, node: Node) -> int:
+        """Seed of a stage that draws random numbers."""
+        return seeds.derive(self.recipe.seed, node.written)
+
+    def content(self, path: Path) -> str:
+        """Content hash of a file or folder that a stage reads."""
+        return content_hash(path, self.store.root)
 
     def key(self, step: Step, steps: dict[str, Step]) -> str | None:
         """Return the key of a step: its parts and the content of its inputs; None while an input is not there."""
@@ -270,6 +279,17 @@ def version_of(distribution: str) -> str:
 def torch_version() -> str:
     """Version of torch as major.minor, from package metadata."""
     return ".".join(version_of("torch").split(".")[:2])
+
+
+def made_with() -> dict[str, Any]:
+    """What a result may depend on beside what its key says: exact versions and the kind of machine, without any name of it."""
+    return {
+        "genart": __version__,
+        "torch": version_of("torch"),
+        "python": platform.python_version(),
+        "system": f"{sys.platform} {platform.machine()}",
+        "cores": os.cpu_count() or 1,
+    }
 
 
 def device_kind(wanted: str, cache: Path) -> str:

@@ -1,28 +1,35 @@
 """Every output explains itself: what made it travels inside the file, without paths, user names or secrets.
 
-| kind | where |
-|---|---|
-| PNG | iTXt chunk `genart` |
-| GIF | comment extension |
-| MP4, WebM | tag `comment` |
-| safetensors | key `provenance` of the `genart` entry of the header |
+How each kind of file carries it is in `genart.tags`. It names, for the stage that made the file and all before it, the resolved
+parameters, seeds, versions, choices and content hashes: enough to make the file again (`genart.remake`).
+
+Two hashes guard it. `content` is that of the picture, film or weights it was written for, so that it cannot be moved to another file
+unnoticed; `seal` is that of the provenance itself. They tell accidents and edits, not forgers who compute them anew: what a file
+says is proved by making it again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO, Literal, NoReturn
 
-from .artifacts import Images, Model, Video, read_safetensors_header
-from .errors import DataError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from . import tags
+from .artifacts import Batch, Images, Model, Video
+from .errors import DataError, UsageError
 from .store import is_alive
 
-KEYWORD = "genart"
+KEYWORD = tags.KEYWORD.decode()
+#: Version of what is written into files.
+FORMAT = 1
 
 
 def as_text(provenance: dict[str, Any]) -> str:
@@ -30,21 +37,90 @@ def as_text(provenance: dict[str, Any]) -> str:
     return json.dumps(provenance, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
+def name_of(path: Path) -> str:
+    """How provenance names a file or folder: by its last name alone, and not even that if it is the user's."""
+    return "folder" if path.name in ("", os.path.basename(os.path.expanduser("~"))) else path.name
+
+
+def sealed(provenance: dict[str, Any], content: str) -> dict[str, Any]:
+    """The provenance of a file that holds this content; see `genart.tags`."""
+    told = {**provenance, "content": content}
+    return {**told, "seal": _seal_of(told)}
+
+
+def _seal_of(provenance: dict[str, Any]) -> str:
+    told = {name: value for name, value in provenance.items() if name != "seal"}
+    return hashlib.sha256(as_text(told).encode()).hexdigest()
+
+
+def write_into(source: BinaryIO, target: Path, provenance: dict[str, Any]) -> None:
+    """Copy a finished file with the provenance in it; what it holds stays as it is.
+
+    Args:
+        source: the file, open at its beginning, of a kind that genart saves.
+        target: where the copy goes.
+        provenance: what made it, without `content` and `seal`.
+
+    Raises:
+        DataError: if the file is broken, or too small a kind for so long a provenance.
+    """
+    try:
+        found = tags.scan(source)
+        source.seek(0)
+        tags.put(source, target, as_text(sealed(provenance, found.content if found else "")))
+    except tags.Damaged as error:
+        raise DataError(f"{target.name}: {error}") from None
+
+
+def with_provenance(png: BinaryIO, provenance: dict[str, Any]) -> bytes:
+    """A PNG in memory with its provenance, as it goes into a pipe."""
+    png.seek(0)
+    found = tags.scan(png)
+    assert found is not None
+    png.seek(0)
+    return png.read(tags.PNG_HEAD) + tags.png_chunk(as_text(sealed(provenance, found.content))) + png.read()
+
+
 # pictures
 
 
-def write_png(images: Images, target: Path, provenance: dict[str, Any]) -> None:
-    """Write the one picture of `images` as PNG.
+def _png(array: Any, file: BinaryIO) -> None:
+    _image(array).save(file, "PNG")
+
+
+def _jpeg(array: Any, file: BinaryIO) -> None:
+    if array.shape[2] == 4:
+        raise DataError("a JPEG cannot hold transparency", "save it as PNG or WebP")
+    _image(array).save(file, "JPEG", quality=95, subsampling=0)
+
+
+def _webp(array: Any, file: BinaryIO) -> None:
+    # a stand-in for the metadata makes it an extended file, which may carry some
+    _image(array).save(file, "WEBP", lossless=True, exact=True, xmp=b"-")
+
+
+def _image(array: Any) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(array)
+
+
+#: Writers of one picture, (H, W, 3 or 4) uint8, by suffix. JPEG at a quality at which no eye sees a difference; the others lose nothing.
+PICTURES: dict[str, Callable[[Any, BinaryIO], None]] = {".png": _png, ".jpg": _jpeg, ".jpeg": _jpeg, ".webp": _webp}
+
+
+def write_picture(images: Images, target: Path, provenance: dict[str, Any]) -> None:
+    """Write the one picture of `images` as the suffix of `target` says: PNG, JPEG or WebP.
 
     Raises:
-        DataError: if there is not exactly one.
+        DataError: if there is not exactly one, or this kind of file cannot hold it.
     """
     if len(images) != 1:
         raise DataError(
-            f"{target.name}: {len(images)} pictures cannot be one PNG",
+            f"{target.name}: {len(images)} pictures cannot be one {target.suffix.lstrip('.').upper()}",
             "save them into a folder (a name without suffix), or make a contact sheet with images.grid",
         )
-    _write_picture(images[0].array[0], target, {**provenance, "picture": images[0].meta[0]})
+    _write_one(images[0], target, provenance)
 
 
 def write_folder(images: Images, target: Path, provenance: dict[str, Any]) -> None:
@@ -52,91 +128,48 @@ def write_folder(images: Images, target: Path, provenance: dict[str, Any]) -> No
     target.mkdir()
     digits = max(5, len(str(len(images))))
     for batch in images:
-        for i, array, meta in zip(batch.index, batch.array, batch.meta, strict=True):
-            _write_picture(array, target / f"{i:0{digits}d}.png", {**provenance, "picture": meta, "index": i})
+        for i in range(len(batch)):
+            write_indexed(batch.part(i, i + 1), target / f"{batch.index[i]:0{digits}d}.png", provenance)
 
 
-def _write_picture(array: Any, target: Path, provenance: dict[str, Any]) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_itxt(KEYWORD, as_text(provenance), zip=True)
-    Image.fromarray(array).save(target, "PNG", pnginfo=info)
+def write_indexed(picture: Batch, target: Path, provenance: dict[str, Any]) -> None:
+    """Write one picture of a sequence, as it stands in a saved folder: it says which of them it is."""
+    _write_one(picture, target, {**provenance, "index": picture.start})
 
 
-# models
-
-
-def write_model(model: Model, target: Path, provenance: dict[str, Any]) -> None:
-    """Copy a model file with the provenance in its header; the weights stay as they are, byte for byte."""
-    header, data_at = read_safetensors_header(model.path)
-    document = json.loads(header["__metadata__"]["genart"])
-    header["__metadata__"]["genart"] = json.dumps({**document, "provenance": provenance}, sort_keys=True, allow_nan=False)
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
-    text += b" " * (-len(text) % 8)  # safetensors aligns its data to 8 bytes
-    with open(model.path, "rb") as source, open(target, "wb") as out:
-        source.seek(data_at)
-        out.write(len(text).to_bytes(8, "little") + text)
-        shutil.copyfileobj(source, out, 1 << 20)
-
-
-# films
-
-
-def write_video(video: Video, target: Path, provenance: dict[str, Any]) -> None:
-    """Copy a film with the provenance in it; no frame is encoded again."""
-    _VIDEO_WRITERS[video.path.suffix](video.path, target, as_text(provenance))
-
-
-def _write_gif(source: Path, target: Path, text: str) -> None:
-    data = source.read_bytes()
-    if not data.endswith(b"\x3b"):
-        raise DataError(f"{source.name}: not a whole GIF")
-    raw = text.encode("ascii")
-    blocks = b"".join(bytes([len(raw[i : i + 255])]) + raw[i : i + 255] for i in range(0, len(raw), 255))
-    target.write_bytes(data[:-1] + b"\x21\xfe" + blocks + b"\x00\x3b")
-
-
-def _remux(source: Path, target: Path, text: str) -> None:
-    import av
-
-    options = {"movflags": "+faststart"} if source.suffix == ".mp4" else {}
-    container_format = {".mp4": "mp4", ".webm": "webm"}[source.suffix]
-    with (
-        av.open(str(source)) as film,
-        av.open(str(target), "w", format=container_format, options={**options, "fflags": "+bitexact"}) as out,
-    ):
-        out.metadata["comment"] = text
-        streams = {stream.index: out.add_stream_from_template(stream) for stream in film.streams}
-        for packet in film.demux():
-            if packet.dts is not None:
-                packet.stream = streams[packet.stream.index]
-                out.mux(packet)
-
-
-_VIDEO_WRITERS: dict[str, Callable[[Path, Path, str], None]] = {".gif": _write_gif, ".mp4": _remux, ".webm": _remux}
+def _write_one(picture: Batch, target: Path, provenance: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    PICTURES[target.suffix.lower()](picture.array[0], file)
+    file.seek(0)
+    write_into(file, target, {**provenance, "picture": picture.meta[0]})
 
 
 # putting things in place
 
 
-def save(artifact: Images | Model | Video, target: Path, provenance: dict[str, Any]) -> None:
+def save(artifact: Images | Model | Video, target: Path, provenance: dict[str, Any], *, index: int | None = None) -> None:
     """Write an artifact under its output name.
 
     Nothing half-written is ever visible there, and an old one stays until the new one is whole.
+
+    Args:
+        artifact: what to write; pictures go into a folder if the name has no suffix.
+        target: the output name.
+        provenance: what made it.
+        index: write this picture of a sequence alone, as it would stand in the folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp{target.suffix}")
     _remove(temporary)
     _sweep(target)
     try:
-        if isinstance(artifact, Model):
-            write_model(artifact, temporary, provenance)
-        elif isinstance(artifact, Video):
-            write_video(artifact, temporary, provenance)
+        if isinstance(artifact, Model | Video):
+            with open(artifact.path, "rb") as file:
+                write_into(file, temporary, provenance)
+        elif index is not None:
+            write_indexed(artifact[index], temporary, provenance)
         elif target.suffix:
-            write_png(artifact, temporary, provenance)
+            write_picture(artifact, temporary, provenance)
         else:
             write_folder(artifact, temporary, provenance)
         _put(temporary, target)
@@ -174,3 +207,161 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+# reading it back
+
+
+def _no_dots(name: str) -> str:
+    if name in (".", ".."):
+        raise ValueError("not a name")
+    return name
+
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
+_FileName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]{1,255}$"), AfterValidator(_no_dots)]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Id = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+_Text = Annotated[str, Field(max_length=300)]
+
+
+class _Told(BaseModel):
+    """Nothing is converted; what a later version adds is passed over."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+
+
+class FileTold(_Told):
+    """A file or folder that a parameter read: its name, and the hash of its content."""
+
+    name: _FileName
+    content: _Hash
+
+
+class SideTold(_Told):
+    """Another stage that a parameter named."""
+
+    stage: _Id
+
+
+class CodeTold(_Told):
+    """A plugin's version, and the beginning of the hash of its sources."""
+
+    version: _Text
+    source: _Text
+
+
+class StageTold(_Told):
+    """One stage of the chain that made a file.
+
+    Attributes:
+        sources: where its input came from: ids, or `id.output`.
+        files: what its parameters read, by parameter.
+        outputs: content hash of each result.
+        weights: hash of tensors and header of each result that is a model, whatever provenance the model's file carries.
+        choices: what was measured or decided while it ran.
+        registered: code of what its parameters name in the tables of plugins.
+        made_with: versions and kind of machine.
+    """
+
+    id: _Id
+    uses: _Text
+    sources: tuple[_Text, ...] = Field(alias="from")
+    params: dict[str, Any]
+    plugin: CodeTold
+    outputs: dict[str, _Hash]
+    seed: int | None = None
+    files: dict[str, FileTold | SideTold | tuple[FileTold | SideTold, ...]] = {}
+    weights: dict[str, _Hash] = {}
+    versions: dict[str, _Text] = {}
+    registered: dict[str, _Text] = {}
+    choices: dict[str, Any] = {}
+    made_with: dict[str, str | int] = {}
+
+
+class Provenance(_Told):
+    """What a file says of itself.
+
+    Attributes:
+        stage: id of the stage whose result it is, the last of `stages`.
+        picture: metadata of the picture, for a picture.
+        index: which of the stage's pictures it is, for one out of a folder.
+        content: hash of what the file holds; see `genart.tags`.
+        seal: hash of all the rest.
+    """
+
+    format: Literal[1]
+    genart: _Text
+    recipe: _Name
+    seed: int
+    stage: _Id
+    device: Literal["cpu", "cuda", "mps"]
+    torch: _Text
+    stages: tuple[StageTold, ...] = Field(min_length=1, max_length=10_000)
+    picture: dict[str, Any] | None = None
+    index: int | None = Field(None, ge=0)
+    content: _Hash
+    seal: _Hash
+
+
+def read(path: Path) -> tuple[Provenance, dict[str, Any]]:
+    """Return what a file says of itself, checked, and the same as plain JSON.
+
+    Raises:
+        UsageError: if there is no such file.
+        DataError: if it says nothing, is damaged, or was changed since it was saved; the message says which.
+    """
+    if not path.is_file():
+        what = "is a folder; name a file in it" if path.is_dir() else "no such file"
+        raise UsageError(f"{path}: {what}", "genart show FILE")
+    found = _scanned(path)
+    if found.text is None:
+        raise DataError(
+            f"{path}: nothing in it says how it was made",
+            "genart did not save it, or its metadata was stripped since, as messengers and picture editors do",
+        )
+    try:
+        plain = json.loads(found.text, parse_constant=_no_number)
+        told = Provenance.model_validate_json(found.text)
+    except ValidationError as error:
+        _damaged(path, _first_problem(error))
+    except (ValueError, RecursionError):
+        _damaged(path, "it is not the JSON that genart writes")
+    if told.seal != _seal_of(plain):
+        raise DataError(f"{path}: its provenance was changed after it was written", "what it says of the file cannot be believed")
+    if told.content != found.content:
+        raise DataError(
+            f"{path}: it is not what its provenance was written for",
+            "it was edited or compressed again since, or the provenance was taken from another file",
+        )
+    return told, plain
+
+
+def _scanned(path: Path) -> tags.Scan:
+    try:
+        with open(path, "rb") as file:
+            found = tags.scan(file)
+    except tags.Damaged as error:
+        raise DataError(f"{path}: a damaged file: {error}", "get a whole copy of it") from None
+    if found is None:
+        raise DataError(
+            f"{path}: a file of this kind carries no provenance",
+            "genart saves PNG, JPEG, WebP, GIF, MP4, WebM and safetensors files",
+        )
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["loc"] == ("format",) and first["type"] != "missing":
+        return "a newer genart wrote it"
+    place = ".".join(str(part) for part in first["loc"]) or "it"
+    return f"{place}: {first['msg'].lower()}"
+
+
+def _damaged(path: Path, why: str) -> NoReturn:
+    raise DataError(f"{path}: its provenance is damaged: {why}", "it was cut or written by something else than genart")

@@ -28,7 +28,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 #: Suffixes that each kind can be saved under; "" is a folder.
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "images": ("", ".png"),
+    "images": ("", ".png", ".jpg", ".jpeg", ".webp"),
     "model": (".safetensors",),
     "video": (".gif", ".mp4", ".webm"),
 }

@@ -159,8 +159,15 @@ class Run:
 
     # telling
 
-    def progress(self, done: float, total: float | None = None, unit: str = "images", **values: float) -> None:
-        """Report progress; events are thinned to ten a second. Also the place where Ctrl-C takes effect for streams."""
+    def progress(self, done: float, total: float | None = None, unit: str = "images", *, eta_sec: float | None = None) -> None:
+        """Report progress; events are thinned to ten a second. Also the place where Ctrl-C takes effect for streams.
+
+        Args:
+            done: how much is done.
+            total: out of how much, if that is known.
+            unit: of both.
+            eta_sec: seconds left, where the stage knows better than the mean rate so far.
+        """
         now = time.monotonic()
         if self._began is None:
             self._began = (now, done)
@@ -170,8 +177,9 @@ class Run:
         self._reported = now
         seconds, advance = now - self._began[0], done - self._began[1]
         rate = advance / seconds if seconds > 0 and advance > 0 else None
-        eta = (total - done) / rate if rate and total is not None else None
-        self._events.emit("progress", stage=self.stage_id, done=done, total=total, unit=unit, rate=rate, eta_sec=eta, **values)
+        if eta_sec is None and rate and total is not None:
+            eta_sec = (total - done) / rate
+        self._events.emit("progress", stage=self.stage_id, done=done, total=total, unit=unit, rate=rate, eta_sec=eta_sec)
 
     def metric(self, **values: float) -> None:
         """Report numbers by name, such as `nimg=6400, loss_D=0.7`."""

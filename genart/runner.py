@@ -17,8 +17,9 @@ from . import __version__
 from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, from_picture, write_atomically
 from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
 from .events import Events
-from .plan import Planner, Step, version_of
-from .provenance import save
+from .params import input_paths
+from .plan import Planner, Step, made_with, version_of
+from .provenance import FORMAT, name_of, save
 from .run import Run, Stop
 from .store import Entry, resource_error, sha256_of
 
@@ -178,7 +179,7 @@ class Runner:
         run.sides = self.sides(step)
         began = time.monotonic()
         try:
-            with _Named(step):
+            with Named(step):
                 result = step.node.stage(given, step.node.params, run)
                 self._keep(step, run, result)
             self.commit(step, run, time.monotonic() - began - self._upstream_sec(step))
@@ -193,9 +194,9 @@ class Runner:
         reason = "going on from its checkpoint" if run.checkpoints.any else "; ".join(step.changes)
         self.events.emit("stage_started", stage=step.node.id, uses=step.node.stage.name, reason=reason, resumed_at=run.start)
 
-    def new_run(self, step: Step, start: int = 0) -> Run:
-        """Return the `Run` that a stage is handed."""
-        work = self.store.work(step.ancestry)
+    def new_run(self, step: Step, start: int = 0, work: Path | None = None) -> Run:
+        """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""
+        work = work or self.store.work(step.ancestry)
         work.mkdir(parents=True, exist_ok=True)
         if step.forced:
             shutil.rmtree(work / "checkpoints", ignore_errors=True)
@@ -264,7 +265,7 @@ class Runner:
 
     def commit(self, step: Step, run: Run, seconds: float) -> None:
         """Put a finished stage into the store."""
-        with _Named(step):
+        with Named(step):
             for name in step.node.stage.gives:
                 if name != "output":
                     run.sink(name).finish()
@@ -281,7 +282,7 @@ class Runner:
             "choices": run.choices,
             "warnings": run.warnings,
             "seconds": round(seconds, 3),
-            "genart": __version__,
+            "made_with": made_with(),
         }
         step.entry = self.store.commit(
             key,
@@ -329,7 +330,7 @@ class Runner:
         target = self._target(step)
         unchanged = self._is_saved(step)
         if not unchanged:
-            with _Named(step):
+            with Named(step):
                 save(entry.artifact("output"), target, self.provenance(step))
             self._hashes[step.node.save] = _sha256_of_any(target)
         record = {
@@ -352,6 +353,7 @@ class Runner:
                 chain.update(source.node for source in other.node.sources)
         recipe = self.planner.recipe
         return {
+            "format": FORMAT,
             "genart": __version__,
             "recipe": recipe.name,
             "seed": recipe.seed,
@@ -363,22 +365,25 @@ class Runner:
 
     def _told(self, step: Step) -> dict[str, Any]:
         manifest = step.entry.manifest if step.entry is not None else self.store.note(step.ancestry)  # it may have been collected
+        outputs = manifest.get("outputs", {})
         told: dict[str, Any] = {
             "id": step.node.id,
             "uses": step.node.stage.name,
-            "from": [str(source) for source in step.node.sources],
+            "from": [str(source) for source in step.node.sources if source.side is None],
             "params": step.parts["params"],
             "plugin": {"version": step.parts["code"]["version"], "source": step.parts["code"]["source"][:16]},
-            "outputs": {name: about["digest"] for name, about in manifest.get("outputs", {}).items()},
+            "outputs": {name: about["digest"] for name, about in outputs.items()},
         }
-        optional = {"seed": step.parts.get("seed"), "files": step.parts["files"], "versions": step.parts["versions"]}
-        optional["choices"] = manifest.get("choices")
+        optional = {"seed": step.parts.get("seed"), "files": _files_of(step), "versions": step.parts["versions"]}
+        optional["registered"] = {name: code["source"][:16] for name, code in step.parts.get("registered", {}).items()}
+        optional["weights"] = {name: about["weights"] for name, about in outputs.items() if "weights" in about}
+        optional |= {name: manifest.get(name) for name in ("choices", "made_with")}
         return told | {name: value for name, value in optional.items() if value}
 
     def _mark(self, step: Step) -> str:
         """Changes when the provenance inside a saved output would."""
         recipe = self.planner.recipe
-        return hashlib.sha256(json.dumps([__version__, recipe.name, recipe.seed, step.ancestry]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([FORMAT, __version__, recipe.name, recipe.seed, step.ancestry]).encode()).hexdigest()[:16]
 
     # the run folder
 
@@ -437,6 +442,11 @@ class LiveImages(Images):
         self._head: list[Batch] = []
         self._synced_at = 0.0
         self._finished = False
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What the stage has chosen so far, while it runs."""
+        return self._run.choices if self._run else {}
 
     @property
     def count(self) -> int | None:  # type: ignore[override]
@@ -523,7 +533,7 @@ class LiveImages(Images):
         run.sides, run.made = sides, writer.picture
         runner._announce(step, run)
         try:
-            with _Named(step):
+            with Named(step):
                 given = runner.input(step, run.start)
                 made = run.stream(step.node.stage(given, step.node.params, run))
                 ahead = list(itertools.islice(made, 1))  # so that run.expect has been heard
@@ -553,7 +563,7 @@ class LiveImages(Images):
             self._flow.close()
 
 
-class _Named:
+class Named:
     """Says which stage an error came from, and turns what a plugin raised into an error with an exit code."""
 
     def __init__(self, step: Step) -> None:
@@ -584,6 +594,17 @@ def _explain(error: BaseException, where: str) -> GenartError | None:
         first = (str(error).splitlines() or [""])[0][:300]
         return StageError(f"{where} failed: {type(error).__name__}: {first}", "run with --debug for the traceback")
     return None
+
+
+def _files_of(step: Step) -> dict[str, Any]:
+    """What the stage's parameters read, by parameter: names and contents of files, ids of other stages; a list where there may be many."""
+    sides = {source.side for source in step.node.sources}
+    found: dict[str, list[dict[str, str]]] = {}
+    for name, path in input_paths(step.node.params):
+        content = step.parts["files"][name][len(found.setdefault(name, []))]
+        found[name].append({"stage": str(path)} if str(path) in sides else {"name": name_of(path), "content": content})
+    many = {name for name in found if isinstance(getattr(step.node.params, name), tuple | list)}
+    return {name: records if name in many else records[0] for name, records in found.items()}
 
 
 def _sync_quietly(writer: ImagesWriter) -> None:

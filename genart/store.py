@@ -2,7 +2,9 @@
 
     <root>/entries/ab/<key>/manifest.json, <output>/...      finished results
     <root>/work/<ancestry>/...                               what a stage keeps between a kill and its resume
+    <root>/scratch/<host>.<pid>/...                          what came through a pipe, while it is needed
     <root>/ancestry/ab/<ancestry>                            ancestry key -> key: a result found without its inputs
+    <root>/remakes/<hash>/...                                a store of its own for a file that is being made again
     <root>/notes/ab/<ancestry>                               what a result was, for provenance, also after it was collected
     <root>/similar/ab/<partial>/<key>                        results that differ in their inputs alone
     <root>/history/<recipe and stage>.json                   what the last run of a stage was made of, for --why
@@ -29,6 +31,7 @@ from typing import Any
 
 from .artifacts import Artifact, Model, StoredImages, Video, digest_of, result_files, sync_folder, write_atomically
 from .errors import ResourceError
+from .tags import SAFETENSORS
 
 CHUNK = 1 << 20
 
@@ -187,7 +190,7 @@ class Store:
         """Note that a chain leads to an entry."""
         for folder in (self._place("ancestry", ancestry).parent, self._place("notes", ancestry).parent, self._place("similar", partial)):
             folder.mkdir(parents=True, exist_ok=True)
-        note = {name: entry.manifest[name] for name in ("outputs", "choices") if name in entry.manifest}
+        note = {name: entry.manifest[name] for name in ("outputs", "choices", "made_with") if name in entry.manifest}
         write_atomically(self._place("notes", ancestry), json.dumps(note, sort_keys=True).encode())
         write_atomically(self._place("ancestry", ancestry), entry.key.encode())
         (self._place("similar", partial) / entry.key).touch()
@@ -213,7 +216,7 @@ class Store:
             sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
             outputs[output] = {"kind": kind, "digest": digest_of(files), "files": files, "sizes": sizes}
             if kind == "model":  # known without opening the file, because keys ask for it
-                outputs[output]["family"] = Model.open(target / "model.safetensors").family
+                outputs[output] |= _about_model(target / "model.safetensors")
             sync_folder(target)
         manifest = {"key": key, "outputs": outputs, **about}
         written = {**manifest, "sha256": _sha256_of_json(manifest)}
@@ -239,16 +242,25 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def sweep_temporary(self) -> None:
-        """Remove what processes of this machine that are gone left half-built."""
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield an empty folder that is removed in the end; what a kill leaves of it, the next run sweeps away."""
+        folder = self.root / "scratch" / f"{socket.gethostname()}.{os.getpid()}" / os.urandom(4).hex()
+        folder.mkdir(parents=True)
         try:
-            names = os.listdir(self.root / "tmp")
-        except OSError:
-            return
-        for name in names:
-            host, _, pid = name.rpartition(".")
-            if host == socket.gethostname() and pid.isdigit() and (int(pid) == os.getpid() or not is_alive(int(pid))):
-                shutil.rmtree(self.root / "tmp" / name, ignore_errors=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
+
+    def sweep_temporary(self) -> None:
+        """Remove what processes of this machine that are gone left half-built, and what this one did but for its scratch folders."""
+        for folder in (*self.root.glob("tmp/*"), *self.root.glob("scratch/*")):
+            host, _, pid = folder.name.rpartition(".")
+            own = folder.parent.name == "tmp" and pid == str(os.getpid())
+            if host == socket.gethostname() and pid.isdigit() and (own or not is_alive(int(pid))):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def discard(self, key: str) -> None:
         """Remove an entry; it disappears at once or not at all."""
@@ -363,7 +375,7 @@ class Store:
                 removed, freed = removed + 1, freed + size
             else:
                 kept += size
-        for folder in self.root.glob("work/*"):
+        for folder in (*self.root.glob("work/*"), *self.root.glob("remakes/*")):
             if now - folder.stat().st_mtime > 7 * 86400:
                 shutil.rmtree(folder, ignore_errors=True) if folder.is_dir() else folder.unlink(missing_ok=True)
         self._drop_dead_links()
@@ -386,6 +398,11 @@ def _stands_at(path: Path, handle: int) -> bool:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except OSError:
         return False
+
+
+def _about_model(path: Path) -> dict[str, str]:
+    with open(path, "rb") as file:
+        return {"family": Model.open(path).family, "weights": SAFETENSORS.scan(file).content}
 
 
 def _sha256_of_json(value: Any) -> str:

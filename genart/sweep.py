@@ -2,7 +2,7 @@
 
 A sweep is written out into ordinary stages before anything is checked or computed: each stage that a varied parameter reaches becomes one
 stage for each combination of the values that reach it, with an id that says them; all others stay as they are, and are computed once. The
-sheet is a stage, too, with the id `sweep`. So plan, store, resume and provenance know nothing of sweeps (docs/decisions/0013).
+sheet is a stage, too, with the id `sweep`. So plan, store, resume and provenance know nothing of sweeps (docs/decisions/0011).
 """
 
 from __future__ import annotations

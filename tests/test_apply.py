@@ -50,7 +50,7 @@ def pixels(path: Path | str) -> np.ndarray:
 
 
 def options(name: str, *words: str) -> dict[str, object]:
-    return read_options(PLUGINS.stage(name), words)
+    return read_options(PLUGINS.stage(name), words)[0]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ def test_options_are_read_as_the_stage_has_them(stage, words, expected):
         ("toy.noise", ["--no-count"], r"has no option '--no-count'"),
         ("toy.noise", ["--count", "3", "--count", "4"], r"--count is given 2 times, and takes one value"),
         ("toy.noise", ["--mixed", "a.png"], r"'a.png' belongs to no option"),
+        ("toy.draw", ["--"], r"'--' belongs to no option"),
         ("toy.noise", ["--", "x"], r"'--' belongs to no option"),
         ("video.assemble", ["--x"], r"has no option '--x'"),
     ],
@@ -235,11 +236,16 @@ def test_quiet_says_the_result_alone(apply):
         (["toy.read", "--path", "aa.png", "--more", "nowhere"], "--more: no such file or folder: nowhere"),
         (["toy.invert"], "toy.invert takes pictures"),
         (["toy.invert", "-i", "aa.pgn"], "-i: no such file or folder: aa.pgn; did you mean 'aa.png'?"),
-        (["toy.invert", "aa.png"], "'aa.png' belongs to no option"),
+        (["toy.noise", "aa.png"], "'aa.png' belongs to no option"),
+        (["toy.invert", "aa.pgn"], "-i: no such file or folder: aa.pgn; did you mean 'aa.png'?"),
+        (["toy.read", "aa.png", "aa.png"], "--path is given 2 times, and takes one value"),
+        (["toy.noise", "--y4m"], "--y4m: only pictures on standard output can be Y4M"),
+        (["toy.invert", "-i", "-", "-i", "-"], "-i -: standard input can be read once"),
+        (["toy.noise", "-i", "-"], "-i -: toy.noise takes nothing"),
         (["toy.noise", "-i", "aa.png"], "-i aa.png: toy.noise takes nothing"),
         (["toy.draw", "-i", "aa.png"], "-i aa.png: toy.draw takes a model, not pictures"),
         (["toy.draw", "-i", "aa.png", "-i", "aa.png"], "toy.draw takes one model"),
-        (["toy.noise", "-o", "x.jpg"], "-o x.jpg: pictures can't be saved under this name"),
+        (["toy.noise", "-o", "x.bmp"], "-o x.bmp: pictures can't be saved under this name"),
         (["toy.noise", "-o", "."], "-o .:"),
         (["toy.invert", "-i", "aa.png", "--mode", "c"], "--mode: expected 'a' or 'b'"),
     ],

@@ -44,3 +44,9 @@ def test_painting_makes_all_it_promises_and_never_again(cli):
     assert all(event["unchanged"] for event in events if event["event"] == "saved")
     assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "run.json"}
     assert "everything is cached" in cli("plan", str(PAINTING), *SMALL).out
+
+    for name in ("samples.png", "painting.gif", "painting.mp4", "training.gif"):
+        again = cli("remake", out / name, "--json")
+        report = json.loads(again.out.splitlines()[-1])
+        assert (again.code, report["verdict"], report["reasons"]) == (0, "identical", [])
+        assert report["lent"] == ["train"]

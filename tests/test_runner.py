@@ -550,7 +550,7 @@ def provenance_of(path: Path) -> dict:
             return json.loads(picture.text["genart"])
     # Pillow shows the comment of the first frame alone: read the last extension of the file
     data = path.read_bytes()
-    at = data.rindex(b'{"device"') - 1
+    at = data.rindex(b"!\xfe") + 2
     found = b""
     while size := data[at]:
         found += data[at + 1 : at + 1 + size]

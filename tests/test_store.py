@@ -148,6 +148,14 @@ def test_gc_removes_the_longest_unused_first(run_toy, cli, recipe, store):
         assert cli("cache", "gc", option, value).code == 2
 
 
+def test_gc_forgets_what_nobody_came_back_to_for_a_week(cli, store):
+    for name, days in (("work/old", 8), ("work/new", 6), ("remakes/old", 8), ("remakes/new", 6)):
+        (store / name).mkdir(parents=True)
+        os.utime(store / name, (time.time() - 86400 * days,) * 2)
+    assert cli("cache", "gc").code == 0
+    assert sorted(path.relative_to(store).as_posix() for path in store.glob("*/*")) == ["remakes/new", "work/new"]
+
+
 def test_gc_sweeps_what_killed_processes_left(cli, store):
     import socket
 

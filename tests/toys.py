@@ -43,6 +43,8 @@ def noise(_: None, params: NoiseParams, run: genart.Run) -> Iterator[genart.Batc
     run.expect(params.count, params.fps)
     for i in range(run.start, params.count):
         time.sleep(params.slow)
+        while i and (gate := os.environ.get("TOY_GATE")) and not os.path.exists(gate):
+            time.sleep(0.01)
         log(f"noise {i}")
         shape = (1, 3, params.size, params.size * (2 if params.mixed and i % 3 == 2 else 1))
         pixels = torch.rand(shape, generator=run.generator("pixels", i))
@@ -63,6 +65,8 @@ class InvertParams(genart.Params):
 def invert(images: genart.Images, params: InvertParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Invert colours."""
     run.expect(images.count, images.fps)
+    if os.environ.get("TOY_PRINT"):
+        print("the toy prints")
     for batch in images:
         time.sleep(params.slow)
         for i in batch.index:

@@ -21,6 +21,7 @@ from . import budget, ema, losses, sheets
 from .data import Pictures, all_identical, over_white, square
 from .gan import GRID, NIMG_PER_SNAPSHOT, SETTLE, SNAPSHOTS, Settings, Training
 from .layers import seeded
+from .pace import PARTS
 from .players import Game, Penalties, Players, Rules, Trainer
 from .quality import Quality
 from .rebuild import BESIDE
@@ -92,8 +93,8 @@ class Family:
         resolutions: pixels along a side that it can draw.
         widths: to choose from, by kind of device.
         width: without a budget, by kind of device.
-        batch_sizes: by kind of device.
-        wanted_nimg: a wider network is worth it while training still sees this many images.
+        batch_sizes: to choose from, by kind of device, ascending; the first without a budget.
+        wanted_nimg: a wider network is worth it while training still sees this many images of 64 px; of smaller ones it is to see more.
         betas: Adam's.
         module: the generator's class.
     """
@@ -103,9 +104,13 @@ class Family:
     resolutions: Sequence[int] = (16, 32, 64, 128, 256)
     widths: Mapping[str, Sequence[int]] = {"cpu": (16, 24, 32, 48, 64), "cuda": (64, 96, 128), "mps": (32, 48, 64)}
     width: Mapping[str, int] = {"cpu": 32, "cuda": 64, "mps": 48}
-    batch_sizes: Mapping[str, int] = {"cpu": 32, "cuda": 128, "mps": 64}
+    batch_sizes: Mapping[str, Sequence[int]] = {"cpu": (32, 64), "cuda": (64, 128, 256), "mps": (32, 64, 128)}
     wanted_nimg = 80_000
     betas = (0.0, 0.99)
+
+    def wanted_at(self, resolution: int) -> int:
+        """Images that training is to see at least, before it is worth a wider network."""
+        return self.wanted_nimg * max(1, 64 // resolution)
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class, which the model's header keeps."""
@@ -167,16 +172,19 @@ def train(family: Family, images: Images, params: TrainParams, run: Run) -> Mode
         DataError: if the pictures or `init` cannot be used.
         DivergedError: if training explodes again and again.
     """
-    array, labels, classes = load(family, images, params, run)
     began = time.monotonic()
+    if params.resolution == "auto":
+        resolution = run.choose("resolution", lambda: resolution_that_fits(family, images, params, run))
+        params = params.model_copy(update={"resolution": resolution})
+    array, labels, classes = load(family, images, params, run)
     pictures = Pictures(array, run.generator, mirror=params.mirror, device=run.device, labels=labels, classes=classes)
     init = opened(family, pictures, params, run)
-    plan = run.choose("plan", lambda: make_plan(family, pictures, init, params, run, began))
+    quality = Quality(run, pictures)
+    plan = run.choose("plan", lambda: make_plan(family, pictures, init, params, run, quality, began))
     setup = Setup(params, run, pictures, plan)
     trainer = family.trainer(setup)
     if init is not None:
         take_over(trainer, init, run)
-    quality = Quality(run, pictures)
     training = Training(run, trainer, pictures, settings(setup), measure=quality.measure, began=began)
     training.train()
     if plan["evaluations"]:
@@ -214,12 +222,40 @@ def load(family: Family, images: Images, params: TrainParams, run: Run) -> tuple
         )
     if channels == 4:
         run.warn("the pictures have transparency, which this family cannot draw: they are laid over white")
-        array = over_white(array)
-    if params.resolution is not None and (height, width) != (params.resolution, params.resolution):
-        array = square(array, params.resolution)
+    array = sized(array, height if params.resolution is None else int(params.resolution))
     if all_identical(array):
         raise DataError(f"all {len(array)} pictures are identical", "a GAN learns what differs between pictures: give it various ones")
     return array, *classes_of(images, run)
+
+
+def sized(array: np.ndarray, resolution: int) -> np.ndarray:
+    """(N, H, W, 3 or 4) to (N, resolution, resolution, 3), uint8; what is transparent is laid over white."""
+    if array.shape[3] == 4:
+        array = over_white(array)
+    return array if array.shape[1:3] == (resolution, resolution) else square(array, resolution)
+
+
+def resolution_that_fits(family: Family, images: Images, params: TrainParams, run: Run) -> int:
+    """Choose the largest resolution, up to that of the pictures, at which the smallest network sees as many images as the family wants."""
+    if params.init is not None:
+        return int(run.open_model(params.init).header["resolution"])
+    array = images.array()
+    side = min(array.shape[1:3])
+    candidates = [size for size in family.resolutions if size <= side] or [family.resolutions[0]]
+    seconds = params.budget or (None if params.kimg else DEFAULT_BUDGET_SEC)
+    if seconds is None:
+        return candidates[-1]
+    smallest = params.width or family.widths[run.device][0]
+
+    def rate(resolution: int) -> float:
+        given = params.model_copy(update={"resolution": resolution, "width": smallest})
+        pictures = Pictures(sized(array, resolution), run.generator, device=run.device)
+        setup = Setup(given, run, pictures, first_plan(family, pictures, {}, given, run))
+        fitting = Fitting(family, setup, Quality(run, pictures), seconds * budget.PLANNED, 0.0)
+        return 1 / mean_cost(fitting.costs(dict(setup.plan), fitting.measure_sec / 2, free_laziness=True)[0])
+
+    wanted = params.kimg * 1000 if params.kimg else family.wanted_at(candidates[-1])
+    return budget.largest_that_fits(candidates, rate, wanted, seconds * budget.PLANNED)
 
 
 def classes_of(images: Images, run: Run) -> tuple[list[int], list[str]]:
@@ -292,28 +328,36 @@ def beside_of(trainer: Trainer) -> nn.Module | None:
 # the plan
 
 
-def make_plan(family: Family, pictures: Pictures, init: Model | None, params: TrainParams, run: Run, began: float) -> dict[str, Any]:
+def make_plan(
+    family: Family, pictures: Pictures, init: Model | None, params: TrainParams, run: Run, quality: Quality, began: float
+) -> dict[str, Any]:
     """Choose width, batch size, precision and number of images for this device, by measuring if there is a budget."""
     seconds = params.budget or (None if params.kimg else DEFAULT_BUDGET_SEC)
     given = init.header["parameters"] if init is not None else {}
-    total_nimg = round(params.kimg * 1000) if params.kimg else family.wanted_nimg
-    lazy = getattr(params, "penalty_every", None)
-    plan: dict[str, Any] = {
+    plan = first_plan(family, pictures, given, params, run) | {"deadline_sec": seconds and seconds * budget.DEADLINE}
+    if seconds is None:
+        return plan
+    fitting = Fitting(family, Setup(params, run, pictures, plan), quality, seconds * budget.PLANNED, began)
+    return fitting.fitted(
+        free_width=params.width is None and "width" not in given,
+        free_batch=params.batch_size is None,
+        free_laziness=getattr(params, "penalty_every", None) is None,
+    )
+
+
+def first_plan(family: Family, pictures: Pictures, given: Mapping[str, Any], params: TrainParams, run: Run) -> dict[str, Any]:
+    """The plan without measuring; `given`: arguments of the model that is trained further."""
+    total_nimg = round(params.kimg * 1000) if params.kimg else family.wanted_at(pictures.resolution)
+    return {
         "width": given.get("width") or params.width or family.width[run.device],
         "z_dim": given.get("z_dim") or params.z_dim,
         "batch_size": batch_size(family, len(pictures), params, run),
         "precision": precision(params, run.device),
-        "penalty_every": lazy or 1,
+        "penalty_every": getattr(params, "penalty_every", None) or 1,
         "total_nimg": total_nimg,
         "evaluations": min(EVALUATIONS, total_nimg // NIMG_PER_EVALUATION) if params.evaluations is None else params.evaluations,
-        "deadline_sec": seconds and seconds * budget.DEADLINE,
         **({"given": given} if given else {}),
     }
-    if seconds is None:
-        return plan
-    free = params.width is None and "width" not in given
-    fitting = Fitting(family, Setup(params, run, pictures, plan), seconds * budget.PLANNED, began)
-    return fitting.fitted(free_width=free, free_laziness=not lazy)
 
 
 class Fitting:
@@ -322,63 +366,71 @@ class Fitting:
     Args:
         family: what to train.
         setup: with the plan so far.
+        quality: what measures quality during the training.
         usable_sec: time for the training.
         began: `time.monotonic()` at its start.
     """
 
-    def __init__(self, family: Family, setup: Setup, usable_sec: float, began: float) -> None:
-        self.family, self.setup, self.usable_sec, self.began = family, setup, usable_sec, began
+    trainer: Trainer  # the last that was measured
+
+    def __init__(self, family: Family, setup: Setup, quality: Quality, usable_sec: float, began: float) -> None:
+        self.family, self.setup, self.quality, self.usable_sec, self.began = family, setup, quality, usable_sec, began
         self.measure_sec = min(2.0, 0.01 * usable_sec)
 
-    def fitted(self, *, free_width: bool, free_laziness: bool) -> dict[str, Any]:
-        """The plan with width, laziness, evaluations and number of images that fit."""
-        params, run = self.setup.params, self.setup.run
+    def fitted(self, *, free_width: bool, free_batch: bool, free_laziness: bool) -> dict[str, Any]:
+        """The plan with batch size, width, laziness, evaluations and number of images that fit."""
+        params, device = self.setup.params, self.setup.run.device
         plan = dict(self.setup.plan)
+
+        def rate(name: str, value: int) -> float:
+            return 1 / mean_cost(self.costs(plan | {name: value}, self.measure_sec / 2, free_laziness=free_laziness)[0])
+
+        if free_batch:
+            sizes = [size for size in self.family.batch_sizes[device] if size <= len(self.setup.pictures)]
+            plan["batch_size"] = budget.batch_that_pays(sizes or [plan["batch_size"]], lambda size: rate("batch_size", size))
         if free_width:
-            plan["width"] = budget.largest_that_fits(
-                self.family.widths[run.device],
-                lambda width: 1 / self.image_sec(plan | {"width": width}, self.measure_sec / 2, free_laziness=free_laziness)[0],
-                plan["total_nimg"],
-                self.usable_sec,
-            )
-        image_sec, plan["penalty_every"] = self.image_sec(plan, self.measure_sec, free_laziness=free_laziness)
+            widths, nimg = self.family.widths[device], plan["total_nimg"]
+            plan["width"] = budget.largest_that_fits(widths, lambda width: rate("width", width), nimg, self.usable_sec)
+        costs, plan["penalty_every"] = self.costs(plan, self.measure_sec, free_laziness=free_laziness)
+        image_sec = mean_cost(costs)
         snapshot_sec, evaluation_sec, reals_sec = self.other_secs(plan)
         if params.evaluations is None:
             affordable = (EVALUATION_SHARE * self.usable_sec - reals_sec) / evaluation_sec if evaluation_sec else 0.0
             plan["evaluations"] = int(min(EVALUATIONS, affordable)) if affordable >= WORTHWHILE else 0
+        ending = ENDING[0] * snapshot_sec + ENDING[1]
         if params.kimg is None:
+            plan["usable_sec"] = self.usable_sec - ending - (evaluation_sec if plan["evaluations"] else 0.0)  # the last comes after it
             measuring = plan["evaluations"] * evaluation_sec + reals_sec if plan["evaluations"] else 0.0
-            left = self.usable_sec - (time.monotonic() - self.began) - measuring - ENDING[0] * snapshot_sec - ENDING[1]
+            left = self.usable_sec - (time.monotonic() - self.began) - measuring - ending
             # A snapshot comes every so many images, but no more often than a timelapse needs.
             fits = max(left / (image_sec + snapshot_sec / NIMG_PER_SNAPSHOT), (left - SNAPSHOTS * snapshot_sec) / image_sec)
-            plan["total_nimg"] = max(plan["batch_size"], int(fits))
-        ending = ENDING[0] * snapshot_sec + ENDING[1]
+            plan["total_nimg"] = max(PARTS * plan["batch_size"], int(fits))  # a step in each part at least, to measure again
+            plan["costs"] = costs
         plan["deadline_sec"] = max(0.5 * plan["deadline_sec"], plan["deadline_sec"] - ending)
         return plan
 
-    def image_sec(self, plan: dict[str, Any], seconds: float, *, free_laziness: bool) -> tuple[float, int]:
-        """Seconds of a step per image, over the whole schedule, and how lazy the penalties are to be."""
-        trainer = self.family.trainer(replace(self.setup, plan=plan | {"penalty_every": 2}))  # step 0 computes them, step 1 does not
+    def costs(self, plan: dict[str, Any], seconds: float, *, free_laziness: bool) -> tuple[list[tuple[float, float]], int]:
+        """Shares of the schedule with the seconds of a step per image in each, and how lazy the penalties are to be."""
+        # With these penalties, step 0 computes them and step 1 does not.
+        self.trainer = trainer = self.family.trainer(replace(self.setup, plan=plan | {"penalty_every": 2}))
         probes = trainer.probes(plan["total_nimg"])
-        usual = lazy = 0.0
         kinds = (False, True) if trainer.penalised else (False,)
-        for share, nimg in probes:
-            for penalised in kinds:
-                cost = share * self.step_sec(trainer, nimg, seconds / len(probes) / len(kinds), penalised=penalised)
-                usual, lazy = (usual, lazy + cost) if penalised else (usual + cost, lazy)
-        extra = max(0.0, lazy - usual) if trainer.penalised else 0.0
+        each = seconds / len(probes) / len(kinds)
+        costs = [[self.step_sec(nimg, each, penalised=penalised) for penalised in kinds] for _, nimg in probes]
+        extra = [max(0.0, cost[-1] - cost[0]) for cost in costs]
         every = int(plan["penalty_every"])
         if free_laziness:
-            every = next((k for k in LAZINESS if extra / k <= PENALTY_SHARE * usual), LAZINESS[-1])
-        return usual + extra / every, every
+            usual, more = (sum(share * x for (share, _), x in zip(probes, xs, strict=True)) for xs in ([c[0] for c in costs], extra))
+            every = next((k for k in LAZINESS if more / k <= PENALTY_SHARE * usual), LAZINESS[-1])
+        return [(share, cost[0] + x / every) for (share, _), cost, x in zip(probes, costs, extra, strict=True)], every
 
-    def step_sec(self, trainer: Trainer, nimg: int, seconds: float, *, penalised: bool) -> float:
+    def step_sec(self, nimg: int, seconds: float, *, penalised: bool) -> float:
         """Seconds of a step per image after `nimg` images, with or without the penalties that come in some steps only."""
-        setup, device = self.setup, self.setup.run.device
+        setup, device, trainer = self.setup, self.setup.run.device, self.trainer
         trainer.schedule(nimg)
         n = trainer.batch_size(nimg)
         z = torch.randn(n, setup.z_dim, generator=setup.run.generator("z", 0)).to(device)
-        p = ASSUMED_P[getattr(setup.params, "augment", "none")]
+        p = ASSUMED_P[augmentation(setup.params)]
         numbers = itertools.count()
 
         def play() -> None:
@@ -391,19 +443,23 @@ class Fitting:
 
     def other_secs(self, plan: dict[str, Any]) -> tuple[float, float, float]:
         """Seconds of a snapshot, of a measurement of quality, and of what measuring needs once."""
-        setup = replace(self.setup, plan=plan)
-        trainer = self.family.trainer(setup)
+        setup, trainer = self.setup, self.trainer
         trainer.schedule(plan["total_nimg"])
         latents = torch.randn(SETTLE, setup.z_dim, generator=setup.run.generator("settle")).to(setup.run.device)
         snapshot = budget.seconds_per_call(lambda: trainer.settled(latents, latents[:GRID], None), setup.run.device, 0, warmup=1)
         if self.usable_sec * EVALUATION_SHARE < 1 or setup.params.evaluations == 0:
             return snapshot, 0.0, 0.0
-        return snapshot, *Quality(setup.run, setup.pictures).seconds(trainer)
+        return snapshot, *self.quality.seconds(trainer)
+
+
+def mean_cost(costs: Sequence[tuple[float, float]]) -> float:
+    """Seconds per image over a whole schedule, from its shares and what an image costs in each."""
+    return sum(share * image_sec for share, image_sec in costs)
 
 
 def batch_size(family: Family, count: int, params: TrainParams, run: Run) -> int:
     """The batch size, no larger than the number of pictures."""
-    wanted = params.batch_size or family.batch_sizes[run.device]
+    wanted = params.batch_size or family.batch_sizes[run.device][0]
     if count < wanted:
         run.warn(f"only {count} pictures for a batch of {wanted}: training uses batches of {count}")
     return min(wanted, count)
@@ -416,6 +472,14 @@ def precision(params: TrainParams, device: str) -> str:
     return "bf16" if budget.gains_from_bfloat16(device) else "fp32"
 
 
+def augmentation(params: TrainParams) -> str:
+    """Whether what D sees is changed: "none", "always" or "adaptive"."""
+    if not isinstance(params, GanParams):
+        return "none"
+    # What a critic says of real pictures alone means nothing, so nothing can follow it.
+    return "none" if params.loss == "wgan" and params.augment == "adaptive" else params.augment
+
+
 def settings(setup: Setup) -> Settings:
     """Settings of the loop, from the plan and the parameters."""
     params, plan = setup.params, setup.plan
@@ -424,12 +488,13 @@ def settings(setup: Setup) -> Settings:
     return Settings(
         total_nimg=plan["total_nimg"],
         ema_kimg=params.ema_kimg,
-        # What a critic says of real pictures alone means nothing, so nothing can follow it.
-        augment_p=strength["none" if gan.loss == "wgan" and gan.augment == "adaptive" else gan.augment] if gan else 0.0,
+        augment_p=strength[augmentation(params)],
         evaluations=plan["evaluations"],
         watch=params.watch,
         critic=gan is not None and gan.loss == "wgan",
         rates=(gan.lr_G, gan.lr_D) if gan else (getattr(params, "lr", 0.0),) * 2,
+        costs=plan.get("costs", ((1.0, 1.0),)),
+        usable_sec=plan.get("usable_sec"),
         deadline_sec=plan["deadline_sec"],
     )
 

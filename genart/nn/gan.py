@@ -8,8 +8,9 @@ random stream is a pure function of (seed, step), so a checkpoint is the network
 from __future__ import annotations
 
 import copy
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from . import checkpoint, diversity, ema
 from .data import Pictures, snapshot_places
 from .diffaugment import Adaptive
 from .images import grid
+from .pace import PARTS, Pace
 from .players import Trainer
 from .watchdog import Watch, Watchdog
 
@@ -59,6 +61,8 @@ class Settings:
         watch: let the watchdog act.
         critic: D is a Wasserstein critic.
         rates: learning rates of G and D, for messages.
+        costs: shares of the training and seconds per image in each, as planned.
+        usable_sec: see as many images as fit into this time, rather than exactly total_nimg.
         deadline_sec: stop after this many seconds although not done.
     """
 
@@ -70,6 +74,8 @@ class Settings:
     watch: bool = True
     critic: bool = False
     rates: tuple[float, float] = (2e-4, 2e-4)
+    costs: Sequence[tuple[float, float]] = ((1.0, 1.0),)
+    usable_sec: float | None = None
     deadline_sec: float | None = None
 
 
@@ -127,7 +133,7 @@ class Training:
         self.watchdog = Watchdog(self._tell, on=settings.watch, adaptive=self.adaptive is not None, critic=settings.critic)
         self.began = time.monotonic() if began is None else began
         self.sums = torch.zeros(len(trainer.told) + 2, device=run.device)  # of what steps tell, of r_t since p changed, and the steps
-        self._ticked = time.monotonic()
+        self._ticked = (time.monotonic(), 0)
         z_dim: Any = trainer.G.z_dim
         self.z_dim = int(z_dim)
         self.grid_z = self._latents("grid", GRID)
@@ -136,10 +142,13 @@ class Training:
         reals = min(GRID, len(pictures))
         self.real_spread = diversity.spread(pictures.at(pictures.indices(0, reals)))
         batch_size = trainer.batch_size(0)
-        self.total_nimg = -(-settings.total_nimg // batch_size) * batch_size
-        snapshots = max(8, min(settings.snapshots, self.total_nimg // NIMG_PER_SNAPSHOT))
-        self.places = snapshot_places(self.total_nimg, snapshots, batch_size)
-        self.tick_every = max(1, self.total_nimg // TICKS)
+        planned = -(-settings.total_nimg // batch_size) * batch_size
+        self.pace = Pace(planned, settings.costs, self._changes())
+        self.timed = (time.monotonic(), 0)  # since when and from which image on the clock is compared with the plan
+        self.slowness = 1.0
+        snapshots = max(8, min(settings.snapshots, planned // NIMG_PER_SNAPSHOT))
+        self.places = snapshot_places(planned, snapshots, batch_size)
+        self.tick_every = max(1, planned // TICKS)
         self.best: dict[str, Tensor] = {}
         self.good: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {})
 
@@ -154,21 +163,22 @@ class Training:
         self._resume()
         while log.nimg < (end := self._end()):
             try:
-                if log.nimg >= self.places[log.snapshots]:  # the last place is the end, and is drawn after the loop
+                place = self.pace.place(log.nimg)
+                if place >= self.places[log.snapshots]:  # the last place is the end, and is drawn after the loop
                     self._snapshot()
-                if log.nimg >= self._evaluation_place():
+                if place >= self._evaluation_place():
                     self._evaluate()
-                trainer.schedule(log.nimg)
-                batch_size = trainer.batch_size(log.nimg)
+                trainer.schedule(int(place))
+                batch_size = trainer.batch_size(int(place))
                 real = self.pictures.batch(log.step, log.nimg, batch_size)
                 z = torch.randn(batch_size, self.z_dim, generator=run.generator("z", log.step)).to(run.device)
                 told = trainer.step(log.step, real, z, run.generator("step", log.step), log.augment_p)
                 self._count(told, batch_size)
                 beta = ema.decay(batch_size, ema.half_life(log.nimg, self.settings.ema_kimg))
                 ema.update(trainer.G_ema, trainer.G, beta)
-                if log.nimg // self.tick_every > (log.nimg - batch_size) // self.tick_every:
+                if self.pace.place(log.nimg) // self.tick_every > place // self.tick_every:
                     self._tick()
-                run.progress(log.nimg, end)
+                run.progress(log.nimg, end, eta_sec=self._eta_sec())
                 if run.stopping or run.checkpoints.due():
                     self.save()
                     run.check()
@@ -213,18 +223,53 @@ class Training:
             self.log.elapsed_sec = state["log"]["elapsed_sec"]
             self.watchdog.watch = Watch(**self.log.watch)
         self.run.sink("progress").truncate(self.log.snapshots)
+        self.timed = self._ticked = (time.monotonic(), self.log.nimg)
 
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         checkpoint.unpack(self.trainer.parts | {"sums": self.sums}, tensors, state["parts"])
         vars(self.log).update(copy.deepcopy(state["log"]) | {"elapsed_sec": self.log.elapsed_sec})
 
     def _end(self) -> int:
-        """Images after which training ends. One that a deadline stopped once stops there again: the choice outlives it."""
+        """Images after which training ends. Where it ended once it ends again, however fast it is then: the choice outlives it."""
         if self.watchdog.watch.stopped:
             return self.log.nimg
-        end = min(self.total_nimg, self.run.choices.get("stopped_at", self.total_nimg))
-        late = self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
-        return int(self.run.choose("stopped_at", lambda: self.log.nimg)) if self.log.nimg < end and late else end
+        if self.pace.part_is_over(self.log.nimg):
+            self._fit_the_rest()
+        end = self.run.choices.get("ended_at")
+        if end is None and self._late():
+            end = self._ended()
+        return int(self.pace.total if end is None else end)
+
+    def _late(self) -> bool:
+        return self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
+
+    def _ended(self) -> int:
+        """Keep the number of images, so that a resume or a remake at another speed ends with it too."""
+        return int(self.run.choose("ended_at", lambda: self.log.nimg))
+
+    def _changes(self) -> list[tuple[int, int]]:
+        """How the plan was changed, before a kill or in the run that is remade."""
+        choices = self.run.choices
+        names = (f"pace_{part}" for part in itertools.count(1))
+        return [tuple(choices[name]) for name in itertools.takewhile(choices.__contains__, names)]
+
+    def _fit_the_rest(self) -> None:
+        """A part of the plan is over: see as many more images as the time left allows. A choice, so that it can be made again."""
+        pace, nimg, usable_sec = self.pace, self.log.nimg, self.settings.usable_sec
+        if usable_sec is None:
+            return
+        now, (began, begin) = time.monotonic(), self.timed
+        measured = pace.place(nimg) - pace.place(begin)
+        if measured >= pace.planned / PARTS / 4:  # less says little
+            self.slowness = (now - began) / pace.expected_sec(begin, nimg)
+        self.timed = (now, nimg)
+        fitting = pace.fitting(nimg, usable_sec - self.elapsed_sec, self.slowness)
+        pace.change(*self.run.choose(f"pace_{pace.part}", lambda: [nimg, fitting]))
+
+    def _eta_sec(self) -> float | None:
+        """Seconds that are left, where the plan knows what images cost."""
+        pace, nimg = self.pace, self.log.nimg
+        return self.slowness * pace.expected_sec(nimg, pace.total) if self.settings.usable_sec is not None else None
 
     def _count(self, told: Tensor, batch_size: int) -> None:
         """Account for a step, and let the augmentation's strength follow r_t."""
@@ -249,7 +294,7 @@ class Training:
             raise Exploded
         self.sums[:-2] = 0
         self.sums[-1] = 0
-        self.watchdog.tick(log.nimg, log.nimg / self.total_nimg, round(steps), numbers)
+        self.watchdog.tick(log.nimg, self._share(), round(steps), numbers)
         self._apply_rates()
         entry = {name: round(value, 4) for name, value in numbers.items()}
         if log.diversity is not None:
@@ -257,9 +302,13 @@ class Training:
         if self.adaptive is not None:
             entry["augment_p"] = round(log.augment_p, 4)
         log.history.append({"kimg": log.nimg / 1000, **entry})
-        now = time.monotonic()
-        rate, self._ticked = self.tick_every / (now - self._ticked), now
+        (since, nimg), self._ticked = self._ticked, (time.monotonic(), log.nimg)
+        rate = (log.nimg - nimg) / (self._ticked[0] - since)
         self.run.metric(nimg=log.nimg, images_per_sec=rate, **entry)
+
+    def _share(self) -> float:
+        """How much of the training is behind, 0 to 1."""
+        return self.pace.place(self.log.nimg) / self.pace.planned
 
     def _apply_rates(self) -> None:
         watch = self.watchdog.watch
@@ -274,7 +323,7 @@ class Training:
             final: nothing is trained afterwards.
         """
         log = self.log
-        self.trainer.schedule(log.nimg if drawn_at is None else drawn_at)
+        self.trainer.schedule(int(self.pace.place(log.nimg if drawn_at is None else drawn_at)))
         images = self.trainer.settled(self.settle_z[:settle], self.grid_z, self.grid_labels)
         if not bool(torch.isfinite(images).all()):
             raise Exploded
@@ -284,7 +333,7 @@ class Training:
         log.diversity = diversity.diversity(images * 2, self.real_spread)  # both in steps of [-1, 1]
         self.run.preview(images)
         self.run.metric(nimg=log.nimg, diversity=log.diversity)
-        again = self.watchdog.snapshot(log.nimg, log.nimg / self.total_nimg, log.diversity)
+        again = self.watchdog.snapshot(log.nimg, self._share(), log.diversity)
         if again and not final:
             self._roll_back(collapsed=True)
         elif not self.watchdog.watch.collapsed:
@@ -306,10 +355,10 @@ class Training:
         self.run.sink("progress").truncate(self.log.snapshots)
 
     def _evaluation_place(self) -> float:
-        """Images seen at the next measurement, evenly spaced; the last comes with the end."""
+        """Place of the next measurement in the plan, evenly spaced; the last comes with the end."""
         count = self.settings.evaluations
         place = (self.log.evaluations + 1) / count if count else 1.0
-        return place * self.total_nimg if self.measure and place < 1 else float("inf")
+        return place * self.pace.planned if self.measure and place < 1 else float("inf")
 
     def _evaluate(self) -> None:
         """Measure the average of G, and keep it if it is the best so far."""
@@ -317,19 +366,21 @@ class Training:
         log.evaluations += 1
         if self.measure is None or not self.settings.evaluations:
             return
-        self.trainer.schedule(log.nimg)
+        self.trainer.schedule(int(self.pace.place(log.nimg)))
         ema.settle_statistics(self.trainer.G_ema, self.settle_z)
         numbers = self.measure(self.trainer)
         if self.watchdog.exploded(*numbers.values()):
             raise Exploded
         log.history.append({"kimg": log.nimg / 1000, **{name: round(value, 5) for name, value in numbers.items()}})
         self.run.metric(nimg=log.nimg, **numbers)
-        if self.watchdog.evaluated(log.nimg, log.nimg / self.total_nimg, numbers["kid"]):
+        if self.watchdog.evaluated(log.nimg, self._share(), numbers["kid"]):
             self.best = {name: value.clone() for name, value in self.trainer.G_ema.state_dict().items()}
 
     def _finish(self) -> None:
         """Measure and draw the end; the best state becomes the result if the last one is clearly worse."""
         watch, drawn_at = self.watchdog.watch, self.log.nimg
+        if self.settings.deadline_sec is not None:
+            self._ended()
         try:
             self._evaluate()
             last = next((entry["kid"] for entry in reversed(self.log.history) if "kid" in entry), None)

@@ -175,7 +175,8 @@ def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) ->
 
     Args:
         z: (N, z_dim).
-        labels: (N,) integers; left out, classes are taken in turn.
+        labels: (N,) integers, or (N, classes) shares of the classes, whose vectors are then blended before they are brought to unit
+            mean square; left out, classes are taken in turn.
         table: a vector for each class, or None for a network that knows no classes.
 
     Returns:
@@ -185,7 +186,8 @@ def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) ->
         return z
     if labels is None:
         labels = torch.arange(len(z), device=z.device) % table.num_embeddings
-    return torch.cat([z, pixel_norm(table(labels)).to(z.dtype)], 1)
+    vectors = labels.to(table.weight.dtype) @ table.weight if labels.is_floating_point() else table(labels)
+    return torch.cat([z, pixel_norm(vectors).to(z.dtype)], 1)
 
 
 def projected_label(features: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor | float:
@@ -220,3 +222,16 @@ def seeded(make: Callable[[], T], generator: torch.Generator) -> T:
 def pyramid(images: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
     """Pictures at several sizes, by averaging: (N, C, R, R) to one (N, C, s, s) for each size."""
     return tuple(images if size == images.shape[-1] else F.adaptive_avg_pool2d(images, size) for size in sizes)
+
+
+class DoublingBlock(nn.Module):
+    """A scale of a generator of Karras et al. (2018, table 2): (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.up, self.conv = EqualConv2d(c_in, c_out, 3), EqualConv2d(c_out, c_out, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, c_in, H, W) to (N, c_out, 2H, 2W)."""
+        x = pixel_norm(rectified(doubled(x, self.up)))
+        return pixel_norm(rectified(self.conv(x)))

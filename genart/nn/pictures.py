@@ -10,7 +10,8 @@ import functools
 import io
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,14 +79,7 @@ def decode(path: Path, want: Want) -> np.ndarray:
     Raises:
         Unreadable: if it is not a whole picture of a known kind within bounds.
     """
-    picture, profile = _load(path, want)
-    sized = picture if want.size is None else _fit(picture, want)
-    return np.asarray(_finish(_to_srgb(sized, profile), want))
-
-
-def _load(path: Path, want: Want) -> tuple[Image.Image, bytes | None]:
-    """Return a file's picture, upright, in mode L, RGB, RGBA or CMYK, and its ICC profile; all that hostile bytes reach is here."""
-    try:
+    with _plainly():
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
             raise Unreadable("not a regular file")
@@ -93,19 +87,52 @@ def _load(path: Path, want: Want) -> tuple[Image.Image, bytes | None]:
             raise Unreadable("empty file")
         if info.st_size > MAX_FILE_BYTES:
             raise Unreadable(f"{info.st_size >> 20} MB, above the limit of {MAX_FILE_BYTES >> 20}")
-        with open(path, "rb") as file, _open(file) as picture:
-            if want.size is not None:
-                # A JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that leaves twice the size for the filter.
-                # Squared, since the EXIF orientation may turn it later.
-                picture.draft(None, (2 * max(want.size), 2 * max(want.size)))
-            picture.load()
-            return _plain(_upright(picture)), picture.info.get("icc_profile")
+        with open(path, "rb") as file:
+            picture, profile = _load(file, want)
+    return _as_wanted(picture, profile, want)
+
+
+def decode_bytes(data: bytes, want: Want) -> np.ndarray:
+    """Read one picture that lies in memory, as `decode` reads one from a file.
+
+    Returns:
+        (H, W, 3 or 4) uint8 sRGB.
+
+    Raises:
+        Unreadable: if it is not a whole picture of a known kind within bounds.
+    """
+    with _plainly():
+        picture, profile = _load(io.BufferedReader(io.BytesIO(data)), want)
+    return _as_wanted(picture, profile, want)
+
+
+def _as_wanted(picture: Image.Image, profile: bytes | None, want: Want) -> np.ndarray:
+    sized = picture if want.size is None else _fit(picture, want)
+    return np.asarray(_finish(_to_srgb(sized, profile), want))
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Say whatever a decoder raises as `Unreadable`."""
+    try:
+        yield
     except Unreadable:
         raise
     except OSError as error:
         raise Unreadable(_reason(error)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise Unreadable(f"damaged ({type(error).__name__})") from error
+
+
+def _load(file: io.BufferedReader, want: Want) -> tuple[Image.Image, bytes | None]:
+    """Return a file's picture, upright, in mode L, RGB, RGBA or CMYK, and its ICC profile; all that hostile bytes reach is here."""
+    with _open(file) as picture:
+        if want.size is not None:
+            # A JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that leaves twice the size for the filter.
+            # Squared, since the EXIF orientation may turn it later.
+            picture.draft(None, (2 * max(want.size), 2 * max(want.size)))
+        picture.load()
+        return _plain(_upright(picture)), picture.info.get("icc_profile")
 
 
 def _reason(error: OSError) -> str:

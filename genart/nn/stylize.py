@@ -28,7 +28,7 @@ STYLE_SIZE = 256
 #: Pixels along the smallest side that the transformer takes: its inner maps are a quarter of that, and reflected at their edges.
 LEAST = 16
 #: Rows of a strip in the first two layers, and pixels whose moments are taken at once: both small enough for a processor's cache.
-STRIP, SLICE = 64, 1 << 14
+STRIP, SLICE = 64, 1 << 16
 
 EPSILON = 1e-5
 

@@ -18,8 +18,11 @@ class TrainParams(Params):
     """Parameters of every stage that trains a generator."""
 
     resolution: Annotated[
-        Resolution | None,
-        Field(description="Pixels along a side; other pictures are scaled and cropped to it. Default: that of the pictures."),
+        Resolution | Literal["auto"] | None,
+        Field(
+            description="Pixels along a side, to which other pictures are scaled and cropped; auto: as large as the budget allows. "
+            "Default: that of the pictures."
+        ),
     ] = None
     budget: Annotated[Duration | None, Field(description="Time for the whole training. Default: 3m, unless kimg is given.")] = None
     kimg: Annotated[

@@ -33,6 +33,10 @@ class Generator(nn.Module):
         self.ups = nn.ModuleList(Upsample(c_in, c_out, upsample) for c_in, c_out in pairwise(widths))
         self.to_rgb = Upsample(widths[-1], 3, upsample, bias=True, smooth=upsample == "resize")
 
+    def first_layer(self) -> Tensor:
+        """Weights of the first layer that see z, (out, z_dim)."""
+        return self.dense.weight[:, : self.z_dim]
+
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         z = with_labels(z, labels, self.classes)

@@ -102,6 +102,19 @@ Background = Annotated[
 ]
 
 
+def one_or_more(value: Any) -> Any:
+    """Read one path as a list of one."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+Paths = Annotated[
+    tuple[InputPath, ...],
+    Field(min_length=1),
+    BeforeValidator(one_or_more),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}]}),
+]
+
+
 def one_size(resolution: int | tuple[int, int] | None, info: ValidationInfo) -> int | tuple[int, int] | None:
     """Refuse `resolution` beside `crop`."""
     if resolution is not None and info.data.get("crop") is not None:
@@ -112,7 +125,7 @@ def one_size(resolution: int | tuple[int, int] | None, info: ValidationInfo) -> 
 class FolderParams(Params):
     """Parameters of `images.folder`."""
 
-    path: InputPath = Field(description="A folder, read with all folders in it, or one picture.")
+    path: Paths = Field(description="A folder, read with all folders in it, or one picture, or a list of such.")
     crop: Crop = None
     resolution: Size = None
     fit: Fit = "crop"
@@ -137,9 +150,9 @@ def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
     """Read a folder of pictures: PNG, JPEG, WebP, GIF, BMP and TIFF of any size, depth and colour space.
 
     Greyscale, palette, 16-bit, CMYK and transparent pictures become 8-bit sRGB (through their ICC profile if they carry one), turned as
-    their EXIF orientation says. Of an animation the first frame is read. The order is that of the sorted paths; in a folder of class
-    folders each picture's metadata holds its class as `label`. Pictures that cannot be read, or have more than 100 megapixels, are
-    skipped and listed at the end. Without `crop` or `resolution` the pictures keep their sizes.
+    their EXIF orientation says. Of an animation the first frame is read. The order is that of the sorted paths, and that of the list where
+    `path` is one; in a folder of class folders each picture's metadata holds its class as `label`. Pictures that cannot be read, or have
+    more than 100 megapixels, are skipped and listed at the end. Without `crop` or `resolution` the pictures keep their sizes.
 
     Example:
         [[stage]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Skipped:
 
 def read_folder(
     run: Run,
-    path: Path,
+    paths: Sequence[Path],
     *,
     size: tuple[int, int] | None = None,
     fit: str = "crop",
@@ -58,11 +58,11 @@ def read_folder(
     keep_alpha: bool = False,
     strict: bool = False,
 ) -> Iterator[Batch]:
-    """Yield the pictures of a folder, in the order of their sorted paths.
+    """Yield the pictures of folders, each in the order of its sorted paths.
 
     Args:
         run: told of progress and of skipped files.
-        path: a folder, or one picture.
+        paths: folders and pictures.
         size: width and height to bring each picture to; None keeps each one's own, and a batch holds pictures of one size.
         fit: "crop", "letterbox" or "stretch".
         count: stop after so many pictures.
@@ -71,24 +71,23 @@ def read_folder(
         strict: stop at the first picture that cannot be read.
 
     Raises:
-        DataError: if nothing in the folder is a usable picture, or in strict mode one is not.
+        DataError: if one of the folders holds no picture, none is usable, or in strict mode one is not.
     """
-    root = path if path.is_dir() else path.parent
-    files = picture_files(path)
-    if not files:
-        raise DataError(f"{path}: no picture in this folder", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, in folders below it too")
+    found = {path: picture_files(path) for path in paths}
+    files = [Found(file, path if path.is_dir() else path.parent) for path in paths for file in found[path]]
     run.expect(None)
     skipped, given = Skipped(), 0
     want = Want(size, fit, background, keep_alpha)
-    with closing(_decoded(files, want, strict=strict, root=root, skipped=skipped, run=run)) as decoded:
+    with closing(_decoded(files, want, strict=strict, skipped=skipped, run=run)) as decoded:
         for batch in _batches(islice(decoded, count)):
             given += len(batch)
             yield batch
     if given == 0:
-        raise DataError(f"{path}: none of the {len(files)} pictures can be used", f"{skipped}")
+        where = f"{paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+        raise DataError(f"{where}: none of the {len(files)} pictures can be used", f"{skipped}")
     if skipped.count:
         run.warn(f"skipped {skipped.count} of {len(files)} files: {skipped}")
-    empty = empty_classes(root, files) if path.is_dir() else []
+    empty = [name for path in found if path.is_dir() for name in empty_classes(path, found[path])]
     if empty:
         run.warn(f"no picture in the class folder{'s' * (len(empty) > 1)} {', '.join(empty)}: nothing is learned of it")
 
@@ -104,7 +103,7 @@ def picture_files(path: Path) -> list[Path]:
     """List the pictures below a folder, sorted by path, hidden files and folders left out; a file is listed as it is.
 
     Raises:
-        DataError: if there is nothing at `path`.
+        DataError: if there is nothing at `path`, or no picture in it.
     """
     if path.is_file():
         return [path]
@@ -115,7 +114,10 @@ def picture_files(path: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     # by parts, so that the order of folders is the same whatever separator the system has
-    return sorted(filter(_looks_like_picture, found), key=lambda file: file.relative_to(path).parts)
+    files = sorted(filter(_looks_like_picture, found), key=lambda file: file.relative_to(path).parts)
+    if not files:
+        raise DataError(f"{path}: no picture in this folder", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, in folders below it too")
+    return files
 
 
 def _looks_like_picture(file: Path) -> bool:
@@ -134,6 +136,25 @@ def _looks_like_picture(file: Path) -> bool:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A file, and the folder that it was found in."""
+
+    file: Path
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Its name within that folder."""
+        return self.file.relative_to(self.root).as_posix()
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """The file's name and, below a class folder, its class; never a path, which may hold a user's name."""
+        parts = self.file.relative_to(self.root).parts
+        return {"source": self.file.name, **({"label": parts[0]} if len(parts) > 1 else {})}
+
+
+@dataclass(frozen=True)
 class Decoded:
     """One picture and what is known of it."""
 
@@ -141,7 +162,7 @@ class Decoded:
     meta: dict[str, str]
 
 
-def _decoded(files: list[Path], want: Want, *, strict: bool, root: Path, skipped: Skipped, run: Run) -> Generator[Decoded, None, None]:
+def _decoded(files: list[Found], want: Want, *, strict: bool, skipped: Skipped, run: Run) -> Generator[Decoded, None, None]:
     """Yield the usable pictures in order; threads decode ahead of the reader, a bounded number of files at a time.
 
     Pillow leaves the interpreter's lock while it decodes and resizes, so threads use every core and nothing is copied between
@@ -162,20 +183,20 @@ def _decoded(files: list[Path], want: Want, *, strict: bool, root: Path, skipped
                 waiting.append(pool.submit(_decode_each, task, want))
             for file, result in zip(files[done : done + step], results, strict=True):
                 if isinstance(result, Unreadable):
-                    _skip(file.relative_to(root).as_posix(), result, skipped, strict=strict)
+                    _skip(file.name, result, skipped, strict=strict)
                 else:
-                    yield Decoded(result, _meta(file, root))
+                    yield Decoded(result, file.meta)
             done += len(results)
             run.progress(done, len(files))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode_each(files: list[Path], want: Want) -> list[np.ndarray | Unreadable]:
+def _decode_each(files: list[Found], want: Want) -> list[np.ndarray | Unreadable]:
     results: list[np.ndarray | Unreadable] = []
     for file in files:
         try:
-            results.append(decode(file, want))
+            results.append(decode(file.file, want))
         except Unreadable as error:
             results.append(error)
     return results
@@ -185,12 +206,6 @@ def _skip(name: str, error: Unreadable, skipped: Skipped, *, strict: bool) -> No
     if strict:
         raise DataError(f"{name}: {error}", "mend or remove this picture, or leave out `strict` to skip such pictures") from error
     skipped.add(name, str(error))
-
-
-def _meta(file: Path, root: Path) -> dict[str, str]:
-    """Return the file's name and, below a class folder, its class; never a path, which may hold a user's name."""
-    parts = file.relative_to(root).parts
-    return {"source": file.name, **({"label": parts[0]} if len(parts) > 1 else {})}
 
 
 def _batches(pictures: Iterable[Decoded]) -> Iterator[Batch]:

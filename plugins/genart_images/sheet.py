@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import ImageColor
 from torch import Tensor
 
 from genart import Batch, DataError, Images, Meta, Run, UsageError
 from genart.nn.images import grid, to_uint8, to_unit
+from genart.nn.labels import label_height, label_strip, label_width
 from genart.nn.pictures import Unreadable, Want, decode
 
 from .resize import resize
@@ -166,19 +166,18 @@ def _check_size(tiles: Tensor, columns: int, gap: int) -> None:
 def _tiles(pictures: Sequence[Tensor], labels: Sequence[str], cell: tuple[int, int] | None, background: str, widest: int) -> Tensor:
     """Bring pictures to cells of one size, on the background, with a strip for each line of the labels below: (N, 3, H, W) uint8."""
     width, height = cell or (max(picture.shape[2] for picture in pictures), max(picture.shape[1] for picture in pictures))
-    strip = _strip_height(width)
+    strip = label_height(width)
     lines = [label.split("\n") for label in labels]
     below = strip * max(map(len, lines), default=0)
     if cell is None:
-        font = ImageFont.load_default(strip - 4)
-        wanted = max((math.ceil(font.getlength(text)) + 2 for texts in lines for text in texts), default=0)
+        wanted = max((label_width(text, strip) for texts in lines for text in texts), default=0)
         width = max(width, min(widest, wanted))
     tiles = _fill(background)[None, :, None, None].repeat(len(pictures), 1, height + below, width)
     for i, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
         _place(tile[:, :height], picture, enlarge=cell is not None)
         for line, text in enumerate(lines[i] if lines else ()):
             top = height + line * strip
-            tile[:, top : top + strip] = _text(text, (width, strip), background)
+            tile[:, top : top + strip] = label_strip(text, (width, strip), background)
     return tiles
 
 
@@ -201,22 +200,3 @@ def _over(picture: Tensor, under: Tensor) -> Tensor:
 
 def _fill(background: str) -> Tensor:
     return torch.tensor(ImageColor.getrgb(background), dtype=torch.uint8)
-
-
-def _strip_height(width: int) -> int:
-    """Height of a label in pixels: readable below small pictures, modest below large ones."""
-    return max(10, min(14, width // 8)) + 4
-
-
-def _text(text: str, size: tuple[int, int], background: str) -> Tensor:
-    """Draw a line of text, cut to fit: (3, height, width) uint8."""
-    strip = Image.new("RGB", size, background)
-    draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(size[1] - 4)
-    if draw.textlength(text, font) > size[0]:
-        while text and draw.textlength(text + "…", font) > size[0]:
-            text = text[:-1]
-        text += "…"
-    light = sum(ImageColor.getrgb(background)) > 3 * 127
-    draw.text((size[0] / 2, size[1] / 2), text, fill="black" if light else "white", font=font, anchor="mm")
-    return torch.from_numpy(np.array(strip)).permute(2, 0, 1)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from genart.nn.layers import (
+    DoublingBlock,
     EqualConv2d,
     EqualLinear,
     channels,
-    doubled,
     halved,
     minibatch_stddev,
     pixel_norm,
@@ -27,19 +27,6 @@ from genart.nn.layers import (
 
 #: A pixel's colours, and the channel that `minibatch_stddev` appends.
 RGB, STDDEV = 3, 1
-
-
-class GeneratorBlock(nn.Module):
-    """A scale of G: (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.up, self.conv = EqualConv2d(c_in, c_out, 3), EqualConv2d(c_out, c_out, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-        x = pixel_norm(rectified(doubled(x, self.up)))
-        return pixel_norm(rectified(self.conv(x)))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -71,7 +58,7 @@ class Generator(nn.Module):
         self.classes = nn.Embedding(classes, z_dim) if classes else None
         self.dense = EqualLinear(2 * z_dim if classes else z_dim, 16 * widths[0], gain=math.sqrt(2))
         self.conv = EqualConv2d(widths[0], widths[0], 3)
-        self.blocks = nn.ModuleList(GeneratorBlock(c_in, c_out) for c_in, c_out in pairwise(widths))
+        self.blocks = nn.ModuleList(DoublingBlock(c_in, c_out) for c_in, c_out in pairwise(widths))
         self.to_rgb = nn.ModuleList(EqualConv2d(c, RGB, 1, gain=1.0) for c in widths)
 
     def features(self, z: Tensor, labels: Tensor | None = None) -> list[Tensor]:
@@ -95,6 +82,10 @@ class Generator(nn.Module):
         """
         pictures = [to_rgb(x).float() for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
         return tuple(pictures[::-1])
+
+    def first_layer(self) -> Tensor:
+        """Weights of the first layer that see z, (out, z_dim)."""
+        return self.dense.weight[:, : self.z_dim]
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""

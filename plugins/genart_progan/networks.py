@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genart.nn.layers import (
+    DoublingBlock,
     EqualConv2d,
     EqualLinear,
     channels,
-    doubled,
     halved,
     minibatch_stddev,
     pixel_norm,
@@ -33,19 +33,6 @@ def level_at(place: float) -> tuple[int, float]:
     """Level and alpha, in (0, 1], at a place of the growth."""
     level = math.ceil(place)
     return level, place - level + 1
-
-
-class GeneratorBlock(nn.Module):
-    """A level of G: (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.up, self.conv = EqualConv2d(c_in, c_out, 3), EqualConv2d(c_out, c_out, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-        x = pixel_norm(rectified(doubled(x, self.up)))
-        return pixel_norm(rectified(self.conv(x)))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -79,7 +66,7 @@ class Generator(nn.Module):
         self.classes = nn.Embedding(classes, z_dim) if classes else None
         self.dense = EqualLinear(2 * z_dim if classes else z_dim, 16 * widths[0], gain=math.sqrt(2))
         self.conv = EqualConv2d(widths[0], widths[0], 3)
-        self.blocks = nn.ModuleList(GeneratorBlock(c_in, c_out) for c_in, c_out in pairwise(widths))
+        self.blocks = nn.ModuleList(DoublingBlock(c_in, c_out) for c_in, c_out in pairwise(widths))
         self.to_rgb = nn.ModuleList(EqualConv2d(c, 3, 1, gain=1.0) for c in widths)
         # Among the weights, so that a model whose training ended early draws as far as it grew.
         self.register_buffer("place", torch.zeros(()))
@@ -117,6 +104,10 @@ class Generator(nn.Module):
             coarse = F.interpolate(self.to_rgb[self.level - 1](before).float(), scale_factor=2.0, mode="nearest")
             pictures = torch.lerp(coarse, pictures, self.alpha)
         return pictures
+
+    def first_layer(self) -> Tensor:
+        """Weights of the first layer that see z, (out, z_dim)."""
+        return self.dense.weight[:, : self.z_dim]
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""

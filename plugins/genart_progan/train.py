@@ -119,7 +119,7 @@ class ProGAN(Family):
     widths: Mapping[str, Sequence[int]] = {"cpu": (8, 12, 16, 24, 32), "cuda": (32, 48, 64), "mps": (16, 24, 32)}
     width: Mapping[str, int] = {"cpu": 16, "cuda": 32, "mps": 16}
     # On a CPU small batches cost little more for each picture, and in minutes it is the number of steps that counts.
-    batch_sizes: Mapping[str, int] = {"cpu": 8, "cuda": 64, "mps": 32}
+    batch_sizes: Mapping[str, Sequence[int]] = {"cpu": (8, 16), "cuda": (32, 64, 128), "mps": (16, 32, 64)}
     wanted_nimg = 40_000
 
     def parameters(self, setup: Setup) -> dict[str, Any]:

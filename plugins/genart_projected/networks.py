@@ -48,6 +48,10 @@ class Generator(nn.Module):
         self.gates = nn.ModuleDict({str(s): Gate(by_size[s // GATE], c) for s, c in by_size.items() if s // GATE >= 4})
         self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
 
+    def first_layer(self) -> Tensor:
+        """Weights of the first layer that see z, (out, z_dim)."""
+        return self.dense.weight[:, : self.z_dim]
+
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         z = with_labels(z, labels, self.classes)

@@ -65,7 +65,7 @@ class Projected(Family):
     module = Generator
     widths: Mapping[str, Sequence[int]] = {"cpu": (12, 16, 24, 32), "cuda": (32, 48, 64), "mps": (16, 24, 32)}
     width: Mapping[str, int] = {"cpu": 16, "cuda": 48, "mps": 24}
-    batch_sizes: Mapping[str, int] = {"cpu": 32, "cuda": 64, "mps": 32}
+    batch_sizes: Mapping[str, Sequence[int]] = {"cpu": (32, 64), "cuda": (64, 128), "mps": (32, 64)}
     wanted_nimg = 20_000
 
     def __init__(self) -> None:

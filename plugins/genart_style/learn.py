@@ -347,15 +347,15 @@ class Training:
         self.schedule = Schedule(**self.run.choose("schedule", lambda: {"total": total, "since": log.iteration}))
 
     def _done(self) -> bool:
-        """True after the last iteration, planned or in time; a training that ran out of time once ends there again."""
-        total = self.params.iterations if self.schedule is None else self.schedule.total
-        if total is not None and self.log.iteration >= total:
-            return True
-        late = self.budget_sec is not None and self.log.iteration > 0 and self.elapsed_sec > self.budget_sec * budget.DEADLINE
+        """True after the last iteration, planned or in time; where a training with a budget ended once it ends again."""
+        log, total = self.log, self.params.iterations if self.schedule is None else self.schedule.total
+        if self.budget_sec is None:
+            return total is not None and log.iteration >= total
         end = self.run.choices.get("stopped_at")
-        if end is None and late:
-            end = self.run.choose("stopped_at", lambda: self.log.iteration)
-        return end is not None and self.log.iteration >= end
+        late = log.iteration > 0 and self.elapsed_sec > self.budget_sec * budget.DEADLINE
+        if end is None and (late or (total is not None and log.iteration >= total)):
+            end = self.run.choose("stopped_at", lambda: log.iteration)
+        return end is not None and log.iteration >= end
 
     def _frame_due(self) -> bool:
         frames = [0] if self.schedule is None else self.schedule.frames[:-1]  # the last one is made after the loop

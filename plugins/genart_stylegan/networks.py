@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,11 +48,12 @@ class StyledConv(nn.Module):
         c_out: channels out.
         w_dim: numbers in a style.
         double: enlarge to nearest neighbours before the convolution.
+        smooth: smooth what was enlarged, so that it holds no pattern of the pixel grid.
     """
 
-    def __init__(self, c_in: int, c_out: int, w_dim: int, *, double: bool = False) -> None:
+    def __init__(self, c_in: int, c_out: int, w_dim: int, *, double: bool = False, smooth: bool = False) -> None:
         super().__init__()
-        self.doubles = double
+        self.doubles, self.smooth = double, smooth
         self.style = EqualLinear(w_dim, c_in, bias_start=1.0)
         self.conv = EqualConv2d(c_in, c_out, 3, bias=False)
         self.bias = nn.Parameter(torch.zeros(c_out))
@@ -62,7 +64,7 @@ class StyledConv(nn.Module):
         kernel = self.conv.weight * self.conv.scale
         style = self.style(w)
         x = scaled(x, style)
-        x = upsampled(x, kernel.transpose(0, 1)) if self.doubles else F.conv2d(x, kernel, padding=1)
+        x = upsampled(x, kernel.transpose(0, 1), smooth=self.smooth) if self.doubles else F.conv2d(x, kernel, padding=1)
         bias = self.bias[None, :, None, None].to(x.dtype)
         x = torch.addcmul(bias, x, demodulation(kernel, style)[:, :, None, None].to(x.dtype))
         return rectified(x.add_((noise * self.noise_strength).to(x.dtype)))
@@ -102,9 +104,9 @@ class StyledRGB(nn.Module):
 class GeneratorBlock(nn.Module):
     """A scale of G: two layers, and the colours that they add to the enlarged picture (Karras et al. 2020, figure 7b)."""
 
-    def __init__(self, c_in: int, c_out: int, w_dim: int) -> None:
+    def __init__(self, c_in: int, c_out: int, w_dim: int, *, smooth: bool = False) -> None:
         super().__init__()
-        self.up, self.conv = StyledConv(c_in, c_out, w_dim, double=True), StyledConv(c_out, c_out, w_dim)
+        self.up, self.conv = StyledConv(c_in, c_out, w_dim, double=True, smooth=smooth), StyledConv(c_out, c_out, w_dim)
         self.to_rgb = StyledRGB(c_out, w_dim)
 
     def forward(self, x: Tensor, pictures: Tensor, ws: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -143,7 +145,8 @@ class Generator(nn.Module):
         self.to_w = nn.ModuleList(EqualLinear(a, b, gain=math.sqrt(2), lr_multiplier=MAPPING_RATE) for a, b in pairwise(sizes))
         self.start = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         self.conv, self.to_rgb = StyledConv(widths[0], widths[0], w_dim), StyledRGB(widths[0], w_dim)
-        self.blocks = nn.ModuleList(GeneratorBlock(c_in, c_out, w_dim) for c_in, c_out in pairwise(widths))
+        last = len(widths) - 2  # where a smooth kernel costs most, and where a pattern would be seen
+        self.blocks = nn.ModuleList(GeneratorBlock(a, b, w_dim, smooth=at == last) for at, (a, b) in enumerate(pairwise(widths)))
         self.layers = 2 * len(self.blocks) + 2
         self.register_buffer("mean_w", torch.zeros(w_dim))
         # Among the weights, so that the same z gives the same picture in every detail wherever the model is loaded.
@@ -193,6 +196,12 @@ class Generator(nn.Module):
             The shape of w.
         """
         return torch.lerp(self.mean_w.to(w.dtype), w, psi)
+
+    def first_layer(self) -> Tensor:
+        """Weights that see w, of all layers one below the other: (out, w_dim)."""
+        blocks: Any = self.blocks
+        styled = [self.conv, self.to_rgb, *(part for block in blocks for part in (block.up, block.conv, block.to_rgb))]
+        return torch.cat([part.style.weight * part.style.scale for part in styled])
 
     def synthesis(self, ws: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Draw styles.

@@ -65,14 +65,8 @@ class Coder:
         Returns:
             (N, z_dim or 2 * z_dim) on the CPU.
         """
-        labels = None
-        if self.classes:
-            likely = torch.stack([self.G.to_noise(z, torch.full((len(z),), kind, device=z.device))[1] for kind in range(len(self.classes))])
-            chosen = [
-                self.classes.index(name) if name in self.classes else kind
-                for name, kind in zip(names, likely.argmax(0).tolist(), strict=True)
-            ]
-            labels = torch.tensor(chosen, device=z.device)
+        known = [self.classes.index(name) if name in self.classes else None for name in names]
+        labels = self.G.likeliest(z, known) if self.classes else None
         return self.G.with_kinds(self.G.to_noise(z, labels)[0], labels).cpu()
 
     def draw(self, noise: Tensor) -> Tensor:

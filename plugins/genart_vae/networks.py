@@ -7,6 +7,7 @@ go. None has batch normalisation: a picture's latent and a latent's picture depe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -197,6 +198,38 @@ class Autoencoder(nn.Module):
     def to_noise(self, z: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Latents of pictures (N, z_dim) to what `forward` draws them from, (N, z_dim), and the logarithm of their density (N,)."""
         return self.prior.to_noise(z, self.with_kinds(z, labels)[:, self.z_dim :])
+
+    def encode(self, images: Tensor, known: Sequence[int | None]) -> tuple[Tensor, Tensor | None]:
+        """Latents with which `forward` draws pictures again, and their classes.
+
+        Args:
+            images: (N, 3, resolution, resolution) in [-1, 1].
+            known: the class of each, as far as it is known; others get the one whose pictures are likeliest to have such a latent.
+
+        Returns:
+            (N, z_dim) of N(0, 1), and (N,), or None for a network that knows no classes.
+        """
+        z = self.encoder(images).mean
+        labels = None if self.classes is None else self.likeliest(z, known)
+        return self.to_noise(z, labels)[0], labels
+
+    def likeliest(self, z: Tensor, known: Sequence[int | None]) -> Tensor:
+        """The classes (N,) of latents of pictures (N, z_dim), where they are not known."""
+        assert self.classes is not None
+        kinds = range(self.classes.num_embeddings)
+        likely = torch.stack([self.to_noise(z, torch.full((len(z),), kind, device=z.device))[1] for kind in kinds]).argmax(0).tolist()
+        chosen = [kind if one is None else one for one, kind in zip(known, likely, strict=True)]
+        return torch.tensor(chosen, device=z.device)
+
+    def first_layer(self) -> Tensor:
+        """Weights of the decoder's first layer as the prior's noise reaches them where all of it is 0: (out, z_dim)."""
+        middle = self.decoder.dense.weight.new_zeros(1, self.z_dim)
+
+        def latent(noise: Tensor) -> Tensor:
+            return self.prior.to_latent(noise, self.with_kinds(noise)[:, self.z_dim :])
+
+        slopes: Tensor = torch.func.jacrev(latent)(middle)[0, :, 0]
+        return self.decoder.dense.weight @ slopes
 
     def draw(self, noise: Tensor) -> Tensor:
         """Pictures of what `with_kinds` gives, (N, 3, resolution, resolution) float32, near [-1, 1]."""

@@ -21,6 +21,19 @@ def test_sizes_beyond_the_first_that_is_too_slow_are_not_measured():
     assert measured == [16, 32, 64]
 
 
+@pytest.mark.parametrize(
+    ("rates", "chosen"),
+    [({8: 100, 16: 120}, 8), ({8: 100, 16: 150, 32: 160}, 16), ({8: 100, 32: 200}, 32), ({8: 100, 32: 190}, 8)],
+    ids=["hardly faster", "once", "two doublings that pay", "two that do not"],
+)
+def test_a_larger_batch_must_see_many_more_images(rates, chosen):
+    assert budget.batch_that_pays(list(rates), rates.__getitem__) == chosen
+
+
+def test_a_single_batch_size_is_not_measured():
+    assert budget.batch_that_pays([8], {}.__getitem__) == 8
+
+
 def test_a_call_is_measured_after_a_warm_up():
     calls = []
     seconds = budget.seconds_per_call(lambda: calls.append(torch.zeros(1)), "cpu", seconds=0.001, warmup=3)

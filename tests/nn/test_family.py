@@ -143,7 +143,7 @@ def run_stage_file(model, path, **changes):
 
 def test_laziness_follows_what_penalties_cost(tmp_path, monkeypatch):
     """A penalty that doubles the cost of a step is taken each so-manieth step, so that it costs a fifth at most."""
-    monkeypatch.setattr(family.Fitting, "step_sec", lambda self, trainer, nimg, seconds, *, penalised: 2.0 if penalised else 1.0)
+    monkeypatch.setattr(family.Fitting, "step_sec", lambda self, nimg, seconds, *, penalised: 2.0 if penalised else 1.0)
     fitting = family.Fitting.__new__(family.Fitting)
 
     class Trainer:
@@ -157,10 +157,31 @@ def test_laziness_follows_what_penalties_cost(tmp_path, monkeypatch):
             return Trainer()
 
     fitting.family, fitting.setup = Any(), family.Setup(None, None, None, {})
-    seconds, every = fitting.image_sec({"penalty_every": 1, "total_nimg": 10}, 1.0, free_laziness=True)
-    assert (seconds, every) == (pytest.approx(1.125), 8)
-    seconds, every = fitting.image_sec({"penalty_every": 2, "total_nimg": 10}, 1.0, free_laziness=False)
-    assert (seconds, every) == (pytest.approx(1.5), 2)
+    costs, every = fitting.costs({"penalty_every": 1, "total_nimg": 10}, 1.0, free_laziness=True)
+    assert (costs, every) == ([(0.5, 1.125), (0.5, 1.125)], 8)
+    costs, every = fitting.costs({"penalty_every": 2, "total_nimg": 10}, 1.0, free_laziness=False)
+    assert (costs, every) == ([(0.5, 1.5), (0.5, 1.5)], 2)
+
+
+@pytest.mark.parametrize(("fastest_px", "chosen"), [(16, 16), (32, 32), (256, 64)])
+def test_a_free_resolution_is_the_largest_that_the_budget_allows(tmp_path, monkeypatch, fastest_px, chosen):
+    """Steps are fast up to some resolution; the pictures have 70 px."""
+
+    def step_sec(self, nimg, seconds, *, penalised):
+        return 1e-7 if self.setup.resolution <= fastest_px else 1e3
+
+    monkeypatch.setattr(family.Fitting, "step_sec", step_sec)
+    model = train(tmp_path, tiny_images(12, 70), resolution="auto", budget="1h")
+    assert model.header["resolution"] == chosen
+    assert json.loads((tmp_path / "choices.json").read_text())["resolution"] == chosen
+
+
+def test_a_free_resolution_without_a_budget_is_that_of_the_pictures(tmp_path):
+    assert train(tmp_path / "a", tiny_images(12, 40), resolution="auto").header["resolution"] == 32
+    small = train(tmp_path / "b", tiny_images(12, 20), resolution="auto")
+    assert small.header["resolution"] == 16
+    again = train(tmp_path / "c", tiny_images(12, 40), resolution="auto", init=str(small.path))
+    assert again.header["resolution"] == 16, "a model that is trained further decides"
 
 
 def test_quality_is_measured_and_the_curves_are_drawn(tmp_path):

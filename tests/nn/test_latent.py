@@ -40,7 +40,10 @@ def test_every_place_is_between_two_keys_and_the_ends_are_exact(frames, count, l
         assert places[-1] == (count - 1, 0.0)
 
 
-@given(SIZES, st.integers(2, 12), st.sampled_from(sorted(latent.INTERPOLATIONS)), st.sampled_from(sorted(latent.EASINGS)))
+NAMES = [*sorted(latent.INTERPOLATIONS), "spline"]
+
+
+@given(SIZES, st.integers(2, 12), st.sampled_from(NAMES), st.sampled_from(sorted(latent.EASINGS)))
 def test_a_loop_closes_to_the_bit(frames, count, interpolation, easing):
     path = {"loop": True, "interpolation": interpolation, "easing": easing}
     k = keys(count)
@@ -81,3 +84,54 @@ def test_batches_have_a_bounded_number_of_pixels(resolution):
     size = latent.batch_size_for(resolution)
     assert size == 1 or size * resolution**2 <= 1 << 18
     assert 1 <= size <= 64
+
+
+@pytest.mark.parametrize("loop", [True, False])
+@pytest.mark.parametrize("sphere", [True, False])
+def test_a_spline_passes_its_keys_without_a_corner(loop, sphere):
+    k = keys(5)
+    path = {"loop": loop, "interpolation": "spline", "sphere": sphere}
+    frames = 5000 if loop else 4001
+    for key in range(0 if loop else 1, 5 if loop else 4):
+        at = 1000 * key
+        assert torch.equal(latent.walk(k, at, frames, **path), k[key])
+        before, now, after = (latent.walk(k.double(), at + step, frames, **path) for step in (-1, 0, 1))
+        a, b = now - before, after - now
+        assert float(torch.dot(a, b) / (a.norm() * b.norm())) > 0.999
+    if sphere:
+        lengths = [float(latent.walk(k, i, frames, **path).norm()) for i in range(0, 4000, 50)]
+        assert min(lengths) > 0.9 * float(k.norm(dim=1).min())
+
+
+def test_a_spline_through_equal_keys_stays_there():
+    k = torch.stack([latent.latent(16, seed) for seed in (1, 1, 2)])
+    assert torch.allclose(latent.spline(k, 0, 0.5, loop=True), k[0], atol=1e-3)
+    assert bool(torch.isfinite(latent.spline(k, 1, 0.5, loop=False)).all())
+
+
+def test_further_keys_change_no_earlier_stretch_of_a_spline():
+    few, many = (latent.spline(keys(count), 1, 0.3, loop=False) for count in (4, 9))
+    assert torch.equal(few, many)
+
+
+@given(SIZES, st.integers(2, 20), st.booleans(), st.data())
+def test_rests_are_as_long_as_told(frames, count, loop, data):
+    hold = data.draw(st.lists(st.integers(0, 12), min_size=count, max_size=count))
+    steps = frames if loop else frames - 1
+    if sum(hold) >= steps:
+        with pytest.raises(ValueError, match="held for"):
+            latent.place(0, frames, count, loop=loop, hold=hold)
+        return
+    places = [latent.place(i, frames, count, loop=loop, hold=hold) for i in range(frames)]
+    assert places == sorted(places)
+    assert all(0 <= t < 1 for _, t in places)
+    for key, held in enumerate(hold):
+        assert sum(place == (key, 0.0) for place in places) >= held
+    if loop:
+        assert latent.place(frames + 3, frames, count, loop=True, hold=hold) == places[3 % frames]
+
+
+@given(SIZES, st.integers(2, 20), st.booleans())
+def test_rests_of_no_length_are_none(frames, count, loop):
+    for i in (0, frames // 3, frames - 1):
+        assert latent.place(i, frames, count, loop=loop, hold=[0] * count) == latent.place(i, frames, count, loop=loop)

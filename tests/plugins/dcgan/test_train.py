@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,54 +7,22 @@ from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images, Model
 from genart.errors import DataError, DivergedError, Interrupted
-from genart.events import Events
-from genart.nn import gan, losses
+from genart.nn import family, gan, losses
 from genart.nn.players import Game, Players, Rules
 from genart.nn.rebuild import rebuild
-from genart.params import resolve
 from genart.run import Checkpoints, Run, Stop
 from genart.testing import run_stage, tiny_images
 from genart_dcgan import dcgan_train
 from genart_dcgan.networks import Discriminator, Generator
+from tests import trainings
+from tests.trainings import Killed, at_step, bytes_of, kill
 
 TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32", "evaluations": 0}  # 20 steps
 
 
-class Killed(BaseException):
-    """Stands for a kill -9: nothing of ours catches it."""
-
-
-def attempt(work, given=None, *, seed=0, stop=None, **params):
-    """Train in `work` with a run that a test can stop; returns (model, run)."""
-    events = []
-    run = Run(stage_id="train", seed=seed, device="cpu", work=work, events=Events(events.append), stop=stop)
-    run.events_seen = events
-    try:
-        return dcgan_train(given or tiny_images(12), resolve(dcgan_train.params, "dcgan.train", {**TINY, **params}), run), run
-    finally:
-        run.close()
-
-
-def at_step(monkeypatch, number, act):
-    """Call `act` when training step `number` (counted in this process) begins."""
-    step, calls = Players.step, []
-
-    def counted(self, *args):
-        calls.append(1)
-        if len(calls) == number:
-            act()
-        return step(self, *args)
-
-    monkeypatch.setattr(Players, "step", counted)
-
-
-def bytes_of(work):
-    outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
-    return (work / "model.safetensors").read_bytes(), *outputs
-
-
-def kill():
-    raise Killed
+def attempt(work, given=None, **options):
+    """Train in `work`; returns (model, run)."""
+    return trainings.attempt(dcgan_train, work, given, **{**TINY, **options})
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +231,7 @@ def test_a_deadline_stops_early_and_a_remake_stops_at_the_same_place(tmp_path, m
     clock = [0.0]  # a second passes whenever somebody looks
     monkeypatch.setattr(gan.Training, "elapsed_sec", property(lambda self: clock.__setitem__(0, clock[0] + 1) or clock[0]))
     model, run = attempt(tmp_path / "a", budget="13.7s")
-    stopped = run.choices["stopped_at"]
+    stopped = run.choices["ended_at"]
     assert stopped == 56, "which is also the place of a snapshot: it must not come twice"
     assert model.header["trained"]["nimg"] == stopped
     (tmp_path / "b").mkdir()
@@ -270,6 +239,82 @@ def test_a_deadline_stops_early_and_a_remake_stops_at_the_same_place(tmp_path, m
     monkeypatch.undo()
     attempt(tmp_path / "b", budget="13.7s")
     assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a")
+
+
+class Clock:
+    """A clock that each step moves on by so many seconds, beside a plan that was made with steps of 0.01 s (at batch 8)."""
+
+    def __init__(self, monkeypatch, step_sec):
+        self.now = 0.0
+        step = Players.step
+
+        def timed(players, *args):
+            self.now += step_sec(self.now)
+            return step(players, *args)
+
+        monkeypatch.setattr(Players, "step", timed)
+        monkeypatch.setattr(family.Fitting, "step_sec", lambda *args, **kwargs: 0.01 / 8)
+        for module in (gan, family):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+PACED = {"kimg": None, "budget": "4s", "evaluations": 0}
+
+
+@pytest.mark.parametrize(
+    ("step_sec", "least", "most"), [(0.002, 4.0, 5.5), (0.01, 0.9, 1.1), (0.04, 0.2, 0.3)], ids=["fast", "as planned", "slow"]
+)
+def test_a_plan_made_in_a_busy_moment_does_not_end_a_training(tmp_path, monkeypatch, step_sec, least, most):
+    with monkeypatch.context() as patch:
+        clock = Clock(patch, lambda now: step_sec)
+        model, run = attempt(tmp_path / "a", **PACED)
+    planned, nimg = run.choices["plan"]["total_nimg"], model.header["trained"]["nimg"]
+    assert least < nimg / planned < most
+    assert clock.now <= 4
+    assert clock.now > 1.8, "the time is used; some of it is kept for the end"
+    snapshots = [json.loads(line)["nimg"] for line in (tmp_path / "a/outputs/progress/meta.jsonl").read_text().splitlines()]
+    assert snapshots == sorted(set(snapshots))
+    assert snapshots[-1] == nimg
+    assert len(snapshots) >= 8
+    assert 100 <= len([entry for entry in model.header["history"] if "loss_D" in entry]) <= 2 * gan.TICKS or nimg < 800
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "choices.json").write_text(json.dumps(run.choices))
+    with monkeypatch.context() as patch:
+        Clock(patch, lambda now: 0.0123)
+        attempt(tmp_path / "b", **PACED)
+    assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a"), "made again at another speed, it is the same"
+
+
+def test_a_busy_moment_in_the_middle_is_made_up_for(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        clock = Clock(patch, lambda now: 0.05 if 0.5 < now < 1.2 else 0.01)
+        model, run = attempt(tmp_path, **PACED)
+    assert 1.8 < clock.now <= 4
+    assert model.header["trained"]["nimg"] > 0.5 * run.choices["plan"]["total_nimg"]
+
+
+def test_a_kill_keeps_the_changes_of_a_plan(tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    with monkeypatch.context() as patch:
+        Clock(patch, lambda now: 0.004)
+        at_step(patch, 300, kill)
+        with pytest.raises(Killed):
+            attempt(tmp_path / "killed", **PACED)
+    with monkeypatch.context() as patch:
+        Clock(patch, lambda now: 0.004)
+        _, run = attempt(tmp_path / "killed", **PACED)
+    assert [name for name in run.choices if name.startswith("pace")] == [f"pace_{part}" for part in range(1, 8)]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "choices.json").write_text(json.dumps(run.choices))
+    attempt(tmp_path / "whole", **PACED)
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+
+
+def test_a_number_of_images_is_kept_to_although_there_is_time(tmp_path, monkeypatch):
+    Clock(monkeypatch, lambda now: 0.0001)
+    model, run = attempt(tmp_path, budget="10s")
+    assert model.header["trained"]["nimg"] == 160
+    assert not [name for name in run.choices if name.startswith("pace")]
 
 
 def test_measuring_does_not_disturb_the_seeded_start(tmp_path):

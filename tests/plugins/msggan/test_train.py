@@ -5,50 +5,23 @@ import torch
 from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images
-from genart.events import Events
 from genart.nn import ema, losses
 from genart.nn.data import RealBatch
 from genart.nn.players import Penalties, Players, Rules
 from genart.nn.rebuild import rebuild
-from genart.params import resolve
-from genart.run import Checkpoints, Run
-from genart.testing import tiny_images
+from genart.run import Checkpoints
 from genart_msggan import msggan_train
 from genart_msggan.networks import Discriminator, Generator
 from genart_msggan.train import MultiScale
+from tests import trainings
+from tests.trainings import Killed, at_step, bytes_of, kill
 
 TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32"}  # 20 steps
 
 
-class Killed(BaseException):
-    """Stands for a kill -9: nothing of ours catches it."""
-
-
-def attempt(work, given=None, *, seed=0, **params):
+def attempt(work, given=None, **options):
     """Train in `work`; returns the model."""
-    run = Run(stage_id="train", seed=seed, device="cpu", work=work, events=Events())
-    try:
-        return msggan_train(given or tiny_images(12), resolve(msggan_train.params, "msggan.train", {**TINY, **params}), run)
-    finally:
-        run.close()
-
-
-def kill_at(monkeypatch, number):
-    """Kill when training step `number` begins."""
-    step, calls = Players.step, []
-
-    def counted(self, *args):
-        calls.append(1)
-        if len(calls) == number:
-            raise Killed
-        return step(self, *args)
-
-    monkeypatch.setattr(Players, "step", counted)
-
-
-def bytes_of(work):
-    outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
-    return (work / "model.safetensors").read_bytes(), *outputs
+    return trainings.attempt(msggan_train, work, given, **{**TINY, **options})[0]
 
 
 def game(resolution=16, loss="non_saturating", **penalties):
@@ -96,7 +69,7 @@ def test_after_kills_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch
     monkeypatch.setattr(Checkpoints, "due", lambda self: turns.append(1) or len(turns) % every == 0)
     for step in kills:
         with monkeypatch.context() as patch:
-            kill_at(patch, step)
+            at_step(patch, step, kill)
             with pytest.raises(Killed):
                 attempt(tmp_path)
     attempt(tmp_path)

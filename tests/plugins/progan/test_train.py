@@ -6,50 +6,23 @@ import torch
 from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images
-from genart.events import Events
 from genart.nn import ema, gan, losses
 from genart.nn.data import RealBatch
 from genart.nn.players import Penalties, Players, Rules
 from genart.nn.rebuild import rebuild
-from genart.params import resolve
-from genart.run import Checkpoints, Run
-from genart.testing import tiny_images
+from genart.run import Checkpoints
 from genart_progan import progan_train
 from genart_progan.networks import Discriminator, Generator
 from genart_progan.train import Growth
+from tests import trainings
+from tests.trainings import Killed, at_step, bytes_of, kill
 
 TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32"}  # 20 steps: 5 at 4 px, 5 at 8 px, 10 at 16 px
 
 
-class Killed(BaseException):
-    """Stands for a kill -9: nothing of ours catches it."""
-
-
-def attempt(work, given=None, *, seed=0, **params):
+def attempt(work, given=None, **options):
     """Train in `work`; returns the model."""
-    run = Run(stage_id="train", seed=seed, device="cpu", work=work, events=Events())
-    try:
-        return progan_train(given or tiny_images(12), resolve(progan_train.params, "progan.train", {**TINY, **params}), run)
-    finally:
-        run.close()
-
-
-def kill_at(monkeypatch, number):
-    """Kill when training step `number` begins."""
-    step, calls = Players.step, []
-
-    def counted(self, *args):
-        calls.append(1)
-        if len(calls) == number:
-            raise Killed
-        return step(self, *args)
-
-    monkeypatch.setattr(Players, "step", counted)
-
-
-def bytes_of(work):
-    outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
-    return (work / "model.safetensors").read_bytes(), *outputs
+    return trainings.attempt(progan_train, work, given, **{**TINY, **options})[0]
 
 
 def growth(resolution=32, *, total_nimg=5000, start=0.0, loss="wgan", **options):
@@ -134,7 +107,7 @@ def test_after_kills_within_a_fade_in_the_same_command_gives_the_same_bytes(tmp_
     monkeypatch.setattr(Checkpoints, "due", lambda self: turns.append(1) or len(turns) % every == 0)
     for step in kills:
         with monkeypatch.context() as patch:
-            kill_at(patch, step)
+            at_step(patch, step, kill)
             with pytest.raises(Killed):
                 attempt(tmp_path)
     attempt(tmp_path)
@@ -144,7 +117,7 @@ def test_after_kills_within_a_fade_in_the_same_command_gives_the_same_bytes(tmp_
 def test_a_deadline_within_the_growth_draws_what_it_had(tmp_path, monkeypatch):
     monkeypatch.setattr(gan.Training, "elapsed_sec", property(lambda self: 0.0 if self.log.nimg < 56 else 1e6))
     model = attempt(tmp_path, budget="1h", evaluations=0)
-    stopped = json.loads((tmp_path / "choices.json").read_text())["stopped_at"]
+    stopped = json.loads((tmp_path / "choices.json").read_text())["ended_at"]
     assert stopped == 56, "while 8 px fade in, from 40 to 60"
     G = rebuild(Generator, model, "cpu")
     assert G.level == 1

@@ -21,6 +21,8 @@ from genart_projected import projected_train, train
 from genart_projected.features import Frozen
 from genart_projected.networks import Discriminator, Generator
 from genart_projected.train import Projected, ProjectedGame
+from tests import trainings
+from tests.trainings import Killed, at_step, bytes_of, kill
 
 from .backbone import Small, load
 
@@ -28,39 +30,9 @@ from .backbone import Small, load
 TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32", "evaluations": 0, "features_px": 64, "augment": "none"}
 
 
-class Killed(BaseException):
-    """Stands for a kill -9: nothing of ours catches it."""
-
-
-def run_in(work, *, seed=0, backbone=load):
-    return Run(stage_id="train", seed=seed, device="cpu", work=work, events=Events(), backbone=backbone)
-
-
-def attempt(work, given=None, *, seed=0, backbone=load, **params):
+def attempt(work, given=None, *, backbone=load, **options):
     """Train in `work`; returns the model."""
-    run = run_in(work, seed=seed, backbone=backbone)
-    try:
-        return projected_train(given or tiny_images(12), resolve(projected_train.params, "projected.train", {**TINY, **params}), run)
-    finally:
-        run.close()
-
-
-def kill_at(monkeypatch, number):
-    """Kill when training step `number` begins."""
-    step, calls = Players.step, []
-
-    def counted(self, *args):
-        calls.append(1)
-        if len(calls) == number:
-            raise Killed
-        return step(self, *args)
-
-    monkeypatch.setattr(Players, "step", counted)
-
-
-def bytes_of(work):
-    outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
-    return (work / "model.safetensors").read_bytes(), *outputs
+    return trainings.attempt(projected_train, work, given, backbone=backbone, **{**TINY, **options})[0]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +76,7 @@ def test_after_kills_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch
     monkeypatch.setattr(Checkpoints, "due", lambda self: turns.append(1) or len(turns) % 3 == 0)
     for step in (5, 9):
         with monkeypatch.context() as patch:
-            kill_at(patch, step)
+            at_step(patch, step, kill)
             with pytest.raises(Killed):
                 attempt(tmp_path / "killed", **options)
     attempt(tmp_path / "killed", **options)
@@ -124,7 +96,7 @@ def test_with_the_real_network_in_mixed_precision_a_resume_gives_the_same_bytes(
     attempt(tmp_path / "whole", **options, **settings)
     monkeypatch.setattr(Checkpoints, "due", lambda self: True)
     with monkeypatch.context() as patch:
-        kill_at(patch, 5)
+        at_step(patch, 5, kill)
         with pytest.raises(Killed):
             attempt(tmp_path / "killed", **options, **settings)
     attempt(tmp_path / "killed", **options, **settings)
@@ -177,7 +149,7 @@ def test_loss_of_both_is_the_mean_over_scales_of_the_hinge():
 def setup_of(tmp_path, count, kimg, **params):
     given = resolve(projected_train.params, "projected.train", {**TINY, **params})
     array = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
-    run = run_in(tmp_path)
+    run = Run(stage_id="train", seed=0, device="cpu", work=tmp_path, events=Events(), backbone=load)
     plan = {"width": 4, "z_dim": 8, "batch_size": 8, "precision": "fp32", "total_nimg": kimg * 1000, "penalty_every": 1}
     return Setup(given, run, Pictures(array, run.generator, mirror=given.mirror), plan)
 

@@ -466,7 +466,7 @@ def made_again_elsewhere(clock, work):
     clock.now, clock.step_sec = 100.0, 0.01
 
 
-@pytest.mark.parametrize(("budget", "total", "since"), [(20, 17, 2), (60, 52, 6)])
+@pytest.mark.parametrize(("budget", "total", "since"), [(20, 18, 2), (60, 54, 6)])
 def test_a_budget_is_kept_and_the_choice_remembered(budget, total, since, content, style, backbone, tmp_path, clock):
     params = {"style": str(style), "budget": budget, "iterations": None}
     model, film, calls = attempt(tmp_path / "w", content, backbone, **params)
@@ -505,6 +505,16 @@ def test_a_machine_that_slows_down_stops_in_time_and_again_there(content, style,
     assert choices(tmp_path / "w")["stopped_at"] == len(calls)
     made_again_elsewhere(clock, tmp_path / "w")
     again, _, _ = attempt(tmp_path / "w", content, backbone, **params)
+    assert model.path.read_bytes() == again.path.read_bytes()
+
+
+def test_a_training_that_ended_as_planned_ends_there_on_a_slower_machine_too(content, style, backbone, tmp_path, clock):
+    params = {"style": str(style), "budget": 20, "iterations": None}
+    model, _, calls = attempt(tmp_path / "w", content, backbone, **params)
+    made_again_elsewhere(clock, tmp_path / "w")
+    clock.step_sec = 100.0
+    again, _, more = attempt(tmp_path / "w", content, backbone, **params)
+    assert len(more) == len(calls)
     assert model.path.read_bytes() == again.path.read_bytes()
 
 

@@ -5,51 +5,24 @@ import torch
 from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images
-from genart.events import Events
 from genart.nn import ema, latent, losses
 from genart.nn.data import RealBatch
 from genart.nn.layers import seeded
 from genart.nn.players import Penalties, Players, Rules
 from genart.nn.rebuild import rebuild
-from genart.params import resolve
-from genart.run import Checkpoints, Run
-from genart.testing import tiny_images
+from genart.run import Checkpoints
 from genart_stylegan import stylegan_train
 from genart_stylegan.networks import Discriminator, Generator
 from genart_stylegan.train import Styled
+from tests import trainings
+from tests.trainings import Killed, at_step, bytes_of, kill
 
 TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32", "evaluations": 0}  # 20 steps
 
 
-class Killed(BaseException):
-    """Stands for a kill -9: nothing of ours catches it."""
-
-
-def attempt(work, given=None, *, seed=0, **params):
+def attempt(work, given=None, **options):
     """Train in `work`; returns the model."""
-    run = Run(stage_id="train", seed=seed, device="cpu", work=work, events=Events())
-    try:
-        return stylegan_train(given or tiny_images(12), resolve(stylegan_train.params, "stylegan.train", {**TINY, **params}), run)
-    finally:
-        run.close()
-
-
-def kill_at(monkeypatch, number):
-    """Kill when training step `number` begins."""
-    step, calls = Players.step, []
-
-    def counted(self, *args):
-        calls.append(1)
-        if len(calls) == number:
-            raise Killed
-        return step(self, *args)
-
-    monkeypatch.setattr(Players, "step", counted)
-
-
-def bytes_of(work):
-    outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
-    return (work / "model.safetensors").read_bytes(), *outputs
+    return trainings.attempt(stylegan_train, work, given, **{**TINY, **options})[0]
 
 
 def game(**options):
@@ -96,7 +69,7 @@ def test_after_kills_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch
     monkeypatch.setattr(Checkpoints, "due", lambda self: turns.append(1) or len(turns) % every == 0)
     for step in kills:
         with monkeypatch.context() as patch:
-            kill_at(patch, step)
+            at_step(patch, step, kill)
             with pytest.raises(Killed):
                 attempt(tmp_path)
     attempt(tmp_path)

@@ -5,49 +5,23 @@ import torch
 from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images
-from genart.events import Events
 from genart.nn import ema
 from genart.nn.data import RealBatch
 from genart.nn.rebuild import rebuild
-from genart.params import resolve
-from genart.run import Checkpoints, Run
+from genart.run import Checkpoints
 from genart.testing import tiny_images
 from genart_vae import vae_train
 from genart_vae.networks import Autoencoder
 from genart_vae.train import Autoencoding
+from tests import trainings
+from tests.trainings import Killed, at_step, bytes_of, kill
 
 TINY = {"width": 4, "z_dim": 8, "batch_size": 8, "kimg": 0.16, "precision": "fp32", "evaluations": 0}  # 20 steps
 
 
-class Killed(BaseException):
-    """Stands for a kill -9: nothing of ours catches it."""
-
-
-def attempt(work, given=None, *, seed=0, **params):
+def attempt(work, given=None, **options):
     """Train in `work`; returns the model."""
-    run = Run(stage_id="train", seed=seed, device="cpu", work=work, events=Events())
-    try:
-        return vae_train(given or tiny_images(12), resolve(vae_train.params, "vae.train", {**TINY, **params}), run)
-    finally:
-        run.close()
-
-
-def kill_at(monkeypatch, number):
-    """Kill when training step `number` begins."""
-    step, calls = Autoencoding.step, []
-
-    def counted(self, *args):
-        calls.append(1)
-        if len(calls) == number:
-            raise Killed
-        return step(self, *args)
-
-    monkeypatch.setattr(Autoencoding, "step", counted)
-
-
-def bytes_of(work):
-    outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
-    return (work / "model.safetensors").read_bytes(), *outputs
+    return trainings.attempt(vae_train, work, given, **{**TINY, **options})[0]
 
 
 def two_classes(count=12):
@@ -98,7 +72,7 @@ def test_after_kills_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch
     monkeypatch.setattr(Checkpoints, "due", lambda self: turns.append(1) or len(turns) % every == 0)
     for step in kills:
         with monkeypatch.context() as patch:
-            kill_at(patch, step)
+            at_step(patch, step, kill, Autoencoding)
             with pytest.raises(Killed):
                 attempt(tmp_path)
     attempt(tmp_path)
@@ -110,7 +84,7 @@ def test_resume_with_classes_mirroring_and_mixed_precision(tmp_path, monkeypatch
     attempt(tmp_path / "whole", two_classes(), **options)
     monkeypatch.setattr(Checkpoints, "due", lambda self: True)
     with monkeypatch.context() as patch:
-        kill_at(patch, 9)
+        at_step(patch, 9, kill, Autoencoding)
         with pytest.raises(Killed):
             attempt(tmp_path / "killed", two_classes(), **options)
     attempt(tmp_path / "killed", two_classes(), **options)
