@@ -62,7 +62,7 @@ class StageTold(_Told):
 
     id: Text
     uses: Text
-    from_: tuple[Text, ...] = Field((), alias="from")
+    reads: tuple[Text, ...] = ()
     params: dict[str, Any] = {}
     gives: dict[str, Text] = {}
     seed: int | None = None
@@ -274,9 +274,8 @@ def trained(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store
     header = _header(stage, folder, outputs, store)
     if header is None:
         return None
-    entries = [entry for entry in header.get("history") or () if isinstance(entry, dict)]
     told = header.get("trained")
-    acts = [act for act in (told.get("watchdog") or () if isinstance(told, dict) else ()) if isinstance(act, dict)]
+    entries, acts = _tables(header.get("history")), _tables(told.get("watchdog") if isinstance(told, dict) else None)
     charts = tuple(_charts(entries, [(_number(act.get("nimg")) / 1000, f"{act.get('trouble')}: {act.get('act')}") for act in acts]))
     return Trained(stage.id, charts, tuple(_act(stage.id, act) for act in acts)) if charts or acts else None
 
@@ -292,6 +291,11 @@ def _header(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store
         except GenartError:  # a damaged model has no curves to show
             continue
     return None
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """The tables of a list; none of anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _number(value: Any) -> float:
@@ -382,7 +386,7 @@ def graph_of(stages: Sequence[StageTold]) -> Graph:
     place = {stage.id: i for i, stage in enumerate(stages)}
     sources = []
     for i, stage in enumerate(stages):
-        found = [place.get(text, place.get(text.rpartition(".")[0], i)) for text in stage.from_]
+        found = [place.get(text, place.get(text.rpartition(".")[0], i)) for text in stage.reads]
         sources.append(list(dict.fromkeys(source for source in found if source < i)))
     return graph(sources)
 

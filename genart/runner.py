@@ -396,7 +396,8 @@ class Runner:
 
     def _outcome(self, step: Step) -> dict[str, Any]:
         """What run.json says of a stage beyond what its outputs say; of one that nobody asked for, that it was not needed."""
-        return {"gives": dict(step.node.stage.gives), **self.records.get(step.node.id, {"cached": True})}
+        reads = list(dict.fromkeys(map(str, step.node.sources)))
+        return {"gives": dict(step.node.stage.gives), "reads": reads, **self.records.get(step.node.id, {"cached": True})}
 
     def _read_run_json(self) -> dict[str, Any]:
         try:
