@@ -104,6 +104,34 @@ def run(
     stop = Stop()
     with _observers(json_, quiet, planner.plugins, tensorboard) as events, _signals(stop):
         Runner(planner, steps, out, events, stop).run()
+        if planner.recipe.report:
+            _write_report(out, planner.store, events)
+
+
+def _write_report(out: Path, store: Store, events: Events) -> None:
+    """Write the run's page, unless the one that is there tells of this run."""
+    from .report import is_stale, write_report
+
+    if is_stale(out):
+        path = write_report(out, store)
+        events.emit("report", path=str(path), bytes=path.stat().st_size)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="An output folder, or the name of its recipe.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Write a page about a run: report.html in its output folder."""
+    from .display import size
+    from .report import folder_of, write_report
+    from .store import Store
+
+    path = write_report(folder_of(run), Store.of_user())
+    if json_:
+        _print_json({"path": str(path), "bytes": path.stat().st_size})
+    else:
+        _console().print(f"{path}: {size(path.stat().st_size)}", highlight=False, soft_wrap=True)
 
 
 @app.command()

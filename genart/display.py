@@ -107,6 +107,9 @@ class Display:
     def _on_saved(self, record: dict[str, Any]) -> None:
         self._stage("bold", "→", record["path"], size(record["bytes"]) + (" unchanged" if record["unchanged"] else ""))
 
+    def _on_report(self, record: dict[str, Any]) -> None:
+        self._stage("bold", "→", record["path"], size(record["bytes"]))
+
     def _on_run_finished(self, record: dict[str, Any]) -> None:
         noted = f", {len(self.warnings)} warning{'s' * (len(self.warnings) > 1)} above" if self.warnings else ""
         self.line(f"done in {duration(record['seconds'])}{noted}")

@@ -14,6 +14,7 @@
 | note | message |
 | saved | stage, path, bytes, sha256, unchanged |
 | run_finished | seconds, saved |
+| report | path, bytes (of the run's page, where the recipe asks for one) |
 | result | stage, kind, count, sizes, pictures (of `genart apply` alone) |
 | remade | path, verdict, db, detail, reasons, made, lent (of `genart remake` alone) |
 | error | message, hint, exit_code |

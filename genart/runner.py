@@ -394,6 +394,11 @@ class Runner:
         record["seconds"] = round(manifest["seconds"] if cached else seconds, 3)
         return record | {name: manifest[name] for name in ("choices", "warnings") if manifest.get(name)}
 
+    def _outcome(self, step: Step) -> dict[str, Any]:
+        """What run.json says of a stage beyond what its outputs say; of one that nobody asked for, that it was not needed."""
+        reads = list(dict.fromkeys(map(str, step.node.sources)))
+        return {"gives": dict(step.node.stage.gives), "reads": reads, **self.records.get(step.node.id, {"cached": True})}
+
     def _read_run_json(self) -> dict[str, Any]:
         try:
             outputs = json.loads((self.out / "run.json").read_bytes())["outputs"]
@@ -410,12 +415,13 @@ class Runner:
         names = ("torch", "torchvision", "kornia", "numpy", "pillow", "av")
         document = {
             "recipe": recipe.name,
+            "description": recipe.description,
             "seed": recipe.seed,
             "genart": __version__,
             "versions": {name: version_of(name) for name in names},
             "device": self.planner.device,
             "seconds": round(seconds, 3),
-            "stages": list(self.records.values()),
+            "stages": [self._told(step) | self._outcome(step) for step in self.steps.values()],
             "outputs": self.saved,
         }
         write_atomically(self.out / "run.json", json.dumps(document, indent=1).encode())

@@ -58,7 +58,7 @@ class Watch:
         mark: the KID from which the next clear step is counted.
         said: troubles that were told already, where once is enough.
         stopped: the trouble for which training is to end, if any.
-        acts: everything done, for the history: dicts with nimg, trouble, act.
+        acts: everything done, for the history: dicts with nimg, trouble, act, message.
     """
 
     scale_G: float = 1.0
@@ -228,5 +228,5 @@ class Watchdog:
         self._act("plateau", "kept the best", nimg, f"the result is the state of {best:.1f} kimg, whose KID was the best")
 
     def _act(self, trouble: str, act: str, nimg: int, message: str) -> None:
-        self.watch.acts.append({"nimg": nimg, "trouble": trouble, "act": act})
+        self.watch.acts.append({"nimg": nimg, "trouble": trouble, "act": act, "message": message})
         self.tell(trouble, act, message, nimg)

@@ -1,0 +1,416 @@
+"""A run's page: `genart report DIR` writes report.html, one file that needs no network.
+
+What it says comes from run.json, from the headers of the models (in the folder, or in the store) and from the pictures and films in the
+folder. All of these may come from somebody else: they are read within bounds, nothing outside of the folder is shown, and whatever is
+text is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import math
+import mimetypes
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, get_args
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from . import __version__, charts
+from .artifacts import Kind, Model, write_atomically
+from .charts import Chart, Curve, Graph, chart, graph
+from .display import duration, size
+from .errors import DataError, GenartError, UsageError, did_you_mean
+from .store import Store
+
+PAGE = "report.html"
+#: Largest run.json that is read, in bytes.
+MAX_RUN_BYTES = 32 << 20
+#: Bytes of a picture or film that are put into the page, and of all together; what is larger is linked beside it.
+MAX_EMBEDDED, MAX_PAGE = 8 << 20, 48 << 20
+#: Of a folder of pictures: how many are shown, and the longer side of each in pixels.
+MOST_SHOWN, THUMBNAIL = 24, 240
+#: Kinds of film that browsers play; other films are linked.
+PLAYED = (".mp4", ".webm")
+SEEN = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng")
+
+#: Numbers of a training that stand in charts of their own; all others are losses.
+SHARES = ("diversity", "recall", "won", "skipped", "augment_p", "r_t")
+QUALITY = ("kid",)
+
+
+# what run.json holds
+
+
+class _Told(BaseModel):
+    """Read from a file that anybody may have written: what is not asked for is passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class StageTold(_Told):
+    """One stage of the run."""
+
+    id: Text
+    uses: Text
+    reads: tuple[Text, ...] = ()
+    params: dict[str, Any] = {}
+    gives: dict[str, Text] = {}
+    seed: int | None = None
+    key: Text = ""
+    cached: bool = False
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    choices: dict[str, Any] = {}
+    warnings: tuple[Text, ...] = ()
+
+
+class OutputTold(_Told):
+    """One saved output."""
+
+    path: Text
+    stage: Text = ""
+    bytes: Annotated[int, Field(ge=0)] = 0
+
+
+class RunTold(_Told):
+    """What run.json says."""
+
+    recipe: Text
+    description: Text = ""
+    seed: int = 0
+    genart: Text = ""
+    device: Text = ""
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    versions: dict[str, Text] = {}
+    stages: tuple[StageTold, ...] = ()
+    outputs: tuple[OutputTold, ...] = ()
+
+
+def read_run(folder: Path) -> RunTold:
+    """Read what a run left of itself in its output folder.
+
+    Raises:
+        DataError: if there is no run.json, or it is not what genart writes.
+    """
+    path = folder / "run.json"
+    try:
+        if path.stat().st_size > MAX_RUN_BYTES:
+            raise DataError(f"{path}: larger than 32 MiB; that is not what genart writes")
+        return RunTold.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{folder}: holds no run.json, so no run of genart ended here", "give the output folder of `genart run`") from None
+    except (ValidationError, OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: not what genart writes ({type(error).__name__})", "run the recipe again: `genart run` writes it"
+        ) from None
+
+
+def folder_of(run: str) -> Path:
+    """The output folder that a user means: a folder, or the name of a recipe whose folder is below `out`.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    for folder in (Path(run), Path("out") / run):
+        if folder.is_dir():
+            return folder
+    made = sorted(path.name for path in Path("out").glob("*") if path.is_dir())
+    raise UsageError(f"{run}: no such output folder{did_you_mean(run, made)}", "give a folder that `genart run` wrote, or a recipe's name")
+
+
+# what the page shows
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One picture of a folder."""
+
+    name: str
+    href: str
+    src: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One output.
+
+    Attributes:
+        name: its path in the folder.
+        stage: id of the stage that made it.
+        kind: "picture", "film", "folder", "file" or "missing".
+        href: where it lies, from the page.
+        src: the same, or the content itself.
+        size: in words.
+        thumbnails: some pictures of a folder.
+        more: how many others it has.
+    """
+
+    name: str
+    stage: str
+    kind: str
+    href: str = ""
+    src: str = ""
+    size: str = ""
+    thumbnails: tuple[Thumbnail, ...] = ()
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something that the watch over a training found, and did."""
+
+    stage: str
+    when: str
+    trouble: str
+    act: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training: its charts, and what the watch over it did."""
+
+    stage: str
+    charts: tuple[Chart, ...]
+    acts: tuple[Act, ...]
+
+
+class Gallery:
+    """Looks at outputs, and puts into the page what there is room for.
+
+    Args:
+        folder: the output folder; nothing outside of it is shown.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.room = MAX_PAGE
+
+    def shown(self, output: OutputTold) -> Shown:
+        """How one output is shown."""
+        path = self._inside(output.path)
+        if path is None:
+            return Shown(output.path, output.stage, "missing")
+        href, told = _href(output.path), size(output.bytes)
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SEEN and not file.name.startswith("."))
+            return Shown(
+                output.path, output.stage, "folder", href + "/", "", told, self._thumbnails(files), max(0, len(files) - MOST_SHOWN)
+            )
+        suffix = path.suffix.lower()
+        kind = "picture" if suffix in SEEN else "film" if suffix in PLAYED else "file"
+        return Shown(output.path, output.stage, kind, href, self._source(path, href) if kind != "file" else "", told)
+
+    def _inside(self, name: str) -> Path | None:
+        try:
+            path = (self.folder / name).resolve()
+            return path if path.is_relative_to(self.folder) and path != self.folder and path.exists() else None
+        except (OSError, ValueError, RuntimeError):
+            return None
+
+    def _source(self, path: Path, href: str) -> str:
+        """The content of a file as an address, or where it lies if it is too large."""
+        count = path.stat().st_size
+        if count > min(MAX_EMBEDDED, self.room):
+            return href
+        self.room -= count
+        return _data_uri(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+
+    def _thumbnails(self, files: Sequence[Path]) -> tuple[Thumbnail, ...]:
+        made = []
+        for file in files[:MOST_SHOWN]:
+            small = thumbnail(file)
+            if small is not None and len(small) <= self.room:
+                self.room -= len(small)
+                made.append(Thumbnail(file.name, _href(file.relative_to(self.folder).as_posix()), _data_uri(small, "image/webp")))
+        return tuple(made)
+
+
+def thumbnail(file: Path) -> bytes | None:
+    """A small WebP of a picture, or None if it cannot be read."""
+    from PIL import Image
+
+    from .nn.pictures import Unreadable, Want, decode
+
+    try:
+        picture = Image.fromarray(decode(file, Want()))
+    except Unreadable:
+        return None
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    data = io.BytesIO()
+    picture.save(data, "WEBP", quality=82)
+    return data.getvalue()
+
+
+def _href(name: str) -> str:
+    return "./" + quote(name)
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+# trainings
+
+
+def trained(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store: Store) -> Trained | None:
+    """The course of a training, from the header of the model that it gave; None if there is no such model any more.
+
+    Args:
+        stage: of the run.
+        folder: the output folder.
+        outputs: of the run.
+        store: where the model may lie if it was not saved.
+    """
+    header = _header(stage, folder, outputs, store)
+    if header is None:
+        return None
+    told = header.get("trained")
+    entries, acts = _tables(header.get("history")), _tables(told.get("watchdog") if isinstance(told, dict) else None)
+    charts = tuple(_charts(entries, [(_number(act.get("nimg")) / 1000, f"{act.get('trouble')}: {act.get('act')}") for act in acts]))
+    return Trained(stage.id, charts, tuple(_act(stage.id, act) for act in acts)) if charts or acts else None
+
+
+def _header(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store: Store) -> Mapping[str, Any] | None:
+    saved = [Gallery(folder)._inside(output.path) for output in outputs if output.stage == stage.id]
+    entry = store.find(stage.key) if stage.key.isalnum() else None
+    stored = [entry.folder / "output" / "model.safetensors"] if entry is not None else []
+    for path in (*saved, *stored):
+        try:
+            if path is not None and path.is_file():
+                return Model.open(path).header
+        except GenartError:  # a damaged model has no curves to show
+            continue
+    return None
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    """The tables of a list; none of anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+
+
+def _act(stage: str, act: Mapping[str, Any]) -> Act:
+    when = f"{_number(act.get('nimg')) / 1000:.1f} kimg"
+    return Act(stage, when, str(act.get("trouble", "")), str(act.get("act", "")), str(act.get("message", "")))
+
+
+def _charts(entries: Sequence[Mapping[str, Any]], marks: Sequence[tuple[float, str]]) -> Iterator[Chart]:
+    """Losses, shares and quality over what was seen, where there are any."""
+    unit = next((unit for unit in ("kimg", "iteration") if any(unit in entry for entry in entries)), None)
+    if unit is None:
+        return
+    names = list(dict.fromkeys(name for entry in entries for name in entry if name != unit))
+    series = {
+        name: [(entry[unit], entry[name]) for entry in entries if _finite(entry.get(unit)) and _finite(entry.get(name))] for name in names
+    }
+    losses = [name for name in names if name not in (*SHARES, *QUALITY)]
+    for title, wanted in (("Loss", losses), ("Diversity and shares", SHARES), ("KID, lower is better", QUALITY)):
+        drawn = {name: series[name] for name in wanted if series.get(name)}
+        if drawn:
+            yield chart(title, unit, drawn, marks if unit == "kimg" else ())
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# the page
+
+
+def write_report(folder: Path, store: Store) -> Path:
+    """Write report.html into an output folder; an old one stays until the new one is whole.
+
+    Args:
+        folder: where `genart run` ended.
+        store: for the courses of trainings whose models were not saved.
+
+    Raises:
+        DataError: if there is no run.json, or it is not what genart writes.
+    """
+    target = folder / PAGE
+    write_atomically(target.absolute(), render(folder, store).encode("utf-8"))
+    return target
+
+
+def is_stale(folder: Path) -> bool:
+    """True if there is no page, or the run ended after it was written."""
+    page, run = folder / PAGE, folder / "run.json"
+    return not page.is_file() or page.stat().st_mtime_ns < run.stat().st_mtime_ns
+
+
+def render(folder: Path, store: Store) -> str:
+    """The page as text; the same for the same folder and store.
+
+    Raises:
+        DataError: if there is no run.json, or it is not what genart writes.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    run = read_run(folder)
+    gallery = Gallery(folder)
+    trainings = [found for stage in run.stages if (found := trained(stage, folder, run.outputs, store))]
+    style, script, text = (_part(f"report.{kind}") for kind in ("css", "js", "html"))
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters |= {"duration": duration, "plain": _plain, "numbers": _numbers, "kind": _kind}
+    return page.from_string(text).render(
+        run=run,
+        version=__version__,
+        style=style,
+        script=script,
+        hashes={"style": _csp_hash(style), "script": _csp_hash(script)},
+        shown=[gallery.shown(output) for output in run.outputs],
+        graph=graph_of(run.stages),
+        frame=charts,
+        trainings=trainings,
+        acts=[act for training in trainings for act in training.acts],
+        slowest=max((stage.seconds for stage in run.stages), default=0.0) or 1.0,
+        numbers={stage.id: i for i, stage in enumerate(run.stages)},
+    )
+
+
+def graph_of(stages: Sequence[StageTold]) -> Graph:
+    """Lay the stages of a run out as a graph."""
+    place = {stage.id: i for i, stage in enumerate(stages)}
+    sources = []
+    for i, stage in enumerate(stages):
+        found = [place.get(text, place.get(text.rpartition(".")[0], i)) for text in stage.reads]
+        sources.append(list(dict.fromkeys(source for source in found if source < i)))
+    return graph(sources)
+
+
+def _part(name: str) -> str:
+    return resources.files("genart").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _csp_hash(text: str) -> str:
+    """How a page's own policy names the one style and the one script that it has."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _kind(name: str) -> str:
+    """The kind of an artifact as the style knows it."""
+    return name if name in get_args(Kind) else ""
+
+
+def _numbers(curves: Sequence[Curve]) -> str:
+    """The numbers of curves as JSON, for whoever points at them."""
+    return json.dumps([{"x": curve.x, "y": curve.y} for curve in curves])
+
+
+def _plain(value: Any) -> str:
+    """A parameter's value as JSON, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 400 else text[:400] + " …"
