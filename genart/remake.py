@@ -72,7 +72,7 @@ class Report:
         return dict(finite(asdict(self)))
 
     def lines(self, name: str) -> list[str]:
-        """Say it to people, the verdict first."""
+        """Say it to people, the verdict last, where the eye is when it is done."""
         db = "" if self.db is None else f"{self.db:.1f} dB"
         why = ", ".join(part for part in (db, self.detail) if part)
         head = {
@@ -82,8 +82,7 @@ class Report:
             "different": f"different: {why}",
         }[self.verdict]
         lent = [f"taken as it was, by its hash: {', '.join(self.lent)}"] if self.lent else []
-        lines = [f"{name}: {head}", *(f"  {line}" for line in (*self.reasons, *lent))]
-        return [printable(line) for line in lines]
+        return [printable(line) for line in (*self.reasons, *lent, f"{name}: {head}")]
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], made: Sequence[str]) -> list[str]:
