@@ -271,7 +271,8 @@ def apply(
     kind = device_kind(device, Store.of_user().root)
     sender = Sender(sys.stdout.buffer, y4m=y4m) if ends.stdout else None
     stop = Stop()
-    with _observers(json_, quiet, plugins, live=not ends.stdin) as events, _signals(stop), _clear_stdout(ends.stdout):
+    terse = ends.stdout and not sys.stderr.isatty()  # in a script a filter says nothing but what is out of the ordinary
+    with _observers(json_, quiet, plugins, live=not ends.stdin, terse=terse) as events, _signals(stop), _clear_stdout(ends.stdout):
         result = apply_stage(stage, options, ends, plugins, events, stop, sender=sender, seed=seed, device=kind)
     if result is None or ends.stdout:
         return
@@ -606,9 +607,11 @@ def _print_json(value: Any) -> None:
 
 
 @contextmanager
-def _observers(json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True) -> Iterator[Events]:
+def _observers(
+    json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True, terse: bool = False
+) -> Iterator[Events]:
     """Yield the events of a run with everyone who wants to hear them; of programs in one pipe only the first may be `live`."""
-    from .display import Display, LiveDisplay, PlainDisplay
+    from .display import Display, LiveDisplay, PlainDisplay, TerseDisplay
     from .events import Events, write_json_line
 
     observers: list[Callable[[dict[str, Any]], None]] = [_PluginObservers(plugins)]
@@ -621,7 +624,8 @@ def _observers(json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | N
     display: Display | None = None
     if not quiet and not json_:
         live = live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
-        display = LiveDisplay(sys.stderr) if live else PlainDisplay(sys.stderr)
+        plain = TerseDisplay if terse else PlainDisplay
+        display = LiveDisplay(sys.stderr) if live else plain(sys.stderr)
         observers.append(display)
     events = Events(*observers)
     if display is None:

@@ -133,6 +133,15 @@ class PlainDisplay(Display):
             self.line(f"    {self.paint('', stage)}: {progress_text(record)}  {self._metrics.get(stage, '')}".rstrip())
 
 
+class TerseDisplay(PlainDisplay):
+    """For a filter in a script: only what is out of the ordinary is told."""
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Show warnings, notes and acts of the watchdog."""
+        if record["event"] in ("warning", "note", "watchdog"):
+            super().__call__(record)
+
+
 class LiveDisplay(Display):
     """Bars with images/s and ETA, losses, and a line of small pictures, below the lines, while something is being made."""
 

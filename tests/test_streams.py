@@ -514,3 +514,8 @@ def test_terminals_are_refused(cli, monkeypatch):
     result = cli("apply", "toy.invert", "-i", "-", "-p", TOYS)
     assert result.code == 2
     assert "-i -: standard input is a terminal" in result.err
+
+
+def test_a_filter_says_nothing_unless_something_is_wrong(pipe):
+    code, _, err = pipe("toy.noise", "--count", "3", "-o", "-", given=None)
+    assert (code, err) == (0, "")
