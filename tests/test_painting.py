@@ -14,6 +14,8 @@ SMALL = (
     "--set",
     "train.width=8",
     "--set",
+    "train.batch_size=64",
+    "--set",
     "drift.frames=12",
     "--set",
     "enlarged.resolution=128",
@@ -29,8 +31,7 @@ def test_painting_makes_all_it_promises_and_never_again(cli):
     with Image.open(out / "painting.gif") as film:
         assert (film.n_frames, film.size, film.info.get("loop")) == (12, (64, 64), 0)
     with Image.open(out / "training.gif") as timelapse:
-        shown_ms = [timelapse.seek(i) or timelapse.info["duration"] for i in range(timelapse.n_frames)]
-        assert sum(shown_ms) == 8 * 40  # of 8 pictures, neighbours that look the same are one frame, which stays longer
+        assert timelapse.n_frames == 8
     with Image.open(out / "samples.png") as sheet:
         assert len(sheet.convert("RGB").resize((8, 8)).getcolors()) > 8
     saved = {
