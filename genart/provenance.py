@@ -2,9 +2,10 @@
 
 | kind | where |
 |---|---|
-| PNG | iTXt chunk `genart` |
+| PNG, APNG | iTXt chunk `genart` |
 | GIF | comment extension |
-| MP4, WebM | tag `comment` |
+| WebP | XMP |
+| MP4, MOV, WebM | tag `comment` |
 | safetensors | key `provenance` of the `genart` entry of the header |
 """
 
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,8 +103,8 @@ def _write_gif(source: Path, target: Path, text: str) -> None:
 def _remux(source: Path, target: Path, text: str) -> None:
     import av
 
-    options = {"movflags": "+faststart"} if source.suffix == ".mp4" else {}
-    container_format = {".mp4": "mp4", ".webm": "webm"}[source.suffix]
+    container_format = source.suffix.lstrip(".")
+    options = {} if container_format == "webm" else {"movflags": "+faststart"}
     with (
         av.open(str(source)) as film,
         av.open(str(target), "w", format=container_format, options={**options, "fflags": "+bitexact"}) as out,
@@ -115,7 +117,38 @@ def _remux(source: Path, target: Path, text: str) -> None:
                 out.mux(packet)
 
 
-_VIDEO_WRITERS: dict[str, Callable[[Path, Path, str], None]] = {".gif": _write_gif, ".mp4": _remux, ".webm": _remux}
+def _write_webp(source: Path, target: Path, text: str) -> None:
+    """Append the text as XMP; an animation has the extended header already, which says so."""
+    data = bytearray(source.read_bytes())
+    if data[12:16] != b"VP8X":
+        raise DataError(f"{source.name}: not an animated WebP")
+    data[20] |= 0b100
+    packet = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><genart><![CDATA[{text}]]></genart></x:xmpmeta>".encode()
+    data += b"XMP " + len(packet).to_bytes(4, "little") + packet + b"\0" * (len(packet) % 2)
+    data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    target.write_bytes(data)
+
+
+def _write_apng(source: Path, target: Path, text: str) -> None:
+    """Put the text behind the header, as in a PNG."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt(KEYWORD, text, zip=True)
+    kind, body = info.chunks[0][:2]
+    chunk = len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+    data = source.read_bytes()
+    target.write_bytes(data[:33] + chunk + data[33:])  # the signature and IHDR are 33 bytes
+
+
+_VIDEO_WRITERS: dict[str, Callable[[Path, Path, str], None]] = {
+    ".gif": _write_gif,
+    ".webp": _write_webp,
+    ".apng": _write_apng,
+    ".mp4": _remux,
+    ".webm": _remux,
+    ".mov": _remux,
+}
 
 
 # putting things in place
