@@ -100,7 +100,7 @@ def stored(images: Images) -> Images:
         writer.finish(FPS)
         return StoredImages(Path(folder))
 
-    return Images(images.batches, settle, count=images.count, fps=FPS)
+    return Images(lambda start, size: images.batches(size, start=start), settle, count=images.count, fps=FPS)
 
 
 def naive(count: int, side: int, path: Path) -> None:
