@@ -119,4 +119,6 @@ class Sound:
                 yield from resampler.resample(None)
         except (av.FFmpegError, ValueError) as error:
             if not some:
-                raise DataError(f"audio: {self.path.name} cannot be read as sound ({error})", READ) from error
+                raise DataError(
+                    f"audio: {self.path.name} cannot be read as sound ({getattr(error, 'strerror', None) or 'damaged'})", READ
+                ) from error

@@ -74,6 +74,7 @@ def test_what_is_no_sound(tmp_path: Path, content: bytes) -> None:
         film(tmp_path / "w", smooth(4), audio=str(tmp_path / "x.wav"))
     assert caught.value.exit_code == 3
     assert "WAV" in str(caught.value.hint)
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_film_without_sound_is_no_sound(tmp_path: Path) -> None:
