@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import imageio
+import imageio.v3 as iio
+import numpy as np
 import torch
 from torch import nn
 
@@ -106,7 +108,10 @@ def stored(images: Images) -> Images:
 def naive(count: int, side: int, path: Path) -> None:
     """The loop that one writes first."""
     frames = [picture for batch in walk(count, side) for picture in batch.array]
-    imageio.mimsave(path, frames, fps=FPS)
+    if path.suffix == ".gif":
+        imageio.mimsave(path, frames, fps=FPS)
+    else:  # mimsave's own writer of MP4 needs the ffmpeg program
+        iio.imwrite(path, np.stack(frames), plugin="pyav", codec="libx264", fps=FPS)
 
 
 def bench_naive(count: int, side: int) -> None:
