@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from .hookspecs import PLUGIN_API, hookimpl
     from .params import BackboneName, Duration, InputPath, ModelInput, Params, PictureInput, StatisticName
+    from .provenance import picture_meta
     from .run import Run
     from .stages import Stage, stage
 
@@ -46,6 +47,7 @@ _HOMES = {
     ),
     "hookspecs": ("PLUGIN_API", "hookimpl"),
     "params": ("BackboneName", "Duration", "InputPath", "ModelInput", "Params", "PictureInput", "StatisticName"),
+    "provenance": ("picture_meta",),
     "run": ("Run",),
     "stages": ("Stage", "stage"),
 }
@@ -80,6 +82,7 @@ __all__ = [
     "__version__",
     "did_you_mean",
     "hookimpl",
+    "picture_meta",
     "stage",
 ]
 

@@ -155,6 +155,11 @@ class Images:
         """Return the whole sequence, read from disk."""
         return self if self._settle is None else self._settle()
 
+    @property
+    def joined(self) -> Sequence[Images]:
+        """The sequences that this one is merged of, one after another; itself if it is not merged."""
+        return (self,)
+
     def __len__(self) -> int:
         count = self.settled().count
         assert count is not None
@@ -522,6 +527,11 @@ class JoinedImages(Images):
         total = None if None in counts else sum(count for count in counts if count is not None)
         fps = next((part.fps for part in self.parts if part.fps), None)
         super().__init__(self._read, self._whole, count=total, fps=fps)
+
+    @property
+    def joined(self) -> Sequence[Images]:
+        """The sequences that this one is merged of."""
+        return self.parts
 
     def _whole(self) -> Images:
         return JoinedImages(part.settled() for part in self.parts)

@@ -261,13 +261,15 @@ def apply(
         return
     from .apply import apply_stage, describe, lines, read_options
     from .events import write_json_line
-    from .pipes import Sender, ends_of
+    from .pipes import Sender, ends_of, share_cores
     from .plan import device_kind
     from .run import Stop
     from .store import Store
 
     options, inputs = read_options(stage, words[1:])
     ends = ends_of(stage, [*(input_ or []), *inputs], output, told=json_, y4m=y4m)
+    if ends.stdin or ends.stdout:
+        share_cores()
     kind = device_kind(device, Store.of_user().root)
     sender = Sender(sys.stdout.buffer, y4m=y4m) if ends.stdout else None
     stop = Stop()

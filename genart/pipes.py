@@ -80,6 +80,14 @@ def ends_of(stage: Stage, inputs: Sequence[Path], output: Path | None, *, told: 
     return ends
 
 
+def share_cores() -> None:
+    """Let torch's threads sleep while they have nothing to do: those of the other programs in a pipe want the cores.
+
+    It is heard only before torch is loaded, and changes no result.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _check_stdin(stage: Stage, inputs: Sequence[Path]) -> None:
     if list(inputs).count(DASH) > 1:
         raise UsageError("-i -: standard input can be read once")

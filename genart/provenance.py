@@ -311,6 +311,29 @@ def read(path: Path) -> tuple[Provenance, dict[str, Any]]:
         UsageError: if there is no such file.
         DataError: if it says nothing, is damaged, or was changed since it was saved; the message says which.
     """
+    told, plain, content = _read(path)
+    if told.content != content:
+        raise DataError(
+            f"{path}: it is not what its provenance was written for",
+            "it was edited or compressed again since, or the provenance was taken from another file",
+        )
+    return told, plain
+
+
+def picture_meta(path: Path) -> dict[str, Any]:
+    """Return the metadata of the one picture in a file that genart saved: its seed, its cells and so on.
+
+    The picture may have been edited or compressed again since, as long as what it says of itself was not.
+
+    Raises:
+        UsageError: if there is no such file.
+        DataError: if it says nothing, or is damaged.
+    """
+    return _read(path)[0].picture or {}
+
+
+def _read(path: Path) -> tuple[Provenance, dict[str, Any], str]:
+    """What a file says of itself, the same as JSON, and the hash of what is in it."""
     if not path.is_file():
         what = "is a folder; name a file in it" if path.is_dir() else "no such file"
         raise UsageError(f"{path}: {what}", "genart show FILE")
@@ -329,12 +352,7 @@ def read(path: Path) -> tuple[Provenance, dict[str, Any]]:
         _damaged(path, "it is not the JSON that genart writes")
     if told.seal != _seal_of(plain):
         raise DataError(f"{path}: its provenance was changed after it was written", "what it says of the file cannot be believed")
-    if told.content != found.content:
-        raise DataError(
-            f"{path}: it is not what its provenance was written for",
-            "it was edited or compressed again since, or the provenance was taken from another file",
-        )
-    return told, plain
+    return told, plain, found.content
 
 
 def _scanned(path: Path) -> tags.Scan:

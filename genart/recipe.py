@@ -30,7 +30,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "images": ("", ".png", ".jpg", ".jpeg", ".webp"),
     "model": (".safetensors",),
-    "video": (".gif", ".mp4", ".webm"),
+    "video": (".gif", ".webp", ".apng", ".mp4", ".webm", ".mov"),
 }
 
 

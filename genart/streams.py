@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from . import tags
 from .artifacts import Batch, Meta
 from .errors import DataError
-from .provenance import KEYWORD, with_provenance
+from .provenance import with_provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ PNG, Y4M = b"\x89PNG\r\n\x1a\n", b"YUV4MPEG2"
 PIECE = 1 << 20
 #: Bytes of the header line of Y4M, and of a frame in it.
 MAX_LINE = 1024
-#: Bytes of a frame's provenance, packed and unpacked; that of ten stages has 20,000.
+#: Characters of a frame's provenance; that of ten stages has 20,000.
 MAX_TEXT = 1 << 18
 #: Stages before this one whose provenance a picture keeps.
 MAX_ORIGIN = 32
@@ -226,7 +227,7 @@ def _next_png(source: Bytes, number: int) -> _Frame:
         if kind == b"IHDR":
             transparent = body[9] in WITH_ALPHA
         transparent = transparent or kind == b"tRNS"
-        if kind == b"iTXt" and body.startswith(KEYWORD.encode() + b"\0"):
+        if kind == b"iTXt" and body.startswith(tags.KEYWORD + b"\0"):
             text = body
         if kind in NEEDED:
             parts += raw
@@ -272,37 +273,20 @@ def _read_text(body: bytes) -> Told | None:
     What comes of it is data from a stranger: sizes and forms are bounded, and no stage is told more than a picture's own metadata.
     """
     try:
-        about = json.loads(_unpacked(body), parse_constant=_refuse)
+        about = json.loads(tags.itxt(body, MAX_TEXT) or "", parse_constant=_refuse)
         picture = dict(about.pop("picture", {}))
         index, count, fps, _, _ = (about.pop(name, None) for name in ("index", "count", "fps", "content", "seal"))
         origin = [*picture.pop("origin", []), about]
         if not all(isinstance(step, dict) for step in origin):
             return None
         picture["origin"] = origin[-MAX_ORIGIN:]
-    except (ValueError, TypeError, AttributeError, RecursionError, zlib.error):
+    except (tags.Damaged, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return Told(_whole(index, 0), _whole(count, 1), _rate(fps), picture)
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
-
-
-def _unpacked(body: bytes) -> bytes:
-    """The text of an iTXt chunk: keyword, 0, packed or not, method, language, 0, translated keyword, 0, text."""
-    packed, method = body[len(KEYWORD) + 1 : len(KEYWORD) + 3]
-    _, _, text = body[len(KEYWORD) + 3 :].split(b"\0", 2)
-    if len(text) > MAX_TEXT:
-        raise ValueError("too long")
-    if not packed:
-        return text
-    if method:
-        raise ValueError("packed in an unknown way")
-    unpacker = zlib.decompressobj()
-    plain = unpacker.decompress(text, MAX_TEXT)
-    if not unpacker.eof:
-        raise ValueError("too long, or cut off")
-    return plain
 
 
 def _whole(value: Any, least: int) -> int | None:
@@ -326,7 +310,7 @@ class Writer(Protocol):
 
 
 class PngWriter:
-    """Writes PNGs one after another, each with its provenance; packed lightly, since a pipe is not kept."""
+    """Writes PNGs one after another, each with its provenance; not packed, which costs more time than it saves in a pipe."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -337,7 +321,7 @@ class PngWriter:
 
         for index, array, meta in zip(batch.index, batch.array, batch.meta, strict=True):
             frame = io.BytesIO()
-            Image.fromarray(array).save(frame, "PNG", compress_level=1)
+            Image.fromarray(array).save(frame, "PNG", compress_level=0)
             self._file.write(with_provenance(frame, {**about, "picture": meta, "index": index}))
             self._file.flush()
 

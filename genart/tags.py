@@ -124,22 +124,22 @@ def _only(texts: list[str]) -> str | None:
     return texts[0] if texts else None
 
 
-def _inflate(data: bytes) -> bytes:
+def _inflate(data: bytes, limit: int = MAX_TEXT) -> bytes:
     """Undo zlib's compression, up to the longest text that is read."""
     stream = zlib.decompressobj()
     try:
-        text = stream.decompress(data, MAX_TEXT + 1)
+        text = stream.decompress(data, limit + 1)
     except zlib.error:
         raise Damaged("its compressed text is broken") from None
-    if len(text) > MAX_TEXT:
+    if len(text) > limit:
         raise Damaged("its text is too long")
     if not stream.eof:
         raise Damaged("its compressed text is cut short")
     return text
 
 
-def _decoded(data: bytes) -> str:
-    if len(data) > MAX_TEXT:
+def _decoded(data: bytes, limit: int = MAX_TEXT) -> str:
+    if len(data) > limit:
         raise Damaged("its text is too long")
     try:
         return data.decode("ascii")
@@ -174,20 +174,24 @@ def _scan_png(file: BinaryIO) -> Scan:
                 kept.append(piece)
         if _exactly(file, 4) != check.to_bytes(4, "big"):
             raise Damaged(f"its chunk {kind!r} is broken")
-        if kept and (text := _itxt(b"".join(kept))) is not None:
+        if kept and (text := itxt(b"".join(kept))) is not None:
             texts.append(text)
     return Scan(_only(texts), total.hexdigest())
 
 
-def _itxt(data: bytes) -> str | None:
-    """The text of an iTXt chunk with our keyword; None of one with another."""
+def itxt(data: bytes, limit: int = MAX_TEXT) -> str | None:
+    """The text of an iTXt chunk's body with our keyword; None of one with another.
+
+    Raises:
+        Damaged: if it is not built as it should be, or longer than `limit` characters.
+    """
     keyword, _, rest = data.partition(b"\0")
     if keyword != KEYWORD:
         return None
     parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
     if len(parts) != 3 or rest[:2] not in (b"\0\0", b"\1\0"):
         raise Damaged("its text is not built as it should be")
-    return _decoded(_inflate(parts[2]) if rest[0] else parts[2])
+    return _decoded(_inflate(parts[2], limit) if rest[0] else parts[2], limit)
 
 
 def _put_png(source: BinaryIO, target: Path, text: str) -> None:

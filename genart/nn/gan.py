@@ -328,7 +328,10 @@ class Training:
         if not bool(torch.isfinite(images).all()):
             raise Exploded
         sheet = grid(images, COLUMNS)[None].cpu()
-        self.run.sink("progress").append(Batch(sheet, [{"kimg": log.nimg / 1000, "nimg": log.nimg}]))
+        losses: dict[str, float | None] = dict.fromkeys(name for name in self.trainer.told if name.startswith("loss"))
+        latest = next((entry for entry in reversed(log.history) if losses.keys() <= entry.keys()), {})
+        losses |= {name: latest[name] for name in losses if name in latest}
+        self.run.sink("progress").append(Batch(sheet, [{"kimg": log.nimg / 1000, "nimg": log.nimg, **losses}]))
         log.snapshots += 1
         log.diversity = diversity.diversity(images * 2, self.real_spread)  # both in steps of [-1, 1]
         self.run.preview(images)

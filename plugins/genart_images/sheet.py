@@ -65,9 +65,17 @@ def sheets(
     while held := list(islice(pictures, per_sheet)):
         made += 1
         labels = [str(meta.get(label, "")) for _, meta in held] if label is not None else []
-        yield _sheet([picture for picture, _ in held], labels, columns, gap, cell, background, {"pictures": len(held)})
+        told = {"pictures": len(held), **_origins([meta for _, meta in held])}
+        yield _sheet([picture for picture, _ in held], labels, columns, gap, cell, background, told)
     if not made:
         raise DataError("images.grid: there is no picture to lay out", "the stage before gave none")
+
+
+def _origins(metas: Sequence[Meta]) -> Meta:
+    """What cells tell of the latents that they were drawn from, if any does, so that `keys_from` can pick one."""
+    if not any("seed" in meta or "latent" in meta for meta in metas):
+        return {}
+    return {"cells": [{name: value for name, value in meta.items() if name != "origin"} for meta in metas]}
 
 
 def labelled_sheet(

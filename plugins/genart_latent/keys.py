@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from genart import DataError, Images, Run, UsageError
+from genart import DataError, Images, Run, UsageError, picture_meta
 from genart.nn.latent_space import Space
 
 from ._walk import COURSES, WalkParams
 
 #: Frames per key when nobody says how many keys.
 FRAMES_PER_KEY = 16
-#: A PNG's text chunk in which a picture tells how it was made.
-KEYWORD = "genart"
+#: Pictures that carry their metadata.
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Key(NamedTuple):
@@ -73,30 +71,27 @@ def _seeds(indices: Sequence[int], run: Run) -> list[int]:
 
 
 def _metadata(path: Path, run: Run) -> list[Record]:
-    """Metadata of the pictures of a stage, a PNG or a folder of PNGs."""
+    """Metadata of the pictures of a stage, a file or a folder."""
     side = run.sides.get(str(path))
     if isinstance(side, Images):
         return [meta for batch in side.settled() for meta in batch.meta]
-    files = sorted(path.rglob("*.png")) if path.is_dir() else [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES) if path.is_dir() else [path]
     if not files:
         raise DataError(
-            f"{run.stage_id}.keys_from: {path.name}: no PNG in this folder", "save pictures of latent.sample or latent.project there"
+            f"{run.stage_id}.keys_from: {path.name}: no picture in this folder", "save pictures of latent.sample or latent.project there"
         )
     return [_written_in(file, run) for file in files]
 
 
 def _written_in(file: Path, run: Run) -> Record:
-    """The picture's metadata out of a PNG."""
+    """The picture's metadata out of a file that genart saved."""
     try:
-        with Image.open(file, formats=["PNG"]) as picture:
-            picture.load()  # text may come after the pixels
-            meta = json.loads(getattr(picture, "text", {})[KEYWORD])["picture"]
-    except (OSError, ValueError, KeyError, TypeError, SyntaxError) as error:
+        return picture_meta(file)
+    except DataError as error:
         raise DataError(
-            f"{run.stage_id}.keys_from: {file.name} does not tell what it was drawn from ({type(error).__name__})",
-            "give a PNG that genart saved, with its metadata",
+            f"{run.stage_id}.keys_from: {file.name} does not tell what it was drawn from: {str(error).partition(': ')[2]}",
+            "give a picture that genart saved, with its metadata",
         ) from None
-    return meta if isinstance(meta, dict) else {}
 
 
 def _cells(metas: Sequence[Record]) -> list[Record]:

@@ -1,59 +1,157 @@
-"""Films: pictures in, one encoded file out. This file declares; the others do."""
+"""Films: pictures in, one encoded file or finished frames out. This file declares; the others do."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from genart import Duration, Images, Params, Run, Video, stage
+from genart import Batch, Duration, Images, InputPath, Params, PictureInput, Run, Video, stage
 
-Format = Literal["gif", "mp4", "webm"]
+Format = Literal["gif", "webp", "apng", "mp4", "webm", "mov"]
+Codec = Literal["h264", "vp9", "av1", "prores"]
+
+#: Codecs of each container; the first is its default.
+CODECS: dict[str, tuple[str, ...]] = {"mp4": ("h264", "av1"), "webm": ("vp9", "av1"), "mov": ("prores", "h264")}
 
 
-class AssembleParams(Params):
-    """Parameters of `video.assemble`."""
+def _one_or_more(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
-    format: Format | None = Field(
-        None, description="Kind of file: gif, mp4 (H.264, plays in every browser) or webm (VP9); by default the suffix of `save`, else mp4."
-    )
+
+_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Titles = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), WithJsonSchema(_TEXTS)]
+Inputs = Annotated[tuple[PictureInput, ...], BeforeValidator(_one_or_more), WithJsonSchema(_TEXTS)]
+
+
+class FramesParams(Params):
+    """Parameters of `video.frames`, which `video.assemble` shares."""
+
     fps: float | None = Field(
         None,
         gt=0,
         le=240,
-        description="Frames per second, by default the film's own, else 24. "
-        "A GIF counts in 1/100 s, and players honour no less than 2 of them: it takes the nearest of 50, 33.3, 25, 20, ...",
+        description="Frames per second. A film keeps its speed: frames are left out or repeated, each at its time. "
+        "Pictures that are no film are shown at this rate. By default the film's own, else 24.",
+    )
+    speed: float = Field(1.0, gt=0, le=1000, description="How fast it plays: 2 is twice as fast, 0.5 half as fast.")
+    seconds: Duration | None = Field(
+        None, description="Length in which longer films are played, by showing fewer of their pictures, evenly chosen: for timelapses."
     )
     scale: float = Field(1.0, gt=0, le=64, description="Enlargement of each picture, such as 4 for 64 px made 256 px; below 1 reduces.")
     filter: Literal["smooth", "nearest"] = Field(
         "smooth", description="How `scale` fills in: smooth (Lanczos), or nearest, which keeps hard pixels."
     )
-    loop: int = Field(
-        0, ge=-1, le=65535, description="How often a GIF plays again: 0 for ever, -1 not at all. Films loop where the player does."
+    crossfade: Duration | None = Field(None, description="How long the parts of a merged film (a list in `from`) fade into each other.")
+    loop_fade: Duration | None = Field(
+        None, description="How long the film's end fades into its beginning, so that it loops without a jump."
     )
-    hold: Duration | None = Field(None, description="How long the last picture stays, such as 2s, instead of one frame.")
     ping_pong: bool = Field(False, description="Play forward, then backward: a loop without a jump out of any film.")
+    hold: Duration | None = Field(None, description="How long the last picture stays, such as 2s, instead of one frame.")
+    beside: Inputs = Field(
+        (), description="Ids of other stages whose pictures are shown beside these, at the same time, or picture files that stand still."
+    )
+    columns: int | None = Field(None, ge=1, le=64, description="Pictures in a row of the montage that `beside` makes; by default all.")
+    gap: int = Field(0, ge=0, le=1024, description="Pixels between the pictures of a montage, in the colour of `background`.")
+    title: Titles = Field((), description="Text on top of the picture; with `beside` one text for each picture.")
+    caption: str | None = Field(
+        None,
+        description='Text drawn on each picture, with {names} of its metadata, {frame} and {seconds}, such as "{kimg:.1f} kimg"; '
+        'pictures that carry kimg show it and the losses by default; "" draws none.',
+    )
+    background: str | None = Field(
+        None,
+        pattern="^#[0-9a-fA-F]{6}$",
+        description="Colour behind transparent pictures, #rrggbb. By default transparency is kept where the format can, else white.",
+    )
+
+    @field_validator("ping_pong")
+    @classmethod
+    def _one_way_to_loop(cls, ping_pong: bool, info: ValidationInfo) -> bool:
+        if ping_pong and info.data.get("loop_fade") is not None:
+            raise ValueError("`ping_pong` and `loop_fade` both make a loop; give one of them")
+        return ping_pong
+
+    @field_validator("title")
+    @classmethod
+    def _title_for_each(cls, title: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        shown = 1 + len(info.data.get("beside", ()))
+        if len(title) > shown:
+            raise ValueError(f"{len(title)} titles for {shown} picture{'s' * (shown > 1)} side by side")
+        return title
+
+
+class AssembleParams(FramesParams):
+    """Parameters of `video.assemble`."""
+
+    format: Format | None = Field(
+        None,
+        description="Kind of file: gif; webp or apng, which keep transparency; mp4, which plays everywhere; webm; mov for editors. "
+        "By default the suffix of `save`, else mp4.",
+    )
+    codec: Codec | None = Field(
+        None, description="How pictures are coded: mp4 as h264 or av1, webm as vp9 or av1, mov as prores or h264; the first is the default."
+    )
     quality: int | None = Field(
         None,
         ge=1,
         le=63,
-        description="Constant rate factor, 1 is best: mp4 to 51, by default 17; webm to 63, by default 28. A GIF has none.",
+        description="Constant rate factor, 1 is best: h264 to 51, by default 17; vp9 and av1 to 63, by default 28; "
+        "webp to 63, by default 20. GIF, APNG and ProRes have none.",
     )
-    caption: str | None = Field(
+    loop: int = Field(
+        0, ge=-1, le=65535, description="How often an animation plays again: 0 for ever, -1 not at all. Films loop where the player does."
+    )
+    palette: Literal["global", "frame"] = Field(
+        "global",
+        description="Colours of a GIF: one palette for the whole film, or one for each frame, which suits scenes of different colours.",
+    )
+    colours: int = Field(256, ge=4, le=256, description="Colours in a palette of a GIF.")
+    dither: Literal["ordered", "diffusion", "none"] = Field(
+        "ordered",
+        description="How a GIF mixes colours that its palette lacks: ordered stands still where the picture does; "
+        "diffusion (Floyd and Steinberg) has no pattern but crawls, and makes larger files; none shows steps.",
+    )
+    lossy: int = Field(
+        0, ge=0, le=255, description="How much a pixel of a GIF may differ, of 255, before it is painted anew: 8 to 24 spare many bytes."
+    )
+    max_mb: float | None = Field(
         None,
-        description='Text drawn on each picture, with {names} of its metadata, {frame} and {seconds}, such as "{kimg:.1f} kimg"; '
-        'pictures that carry kimg show it by default; "" draws none.',
+        gt=0,
+        description="Size that the file keeps to, in megabytes. A GIF becomes lossier, then has fewer colours, fewer pixels, fewer frames, "
+        "as little of each as is enough; other formats are compressed more, then reduced.",
     )
-    background: str = Field("#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="Colour behind transparent pictures, #rrggbb.")
+    audio: InputPath | None = Field(
+        None, description="A sound file to go with the film (mp4, webm, mov), cut to its length or followed by silence."
+    )
+
+    @field_validator("codec")
+    @classmethod
+    def _codec_fits(cls, codec: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get("format") or "mp4"
+        if codec is not None and codec not in CODECS.get(name, ()):
+            fitting = f"it takes {' or '.join(CODECS[name])}" if name in CODECS else "it has no choice of codecs"
+            raise ValueError(f"format {name} cannot hold {codec}; {fitting}")
+        return codec
+
+    @field_validator("audio")
+    @classmethod
+    def _can_sound(cls, audio: Any, info: ValidationInfo) -> Any:
+        name = info.data.get("format") or "mp4"
+        if audio is not None and name not in CODECS:
+            raise ValueError(f"format {name} has no sound; mp4, webm and mov have")
+        return audio
 
 
 @stage("video.assemble", depends=("av", "pillow", "numpy"))
 def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
-    """Encode pictures as a GIF, MP4 or WebM.
+    """Encode pictures as a GIF, an animated WebP or APNG, or as MP4, WebM or ProRes.
 
     GIFs get one palette fitted to the whole film, an ordered dither that stands still where the picture does, and only the
-    pixels that change. A training's `progress` is captioned with its kimg count. Films of odd size are widened by one
-    repeated row or column, since H.264 and VP9 store colour for blocks of two. Picture N of a closed walk is its picture 0 and
+    pixels that change. A GIF counts in 1/100 s, and players honour no less than 2 of them: it takes the nearest of 50, 33.3, 25, 20, ...
+    frames per second. A training's `progress` is captioned with its kimg count and losses. Films of odd size are widened by one
+    repeated row or column, since they store colour for blocks of two. Picture N of a closed walk is its picture 0 and
     is not among its frames, so the film loops as it is, without a stutter: nothing is repeated and nothing blended.
 
     ```toml
@@ -61,10 +159,31 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     uses = "video.assemble"
     from = "train.progress"
     scale = 4
+    seconds = "20s"
     hold = "2s"
+    max_mb = 8
     save = "training.gif"
     ```
     """
     from . import formats
 
     return formats.assemble(images, params, run)
+
+
+@stage("video.frames", depends=("pillow", "numpy"))
+def make_frames(images: Images, params: FramesParams, run: Run) -> Iterator[Batch]:
+    """Make the frames of a film as video.assemble would, and give them as pictures: a PNG sequence for editors, or for other stages.
+
+    Saved into a folder they are numbered PNGs without any loss, with their transparency and metadata.
+
+    ```toml
+    [[stage]]
+    uses = "video.frames"
+    title = "a walk"
+    ping_pong = true
+    save = "frames"
+    ```
+    """
+    from . import formats
+
+    yield from formats.frames(images, params, run)

@@ -1,7 +1,8 @@
-"""Captions: one line in the lower left corner, white with a dark outline, so that it reads on any picture."""
+"""Captions in the lower left corner and titles on top: white with a dark outline, so that they read on any picture."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ class Caption:
 
     Args:
         template: text with {names}; None captions pictures that carry `kimg`, "" none.
-        fps: frames per second, for {seconds}.
+        fps: pictures per second, for {seconds}.
     """
 
     def __init__(self, template: str | None, fps: float) -> None:
@@ -43,36 +44,61 @@ class Caption:
         """
         template = self.template
         if template is None:
-            template = "" if "kimg" not in meta else PROGRESS_SMALL if small else PROGRESS
+            template = progress(meta, small=small)
         values = {"frame": index, "seconds": index / self.fps, **meta}
         return FIELD.sub(lambda field: _show(values, field, index), template)[:LONGEST]
 
-    def draw(self, frames: np.ndarray, metas: Sequence[Meta], indices: Sequence[int]) -> np.ndarray:
-        """Return captioned copies of (N, H, W, 3) uint8, or the frames themselves when there is nothing to say."""
-        small = min(frames.shape[1:3]) < SMALL_SIDE
-        texts = [self.text(meta, index, small=small) for meta, index in zip(metas, indices, strict=True)]
-        if not any(texts):
-            return frames
-        drawn = frames.copy()
-        for frame, text in zip(drawn, texts, strict=True):
-            if text:
-                self._paste(frame, text)
-        return drawn
-
-    def colours(self, metas: Sequence[Meta]) -> tuple[tuple[int, int, int], ...]:
-        """Colours that a palette must have for the caption to stay crisp."""
-        return (INK, OUTLINE) if any(self.text(meta, 0) for meta in metas) else ()
-
-    def _paste(self, frame: np.ndarray, text: str) -> None:
-        """Blend the text into (H, W, 3) uint8 in place."""
+    def drawn(self, frame: np.ndarray, meta: Meta, index: int) -> np.ndarray:
+        """Return a captioned copy of (H, W, 3 or 4) uint8, or the frame itself when there is nothing to say."""
+        text = self.text(meta, index, small=min(frame.shape[:2]) < SMALL_SIDE)
+        if not text:
+            return frame
         key = (text, frame.shape)
         if self._last is None or self._last[0] != key:
             self._last = (key, render(text, frame.shape[1], frame.shape[0]))
+        drawn = frame.copy()
         patch = self._last[1]
-        height, width = patch.shape[:2]
-        area = frame[frame.shape[0] - height :, :width]
-        alpha = patch[..., 3:].astype(np.float32) / 255
+        paste(drawn[drawn.shape[0] - patch.shape[0] :, : patch.shape[1]], patch)
+        return drawn
+
+    def colours(self, metas: Sequence[Meta], *, titled: bool) -> tuple[tuple[int, int, int], ...]:
+        """Colours that a palette must have for the caption, and titles if there are some, to stay crisp."""
+        return (INK, OUTLINE) if titled or any(self.text(meta, 0) for meta in metas) else ()
+
+
+def progress(meta: Meta, *, small: bool) -> str:
+    """The template for a picture of a training: its kimg, and the losses where there is room."""
+    if "kimg" not in meta:
+        return ""
+    losses = [name for name in meta if name.startswith("loss_")]
+    if small or not losses:
+        return PROGRESS_SMALL if small else PROGRESS
+    return "   ".join([PROGRESS, *(f"{name.removeprefix('loss_')} {{{name}:.2f}}" for name in losses)])
+
+
+def draw_title(area: np.ndarray, text: str) -> None:
+    """Write a text at the top of a picture, (H, W, 3 or 4) uint8, in its middle, in place."""
+    if text.strip():
+        patch = _rendered(" ".join(text.split())[:LONGEST], area.shape[1], area.shape[0])
+        left = (area.shape[1] - patch.shape[1]) // 2
+        paste(area[: patch.shape[0], left : left + patch.shape[1]], patch)
+
+
+def paste(area: np.ndarray, patch: np.ndarray) -> None:
+    """Blend a patch, (h, w, 4) uint8, into as large an area, (h, w, 3 or 4) uint8, in place."""
+    alpha = patch[..., 3:].astype(np.float32) / 255
+    if area.shape[2] == 4:  # letters are opaque wherever they stand
+        under = area[..., 3:].astype(np.float32) / 255 * (1 - alpha)
+        whole = alpha + under
+        area[..., :3] = np.rint((patch[..., :3] * alpha + area[..., :3] * under) / np.maximum(whole, 1e-6))
+        area[..., 3:] = np.rint(255 * whole)
+    else:
         area[...] = np.rint(patch[..., :3] * alpha + area * (1 - alpha))
+
+
+@functools.lru_cache(maxsize=64)
+def _rendered(text: str, width: int, height: int) -> np.ndarray:
+    return render(text, width, height)
 
 
 def render(text: str, width: int, height: int) -> np.ndarray:
@@ -108,6 +134,8 @@ def _show(values: Meta, field: re.Match[str], index: int) -> str:
             f"it carries: {', '.join(sorted(values))}",
         )
     value = values[name]
+    if value is None:  # as a loss before the first step
+        return "–"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if digits is not None and number:
         return f"{value:.{digits}f}"

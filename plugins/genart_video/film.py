@@ -1,4 +1,4 @@
-"""MP4 and WebM through PyAV, streamed: a frame is encoded as soon as it is made.
+"""Films and animations through PyAV, streamed: a frame is encoded as soon as it is made.
 
 PyAV is used directly, not through imageio's plugin for it, which offers no way to set the encoder's options (quality,
 threads), the colour tags, or where an MP4 keeps its index, and would write a WebM with a random id.
@@ -7,8 +7,10 @@ threads), the colour tags, or where an MP4 keeps its index, and would write a We
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +24,19 @@ from av.video.stream import VideoStream
 
 from genart import Run
 
+from . import budget
+from .sound import Sound
+
 if TYPE_CHECKING:
     from . import AssembleParams
     from .frames import Frames
 
 #: Encoder threads of small and of large films. Not the machine's number of cores, on which the bytes of the film would then
-#: depend; and few for small ones, since what makes the frames wants the cores as well (bench/film.py).
+#: depend; and few for small ones, since what makes the frames wants the cores as well (bench/walk.py).
 THREADS, THREADS_LARGE = 2, 4
 LARGE = 512 * 512
+#: SVT-AV1 tells its settings on stderr unless it is asked for errors alone.
+os.environ.setdefault("SVT_LOG", "1")
 
 
 @dataclass(frozen=True)
@@ -39,17 +46,38 @@ class Codec:
     Attributes:
         name: FFmpeg's name of the encoder.
         container: FFmpeg's name of the container.
-        crf: default constant rate factor; `crf_worst` the greatest.
+        crf: default constant rate factor, or None where there is none; `crf_worst` the greatest.
+        worst_step: the greatest that a film is compressed with to be small; 0 where there is none.
+        pixel_format: FFmpeg's name of what it encodes; `alpha_format` with transparency, None if it has none.
         options: of the encoder.
         container_options: of the container.
+        audio: FFmpeg's name of the encoder that goes with it, or None.
+        plays: its container counts how often it is played, under this name.
     """
 
     name: str
     container: str
-    crf: int
-    crf_worst: int
+    crf: int | None = None
+    crf_worst: int = 0
+    worst_step: int = 0
+    pixel_format: str = "yuv420p"
+    alpha_format: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
+    audio: str | None = None
+    plays: str | None = None
+
+    def within(self, container: str) -> Codec:
+        """The same in another container."""
+        return replace(self, container=container, container_options={"movflags": "+faststart"}, audio="aac")
+
+    def encoder_options(self, quality: int | None) -> dict[str, str]:
+        """Options of the encoder at a quality; None takes the default."""
+        if self.crf is None:
+            return self.options
+        crf = self.crf if quality is None else min(quality, self.crf_worst)
+        # WebP counts the other way round, to 100
+        return {**self.options, **({"quality": str(100 - crf)} if self.container == "webp" else {"crf": str(crf)})}
 
 
 def _assembly() -> dict[str, str]:
@@ -64,77 +92,111 @@ def _assembly() -> dict[str, str]:
 
 
 # faststart puts the index first, so that a browser plays while it loads.
-H264 = Codec("libx264", "mp4", 17, 51, {"preset": "medium", "profile": "high", **_assembly()}, {"movflags": "+faststart"})
+H264 = Codec(
+    "libx264",
+    "mp4",
+    17,
+    51,
+    40,
+    options={"preset": "medium", "profile": "high", **_assembly()},
+    container_options={"movflags": "+faststart"},
+    audio="aac",
+)
+H264_MOV = replace(H264, container="mov")
 # cpu-used 4 is several times as fast as the default of 1, for about a tenth more bytes.
-VP9 = Codec("libvpx-vp9", "webm", 28, 63, {"deadline": "good", "cpu-used": "4", "row-mt": "1", "b": "0"})
+VP9 = Codec("libvpx-vp9", "webm", 28, 63, 54, options={"deadline": "good", "cpu-used": "4", "row-mt": "1", "b": "0"}, audio="libopus")
+# lp is its level of parallelism; left out, it is the machine's.
+AV1 = Codec("libsvtav1", "webm", 28, 63, 54, options={"preset": "8", "svtav1-params": "lp=2"}, audio="libopus")
+PRORES = Codec(
+    "prores_ks",
+    "mov",
+    pixel_format="yuv422p10le",
+    alpha_format="yuva444p10le",
+    options={"vendor": "apl0"},
+    container_options={"movflags": "+faststart"},
+    audio="pcm_s16le",
+)
+WEBP = Codec("libwebp_anim", "webp", 20, 63, 60, "bgra", "bgra", options={"compression_level": "4"}, plays="loop")
+APNG = Codec("apng", "apng", pixel_format="rgb24", alpha_format="rgba", options={"pred": "mixed"}, plays="plays")
 
 
-def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams, run: Run) -> tuple[float, int]:
+def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams, run: Run, limit: int | None = None) -> tuple[float, int]:
     """Encode the frames as they come.
 
     Returns:
         Frames per second, and the number of frames written.
 
     Raises:
-        DataError: if there are no frames or they differ in size.
+        DataError: if there are no frames, they differ in size, or the sound cannot be read.
+        budget.TooLarge: as soon as more than `limit` bytes are written.
     """
     rate = Fraction(frames.fps).limit_denominator(1001)
-    count, stream = 0, None
-    with av.open(str(path), "w", format=codec.container, container_options=codec.container_options) as container:
+    count, stream, sound = 0, None, None
+    options = dict(codec.container_options)
+    if codec.plays is not None:  # 0 is for ever
+        options[codec.plays] = str(0 if params.loop == 0 else max(1, params.loop + 1))
+    if codec.container == "apng":
+        options["final_delay"] = str(1 / rate)
+    with ExitStack() as stack:
+        container = stack.enter_context(av.open(str(path), "w", format=codec.container, container_options=options))
         container.flags |= av.container.Flags.bitexact.value
-        for pixels in held(frames, params.hold):
-            frame = to_yuv(even(pixels))
+        for pixels in held(frames):
+            frame = to_frame(codec, pixels)
             if stream is None:
                 stream = _stream(container, codec, rate, frame, params.quality)
+                if params.audio is not None:
+                    sound = stack.enter_context(Sound(params.audio, container, str(codec.audio)))
             frame.pts, frame.time_base = count, 1 / rate
             container.mux(stream.encode(frame))
             count += 1
+            if sound is not None:
+                sound.write_until(float(count / rate))
             run.progress(count, frames.count, "frames")
             run.check()
+            budget.check(path, limit)
         assert stream is not None  # no frames are an error already
         container.mux(stream.encode(None))
+        if sound is not None:
+            sound.end(run, float(count / rate))
     return frames.fps, count
 
 
 def _stream(container: OutputContainer, codec: Codec, rate: Fraction, frame: av.VideoFrame, quality: int | None) -> VideoStream:
-    crf = codec.crf if quality is None else min(quality, codec.crf_worst)
-    stream = container.add_stream(codec.name, rate=rate, options={**codec.options, "crf": str(crf)})
-    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+    stream = container.add_stream(codec.name, rate=rate, options=codec.encoder_options(quality))
+    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
     context = stream.codec_context
     context.thread_count = THREADS if frame.width * frame.height <= LARGE else THREADS_LARGE
     context.flags |= Flags.bitexact
-    context.colorspace, context.color_range = frame.colorspace, frame.color_range
-    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    if codec.plays is None:
+        context.colorspace, context.color_range = frame.colorspace, frame.color_range
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
     return stream
 
 
-def held(frames: Frames, hold: float | None) -> Iterator[np.ndarray]:
-    """Yield each frame, (H, W, 3) uint8, and the last picture for as many frames as `hold` seconds last."""
-    extra = 0 if hold is None else max(0, round(hold * frames.fps) - 1)
-    last, shown = None, -1
-    for batch, pictures in frames.batches():
-        if last is not None and pictures[0] < shown:  # a ping-pong film turns round here
-            yield from itertools.repeat(last, extra)
-            extra = 0
-        yield from batch
-        last, shown = batch[-1], pictures[-1]
-    if last is not None:
-        yield from itertools.repeat(last, extra)
+def held(frames: Frames) -> Iterator[np.ndarray]:
+    """Yield each frame, (H, W, 3 or 4) uint8, as often as it is shown."""
+    for frame in frames:
+        yield from itertools.repeat(frame.pixels, frame.times)
 
 
 def even(pixels: np.ndarray) -> np.ndarray:
-    """Repeat the last row and column of (H, W, 3) where needed: 4:2:0 stores colour for blocks of two by two."""
+    """Repeat the last row and column of (H, W, C) where needed: colour is stored for blocks of two by two."""
     height, width = pixels.shape[:2]
     return (
         np.ascontiguousarray(pixels) if height % 2 == width % 2 == 0 else np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
     )
 
 
-def to_yuv(pixels: np.ndarray) -> av.VideoFrame:
-    """(H, W, 3) uint8 RGB -> a 4:2:0 frame in BT.709, limited range: what players take a film to be."""
-    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-    return frame.reformat(
-        format="yuv420p",
+def to_frame(codec: Codec, pixels: np.ndarray) -> av.VideoFrame:
+    """(H, W, 3 or 4) uint8 -> what the encoder takes: films in BT.709, limited range, as players take them to be."""
+    transparent = pixels.shape[2] == 4
+    wanted = codec.alpha_format if transparent else codec.pixel_format
+    source = "rgba" if transparent else "rgb24"
+    if codec.plays is not None:
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source)
+        return frame if wanted == source else frame.reformat(format=wanted)
+    return av.VideoFrame.from_ndarray(even(pixels), format=source).reformat(
+        format=wanted,
         dst_colorspace=Colorspace.ITU709,
         dst_color_range=ColorRange.MPEG,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,

@@ -1,57 +1,114 @@
-"""`video.assemble`: choose the writer of a format, hand it the frames, return the film."""
+"""`video.assemble` and `video.frames`: choose the writer of a format, hand it the frames, keep to the size, return the film."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genart import Images, Run, Video
+import numpy as np
 
-from .film import H264, VP9, write_film
-from .frames import Frames
-from .gif import write_gif
+from genart import Batch, Images, Run, Video
+
+from . import CODECS, budget
+from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_film
+from .frames import Frames, rate
+from .gif import FASTEST, write_gif
 
 if TYPE_CHECKING:
-    from . import AssembleParams
+    from . import AssembleParams, FramesParams
 
-Writer = Callable[["Frames", Path, "AssembleParams", Run], tuple[float, int]]
+DEFAULT_FORMAT = "mp4"
+#: Bytes of frames in one batch of `video.frames`.
+BATCH_BYTES = 4 << 20
+
+#: Codecs by container and the name of the codec.
+FILMS: dict[tuple[str, str], Codec] = {
+    ("mp4", "h264"): H264,
+    ("mp4", "av1"): AV1.within("mp4"),
+    ("webm", "vp9"): VP9,
+    ("webm", "av1"): AV1,
+    ("mov", "prores"): PRORES,
+    ("mov", "h264"): H264_MOV,
+}
+ANIMATIONS: dict[str, Codec] = {"webp": WEBP, "apng": APNG}
+FORMATS = ("gif", *ANIMATIONS, *CODECS)
 
 
 @dataclass(frozen=True)
-class Format:
-    """One kind of file.
+class Job:
+    """One film to write.
 
     Attributes:
-        write: called with (frames, path, params, run); returns the frames per second and the number of frames written.
-        passes: how often it reads the frames; more than once needs pictures that are all made.
+        name: its format.
+        path: where.
+        images: the pictures.
+        run: told of progress.
     """
 
-    write: Writer
-    passes: int = 1
+    name: str
+    path: Path
+    images: Images
+    run: Run
 
+    def codec(self, params: AssembleParams) -> Codec | None:
+        """What codes the frames; None for a GIF."""
+        if self.name in ANIMATIONS or self.name == "gif":
+            return ANIMATIONS.get(self.name)
+        return FILMS[self.name, params.codec or CODECS[self.name][0]]
 
-FORMATS = {
-    "gif": Format(write_gif, passes=2),
-    "mp4": Format(lambda frames, path, params, run: write_film(H264, frames, path, params, run)),
-    "webm": Format(lambda frames, path, params, run: write_film(VP9, frames, path, params, run)),
-}
-DEFAULT_FORMAT = "mp4"
-DEFAULT_FPS = 24.0
+    def write(self, params: AssembleParams, limit: int | None = None) -> tuple[float, int]:
+        """Write it; returns frames per second and the number of frame times.
+
+        Raises:
+            budget.TooLarge: as soon as more than `limit` bytes are written.
+        """
+        codec = self.codec(params)
+        if codec is None:
+            fps = min(FASTEST, rate(self.images, params))
+            return write_gif(Frames(self.images, params, self.run, fps=fps, whole=True), self.path, params, self.run, limit)
+        whole = params.max_mb is not None
+        frames = Frames(self.images, params, self.run, keeps_alpha=codec.alpha_format is not None, whole=whole)
+        return write_film(codec, frames, self.path, params, self.run, limit)
 
 
 def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     """Encode the pictures.
 
     Raises:
-        DataError: if there are none, they differ in size, or a caption names metadata that they lack.
+        DataError: if there are none, they differ in size, a caption names metadata that they lack, the sound cannot be read, or the
+            film cannot be made as small as it should be.
     """
     name = params.format or DEFAULT_FORMAT
-    chosen = FORMATS[name]
-    if chosen.passes > 1 or params.ping_pong:
+    if name == "gif" or params.max_mb is not None:
         images = images.settled()
-    frames = Frames(images, params, fps=params.fps or images.fps or DEFAULT_FPS)
-    path = run.file(f"film.{name}")
-    fps, count = chosen.write(frames, path, params, run)
-    return Video(path, fps, count)
+    job = Job(name, run.file(f"film.{name}"), images, run)
+    write: Callable[[AssembleParams, int | None], tuple[float, int]] = job.write
+    if params.max_mb is None:
+        fps, count = write(params, None)
+    else:
+        codec = job.codec(params)
+        rungs = budget.ladder(params, codec.worst_step if codec else None, rate(images, params))
+        fps, count = budget.keep(write, job.path, params.max_mb, rungs, run)
+    return Video(job.path, fps, count)
+
+
+def frames(images: Images, params: FramesParams, run: Run) -> Iterator[Batch]:
+    """Yield the frames as pictures.
+
+    Raises:
+        DataError: as `assemble`.
+    """
+    made = Frames(images, params, run, keeps_alpha=True)
+    run.expect(made.count, made.fps)
+    held: list[np.ndarray] = []
+    metas = []
+    for frame in made:
+        for _ in range(frame.times):
+            if held and len(held) * held[0].nbytes >= BATCH_BYTES:
+                yield Batch.from_array(np.stack(held), metas)
+                held, metas = [], []
+            held.append(frame.pixels)
+            metas.append(frame.meta)
+    yield Batch.from_array(np.stack(held), metas)

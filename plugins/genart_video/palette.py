@@ -3,14 +3,15 @@
 Dithering is ordered: a pixel's index depends on its colour and its place alone. So what stands still in the film stands
 still in the GIF, where it costs nothing, and a frame is one look-up. The mixing is Knoll's pattern dithering (US patent
 6606166, lapsed), with an error memory that leaks: unlike the full dither it leaves colours that the palette has nearly
-got alone, which is worth 1 to 2 dB and a tenth of the size (bench/film.py).
+got alone, which is worth 1 to 2 dB and a tenth of the size (bench/gif.py).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 
 #: A GIF has 256 colours; one is kept for "unchanged" unless the film needs all of them.
 COLOURS = 256
@@ -24,7 +25,7 @@ BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]],
 LEVELS = BAYER.size
 #: Share of the error that is carried to a pattern's next pixel (0 is no dither, 1 Knoll's) in films that are all texture,
 #: which hides the steps between colours, and in those that are all gradients, where steps are what one sees.
-TEXTURED, SMOOTH = 0.5, 0.85
+TEXTURED, SMOOTH = 0.45, 0.85
 #: Neighbours that differ by no more in any channel belong to a gradient.
 GRADIENT = 3
 #: Palette colours, nearest first, that a pattern may mix.
@@ -67,9 +68,14 @@ def centres(place: np.ndarray, bits: int) -> np.ndarray:
 
 
 class Histogram:
-    """Colours of a film: each of them while they are few, and how often each cell occurs."""
+    """Colours of a film: each of them while they are few, and how often each cell occurs.
 
-    def __init__(self) -> None:
+    Args:
+        limit: colours of a palette at most.
+    """
+
+    def __init__(self, limit: int = COLOURS) -> None:
+        self.limit = limit
         self.exact: set[int] | None = set()
         self.counts = np.zeros(1 << 3 * FINE, np.int64)
         self._smooth: list[float] = []
@@ -92,7 +98,7 @@ class Histogram:
         """Look for new colours in (..., 3) uint8; False once there are too many to show each."""
         if self.exact is not None:
             self.exact.update(np.unique(packed(frames)).tolist())
-            if len(self.exact) > COLOURS:
+            if len(self.exact) > self.limit:
                 self.exact = None
         return self.exact is not None
 
@@ -102,7 +108,7 @@ class Histogram:
         return FINE if np.count_nonzero(self.counts) <= MANY_CELLS else COARSE
 
     def palette(self, keep: tuple[tuple[int, int, int], ...] = ()) -> np.ndarray:
-        """The colours of the film if they are few, else 255 that fit it best: (K, 3) uint8, dark to light.
+        """The colours of the film if they are few, else the 255 (or `limit` less one) that fit it best: (K, 3) uint8, dark to light.
 
         Args:
             keep: colours that must be among them, such as those of a caption.
@@ -114,7 +120,7 @@ class Histogram:
         if len(used) > MANY_CELLS:
             coarse, owner = np.unique(cells(packed(colours.astype(np.uint8)), COARSE), return_inverse=True)
             weights, colours = np.bincount(owner, weights), centres(coarse // LEVELS, COARSE)
-        fitted = kmeans(colours, weights, split(colours, weights, TRANSPARENT - len(keep)))
+        fitted = kmeans(colours, weights, split(colours, weights, max(1, self.limit - 1 - len(keep))))
         return _by_luminance(np.unique(np.concatenate([np.rint(fitted), np.array(keep).reshape(-1, 3)]).astype(np.uint8), axis=0))
 
 
@@ -183,6 +189,34 @@ def distances(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
 def blocks(rows: np.ndarray) -> list[np.ndarray]:
     """Cut (M, ...) into parts whose tables fit the processor's cache."""
     return np.array_split(rows, max(1, -(-len(rows) // BLOCK)))
+
+
+class Painter(Protocol):
+    """Maps frames, (H, W, 3) uint8, to indices, (H, W) uint8, of a palette."""
+
+    #: (K, 3) uint8
+    colours: np.ndarray
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> (H, W) uint8 indices."""
+
+
+class Diffusion:
+    """Error diffusion (Floyd and Steinberg 1976), as Pillow does it.
+
+    Args:
+        palette: (K, 3) uint8.
+    """
+
+    def __init__(self, palette: np.ndarray) -> None:
+        self.colours = palette
+        self._palette = Image.new("P", (1, 1))
+        self._palette.putpalette(palette.tobytes())
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> (H, W) uint8 indices."""
+        image = Image.fromarray(np.ascontiguousarray(frame)).quantize(palette=self._palette, dither=Image.Dither.FLOYDSTEINBERG)
+        return np.minimum(np.asarray(image), len(self.colours) - 1)
 
 
 class Dither:

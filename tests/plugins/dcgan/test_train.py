@@ -45,8 +45,9 @@ def test_a_training_gives_a_model_that_can_be_rebuilt_and_a_timelapse(tmp_path):
     assert G(torch.randn(3, model.header["z_dim"])).shape == (3, 3, 16, 16)
     progress = outputs["progress"]
     meta = [m for batch in progress for m in batch.meta]
-    assert meta[0] == {"kimg": 0.0, "nimg": 0}
-    assert meta[-1] == {"kimg": 0.16, "nimg": 160}
+    assert meta[0] == {"kimg": 0.0, "nimg": 0, "loss_G": None, "loss_D": None}
+    assert (meta[-1]["kimg"], meta[-1]["nimg"]) == (0.16, 160)
+    assert meta[-1]["loss_G"] == model.header["history"][-1]["loss_G"]
     assert progress.array().shape[1:] == (110, 110, 3)  # 6 x 6 pictures of 16 px, 2 px apart
 
 

@@ -108,3 +108,12 @@ def test_wrong_parameters():
         resolve(images_grid.params, "images.grid", {"background": "purplish"})
     with pytest.raises(ParamProblem, match="did you mean 'columns'"):
         resolve(images_grid.params, "images.grid", {"colums": 3})
+
+
+def test_cells_tell_the_seeds_that_they_were_drawn_from(tmp_path):
+    metas = [{"seed": 5}, {"seed": 6, "label": "rose", "origin": [{"stage": "x"}]}]
+    given = Images.from_batches([Batch.from_array(np.zeros((2, 8, 8, 3), np.uint8), metas)])
+    made = run_stage(images_grid, given, work=tmp_path)["output"]
+    assert made[0].meta == [{"pictures": 2, "cells": [{"seed": 5}, {"seed": 6, "label": "rose"}]}]
+    plain = run_stage(images_grid, tiny_images(2, 8), work=tmp_path / "plain")["output"]
+    assert plain[0].meta == [{"pictures": 2}]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from genart.artifacts import Batch, Images
 from genart.errors import DataError, UsageError
@@ -147,9 +148,13 @@ def test_a_direction_leads_about_its_key(tmp_path):
 # keys from pictures
 
 
+STAGE = {"id": "s", "uses": "latent.sample", "from": [], "params": {}, "plugin": {"version": "0", "source": "0"}, "outputs": {}}
+ORIGIN = {"format": 1, "genart": "0", "recipe": "r", "seed": 0, "stage": "s", "device": "cpu", "torch": "2", "stages": [STAGE]}
+
+
 def picture(path, meta):
     """A PNG with this metadata, as genart saves it."""
-    save(Images.from_batches([Batch(torch.zeros(1, 3, 4, 4), [meta])]), path, {})
+    save(Images.from_batches([Batch(torch.zeros(1, 3, 4, 4), [meta])]), path, ORIGIN)
     return path
 
 
@@ -199,12 +204,32 @@ def test_forged_metadata_are_refused(tmp_path, meta):
         draw(tmp_path, latent_walk, keys_from=str(tmp_path))
 
 
+def test_a_picture_that_was_packed_anew_is_still_a_key(tmp_path):
+    for i in range(2):
+        file = picture(tmp_path / f"{i}.png", {"seed": i})
+        with Image.open(file) as image:
+            text = PngInfo()
+            text.add_itxt("genart", image.text["genart"])
+            image.resize((2, 2)).save(file, pnginfo=text)
+    assert [meta["seed"] for meta in metas(draw(tmp_path, latent_walk, keys_from=str(tmp_path), frames=4))] == [0, 0, 1, 1]
+
+
+def test_changed_metadata_are_refused(tmp_path):
+    file = picture(tmp_path / "0.png", {"seed": 3})
+    with Image.open(file) as image:
+        text = PngInfo()
+        text.add_itxt("genart", image.text["genart"].replace('"seed":3', '"seed":4'))
+        image.save(file, pnginfo=text)
+    with pytest.raises(DataError, match="was changed after it was written"):
+        draw(tmp_path, latent_walk, keys_from=str(tmp_path))
+
+
 def test_pictures_without_metadata_are_refused(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "bare.png")
     with pytest.raises(DataError, match=r"bare\.png does not tell what it was drawn from"):
         draw(tmp_path, latent_walk, keys_from=str(tmp_path))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no PNG in this folder"):
+    with pytest.raises(DataError, match="no picture in this folder"):
         draw(tmp_path, latent_walk, keys_from=str(tmp_path / "empty"))
 
 

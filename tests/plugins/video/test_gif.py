@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from genart import Batch, DataError, Images
+from genart.testing import run_stage
+from genart_video import assemble
 from genart_video.gif import delay
 from genart_video.palette import COARSE, FINE, LEVELS, SMOOTH, TEXTURED, Dither, Histogram, cells, centres, packed, split, unpacked
 
-from .test_assemble import decode, film, psnr, smooth
+from .test_assemble import decode, delays, film, psnr, smooth
 
 
 def few_colours(count: int, frames: int = 4, size: int = 40) -> np.ndarray:
@@ -110,3 +113,92 @@ def test_delay(fps: float) -> None:
     assert 2 <= delay(fps) <= 65535
     if fps <= 50:
         assert abs(delay(fps) - 100 / fps) <= 0.5
+
+
+def scenes() -> np.ndarray:
+    """Four scenes in quite different colours, all of them rich in shades: (8, 48, 64, 3) uint8."""
+    rng = np.random.default_rng(5)
+    tints = rng.uniform(0.2, 1, (4, 3)).repeat(2, axis=0)
+    return (smooth(8) * tints[:, None, None, :]).astype(np.uint8)
+
+
+def test_a_palette_for_each_frame_suits_scenes_of_different_colours(tmp_path: Path) -> None:
+    pictures = scenes()
+    shared, own = (decode(film(tmp_path / name, pictures, format="gif", palette=name).path) for name in ("global", "frame"))
+    assert psnr(own, pictures) > psnr(shared, pictures) + 2
+
+
+@pytest.mark.parametrize("palette", ["global", "frame"])
+@pytest.mark.parametrize("dither", ["ordered", "diffusion", "none"])
+def test_every_way_to_dither(tmp_path: Path, palette: str, dither: str) -> None:
+    pictures = smooth(4)
+    made = film(tmp_path, pictures, format="gif", palette=palette, dither=dither, colours=32)
+    frames = decode(made.path)
+    assert made.count == len(frames) == 4
+    assert all(len(np.unique(packed(frame))) <= 32 for frame in frames[:1])
+    assert psnr(frames, pictures) > 22
+
+
+def test_dithers_differ_as_they_should(tmp_path: Path) -> None:
+    """Seen from afar (in the mean of blocks of 8 x 8) mixed colours are nearer to the picture than unmixed ones."""
+    pictures = smooth(2, 64, 64)
+
+    def afar(frames: np.ndarray) -> np.ndarray:
+        return frames.astype(float).reshape(-1, 8, 8, 8, 8, 3).mean(axis=(2, 4))
+
+    errors = {
+        name: np.abs(afar(decode(film(tmp_path / name, pictures, format="gif", dither=name, colours=16).path)) - afar(pictures)).mean()
+        for name in ("ordered", "diffusion", "none")
+    }
+    assert errors["diffusion"] < errors["ordered"] < errors["none"]
+
+
+@pytest.mark.parametrize("palette", ["global", "frame"])
+def test_lossy_spares_bytes_and_keeps_to_its_bound(tmp_path: Path, palette: str) -> None:
+    pictures = np.clip(smooth(1).astype(int) + np.random.default_rng(0).integers(-4, 5, (12, 48, 64, 3)), 0, 255).astype(np.uint8)
+    plain, lossy = (film(tmp_path / str(n), pictures, format="gif", palette=palette, lossy=n).path for n in (0, 10))
+    assert lossy.stat().st_size < plain.stat().st_size / 2
+    assert psnr(decode(lossy), pictures) > psnr(decode(plain), pictures) - 4
+
+
+def noisy(count: int = 24) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, 96, 96, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("name", "max_mb"), [("gif", 0.1), ("mp4", 0.12), ("webp", 0.12), ("apng", 0.3)])
+def test_a_film_keeps_to_its_size(tmp_path: Path, name: str, max_mb: float) -> None:
+    told: list[str] = []
+    pictures = noisy()
+    free = film(tmp_path / "free", pictures, format=name, fps=20).path
+    assert free.stat().st_size > max_mb * 1e6
+    images = Images.from_batches([Batch.from_array(pictures)], 20)
+
+    def observe(record: dict) -> None:
+        if record["event"] == "note":
+            told.append(record["message"])
+
+    made = run_stage(assemble, images, work=tmp_path / "kept", format=name, max_mb=max_mb, observer=observe)["output"]
+    assert 0.2 * max_mb * 1e6 < made.path.stat().st_size <= max_mb * 1e6
+    assert len(decode(made.path)) > 0
+    assert len(told) == 1
+    assert f"kept to {max_mb:g} MB by" in told[0]
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {f"film.{name}"}
+
+
+def test_a_film_that_is_small_enough_stays_as_it_is(tmp_path: Path) -> None:
+    pictures = smooth()
+    paths = [film(tmp_path / str(i), pictures, format="gif", **kept).path for i, kept in enumerate(({}, {"max_mb": 1.0}))]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("max_mb", [0.001, 0.018])
+def test_a_film_that_cannot_be_so_small(tmp_path: Path, max_mb: float) -> None:
+    with pytest.raises(DataError, match=f"cannot be made as small as max_mb = {max_mb}") as caught:
+        film(tmp_path, noisy(60), format="gif", max_mb=max_mb)
+    assert caught.value.exit_code == 3
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_a_film_faster_than_players_go_loses_frames_instead_of_time(tmp_path: Path) -> None:
+    made = film(tmp_path, smooth(20), fps=100, format="gif")
+    assert (made.count, made.fps, delays(made.path)) == (10, 50, [20] * 10)
