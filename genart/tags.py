@@ -124,8 +124,9 @@ def _only(texts: list[str]) -> str | None:
     return texts[0] if texts else None
 
 
-def _inflate(data: bytes, limit: int = MAX_TEXT) -> bytes:
+def _inflate(data: bytes, limit: int | None = None) -> bytes:
     """Undo zlib's compression, up to the longest text that is read."""
+    limit = limit or MAX_TEXT
     stream = zlib.decompressobj()
     try:
         text = stream.decompress(data, limit + 1)
@@ -138,8 +139,8 @@ def _inflate(data: bytes, limit: int = MAX_TEXT) -> bytes:
     return text
 
 
-def _decoded(data: bytes, limit: int = MAX_TEXT) -> str:
-    if len(data) > limit:
+def _decoded(data: bytes, limit: int | None = None) -> str:
+    if len(data) > (limit or MAX_TEXT):
         raise Damaged("its text is too long")
     try:
         return data.decode("ascii")
@@ -179,11 +180,11 @@ def _scan_png(file: BinaryIO) -> Scan:
     return Scan(_only(texts), total.hexdigest())
 
 
-def itxt(data: bytes, limit: int = MAX_TEXT) -> str | None:
+def itxt(data: bytes, limit: int | None = None) -> str | None:
     """The text of an iTXt chunk's body with our keyword; None of one with another.
 
     Raises:
-        Damaged: if it is not built as it should be, or longer than `limit` characters.
+        Damaged: if it is not built as it should be, or longer than `limit` characters (MAX_TEXT by default).
     """
     keyword, _, rest = data.partition(b"\0")
     if keyword != KEYWORD:
