@@ -7,8 +7,6 @@ import html
 import json
 import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from genart.charts import chart, graph, ticks
 from genart.errors import DataError, UsageError
 from genart.store import Store
 
+from .browsers import browse, console_of, needs_chromium
 from .test_runner import TRAINING
 
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>&amp;"
@@ -336,9 +335,6 @@ def test_a_chart_of_one_or_equal_numbers():
 
 # in a browser
 
-CHROMIUM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
-
 #: Appended to a copy of a page: says what it finds in attributes of the root element, for --dump-dom.
 PROBE = """<script>
 addEventListener("load", () => {
@@ -381,19 +377,6 @@ addEventListener("load", () => {
   setTimeout(() => { tell("unfolded", document.getElementById("stage-0").open); tell("evil", "evil" in window); }, 50);
 });
 </script>"""
-
-
-def browse(page: Path, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking",
-        "--disable-dev-shm-usage", f"--user-data-dir={home / 'chromium'}", "--enable-logging=stderr", "--virtual-time-budget=3000",
-        *arguments, page.absolute().as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def console_of(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 def probe(page: Path, width: int, home: Path) -> dict[str, str]:
