@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.browsers import needs_chromium, told_by
+
 from .test_assemble import film
 
 COLOURS = [(200, 40, 30), (40, 180, 60), (50, 70, 210)]
