@@ -448,7 +448,7 @@ def _remux(source: BinaryIO, target: Path, text: str, name: str) -> None:
     options = {**_MUXER_OPTIONS[name], "fflags": "+bitexact"}
     with av.open(source, "r", format=DEMUXERS[name]) as film, av.open(str(target), "w", format=name, options=options) as out:
         out.metadata["comment"] = text
-        streams = {stream.index: out.add_stream_from_template(stream) for stream in film.streams}
+        streams = {stream.index: out.add_stream_from_template(stream, opaque=True) for stream in film.streams}
         for packet in film.demux():
             if packet.dts is not None:
                 packet.stream = streams[packet.stream.index]
