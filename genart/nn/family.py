@@ -496,6 +496,7 @@ def settings(setup: Setup) -> Settings:
         costs=plan.get("costs", ((1.0, 1.0),)),
         usable_sec=plan.get("usable_sec"),
         deadline_sec=plan["deadline_sec"],
+        lr_decay=params.lr_decay,
     )
 
 

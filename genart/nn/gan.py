@@ -46,6 +46,10 @@ ADAPT_EVERY = 4
 WORSE = 1.1
 #: Thousands of images in which it may rise from nothing to everything: so many, or those of a short training.
 SPEED_KIMG, ADAPT_SHARE = 100.0, 1.0
+#: Times that D has seen each picture before it can know any by heart: it may be sure of itself before for other reasons.
+UNKNOWN_EPOCHS = 10
+#: What learning rates fall to.
+LOWEST_RATE = 0.05
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Settings:
         costs: shares of the training and seconds per image in each, as planned.
         usable_sec: see as many images as fit into this time, rather than exactly total_nimg.
         deadline_sec: stop after this many seconds although not done.
+        lr_decay: share of the training, its end, in which the learning rates fall.
     """
 
     total_nimg: int
@@ -77,6 +82,7 @@ class Settings:
     costs: Sequence[tuple[float, float]] = ((1.0, 1.0),)
     usable_sec: float | None = None
     deadline_sec: float | None = None
+    lr_decay: float = 0.0
 
 
 @dataclass
@@ -278,7 +284,7 @@ class Training:
         names = self.trainer.told
         self.sums[: len(names)] += told
         self.sums[-1] += 1
-        if self.adaptive is None or "r_t" not in names:
+        if self.adaptive is None or "r_t" not in names or self.log.nimg < UNKNOWN_EPOCHS * len(self.pictures):
             return
         self.sums[-2] += told[names.index("r_t")]
         if self.log.step % ADAPT_EVERY == 0:
@@ -312,7 +318,9 @@ class Training:
 
     def _apply_rates(self) -> None:
         watch = self.watchdog.watch
-        self.trainer.rates(watch.scale_G, watch.scale_D, sparing=watch.sparing)
+        left, decay = 1 - self._share(), self.settings.lr_decay
+        scale = max(LOWEST_RATE, left / decay) if left < decay else 1.0
+        self.trainer.rates(scale * watch.scale_G, scale * watch.scale_D, sparing=watch.sparing)
 
     def _snapshot(self, settle: int = SETTLE, *, drawn_at: int | None = None, final: bool = False) -> None:
         """Draw the fixed latents with the average of G, measure their diversity, and keep the sheet for the timelapse.

@@ -41,6 +41,10 @@ class TrainParams(Params):
     ema_kimg: Annotated[
         float, Field(ge=0, description="Limit of the half-life, in thousands of images, of the average of G that is the result.")
     ] = 10.0
+    lr_decay: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of the training, its end, in which the learning rates fall, to a twentieth; 0 leaves them."),
+    ] = 0.5
     mirror: Annotated[bool, Field(description="Flip half of the real pictures left to right.")] = False
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Field(description="Precision of matrix products; auto takes bf16 where the device gains from it.")

@@ -21,9 +21,12 @@ class Generator(nn.Module):
         z_dim: numbers in a latent vector.
         upsample: "resize" or "transposed".
         classes: number of classes; 0 for none.
+        smooth: with "resize", smooth the pictures, which are then free of chequer patterns, and softer.
     """
 
-    def __init__(self, resolution: int = 64, width: int = 64, z_dim: int = 64, upsample: str = "resize", classes: int = 0) -> None:
+    def __init__(
+        self, resolution: int = 64, width: int = 64, z_dim: int = 64, upsample: str = "resize", classes: int = 0, *, smooth: bool = True
+    ) -> None:
         super().__init__()
         self.resolution, self.z_dim = resolution, z_dim
         widths = channels(resolution, width)
@@ -31,7 +34,7 @@ class Generator(nn.Module):
         self.dense = nn.Linear(2 * z_dim if classes else z_dim, 16 * widths[0], bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in widths)
         self.ups = nn.ModuleList(Upsample(c_in, c_out, upsample) for c_in, c_out in pairwise(widths))
-        self.to_rgb = Upsample(widths[-1], 3, upsample, bias=True, smooth=upsample == "resize")
+        self.to_rgb = Upsample(widths[-1], 3, upsample, bias=True, smooth=smooth and upsample == "resize")
 
     def first_layer(self) -> Tensor:
         """Weights of the first layer that see z, (out, z_dim)."""

@@ -15,6 +15,9 @@ from genart.nn.players import Players, Trainer
 from . import TrainParams
 from .networks import Discriminator, Generator, initialise
 
+#: Pixels along a side from which on a chequer pattern would be worse than soft edges.
+SMOOTH_FROM = 64
+
 
 class DCGAN(Family):
     """Radford et al. 2015."""
@@ -27,13 +30,13 @@ class DCGAN(Family):
         """Arguments of the generator's class."""
         params = own(setup)
         named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim, "upsample": params.upsample}
+        named |= {} if smooth(setup) else {"smooth": False}
         return named | ({"classes": setup.classes} if setup.classes else {})
 
     def discriminator(self, setup: Setup) -> nn.Module:
         """A new D."""
         params = own(setup)
-        smooth = params.upsample == "resize"
-        return Discriminator(setup.resolution, setup.width, smooth=smooth, classes=setup.classes, norm=params.norm_D)
+        return Discriminator(setup.resolution, setup.width, smooth=smooth(setup), classes=setup.classes, norm=params.norm_D)
 
     def loss(self, setup: Setup) -> losses.Loss:
         """The adversarial loss, with label smoothing where it has labels."""
@@ -48,6 +51,11 @@ class DCGAN(Family):
         initialise(G, generator("init_G"))
         initialise(D, generator("init_D"))
         return Players(self.game(G, D, setup), self.rules(setup), setup.run.device)
+
+
+def smooth(setup: Setup) -> bool:
+    """Whether pictures are smoothed: not the smallest ones, whose finest lines are what one sees of them."""
+    return own(setup).upsample == "resize" and setup.resolution >= SMOOTH_FROM
 
 
 def own(setup: Setup) -> TrainParams:

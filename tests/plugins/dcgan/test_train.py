@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from genart.artifacts import Batch, Images, Model
 from genart.errors import DataError, DivergedError, Interrupted
 from genart.nn import family, gan, losses
+from genart.nn.diffaugment import Adaptive
 from genart.nn.players import Game, Players, Rules
 from genart.nn.rebuild import rebuild
 from genart.run import Checkpoints, Run, Stop
@@ -192,6 +193,24 @@ def test_a_healthy_training_is_not_called_collapsed(tmp_path):
     _, run = attempt(tmp_path, tiny_images(64), width=8, kimg=2.4)
     assert not [event for event in run.events_seen if event.get("trouble") in ("mode collapse", "explosion", "plateau")]
     assert all(isinstance(event["diversity"], float) for event in run.events_seen if "diversity" in event)
+
+
+def test_learning_rates_fall_in_the_last_half(tmp_path, monkeypatch):
+    scales, rates = [], Players.rates
+    monkeypatch.setattr(Players, "rates", lambda self, G, D, **more: scales.append((G, D)) or rates(self, G, D, **more))
+    attempt(tmp_path / "falling")
+    assert [G for G, _ in scales] == pytest.approx([1.0] * 10 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05])
+    assert all(G == D for G, D in scales)
+    scales.clear()
+    attempt(tmp_path / "level", lr_decay=0.0)
+    assert scales == [(1.0, 1.0)] * 20
+
+
+def test_D_cannot_know_by_heart_what_it_saw_a_few_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(Adaptive, "update", lambda self, r_t, nimg: self.p + 0.01)
+    model, _ = attempt(tmp_path)  # 160 images: the 12 pictures are seen 13 times
+    known = [entry["kimg"] for entry in model.header["history"] if entry["augment_p"] > 0]
+    assert 0.12 <= known[0] <= 0.12 + 4 * 0.008
 
 
 def test_D_learns_nothing_while_its_loss_is_below_the_threshold(tmp_path):
