@@ -112,6 +112,10 @@ class Family:
         """Images that training is to see at least, before it is worth a wider network."""
         return self.wanted_nimg * max(1, 64 // resolution)
 
+    def widths_at(self, resolution: int, device: str) -> Sequence[int]:
+        """Widths to choose from for pictures of this size."""
+        return self.widths[device]
+
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class, which the model's header keeps."""
         raise NotImplementedError
@@ -245,7 +249,7 @@ def resolution_that_fits(family: Family, images: Images, params: TrainParams, ru
     seconds = params.budget or (None if params.kimg else DEFAULT_BUDGET_SEC)
     if seconds is None:
         return candidates[-1]
-    smallest = params.width or family.widths[run.device][0]
+    smallest = params.width or family.widths_at(candidates[-1], run.device)[0]
 
     def rate(resolution: int) -> float:
         given = params.model_copy(update={"resolution": resolution, "width": smallest})
@@ -389,7 +393,7 @@ class Fitting:
             sizes = [size for size in self.family.batch_sizes[device] if size <= len(self.setup.pictures)]
             plan["batch_size"] = budget.batch_that_pays(sizes or [plan["batch_size"]], lambda size: rate("batch_size", size))
         if free_width:
-            widths, nimg = self.family.widths[device], plan["total_nimg"]
+            widths, nimg = self.family.widths_at(self.setup.resolution, device), plan["total_nimg"]
             plan["width"] = budget.largest_that_fits(widths, lambda width: rate("width", width), nimg, self.usable_sec)
         costs, plan["penalty_every"] = self.costs(plan, self.measure_sec, free_laziness=free_laziness)
         image_sec = mean_cost(costs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,8 @@ from .networks import Discriminator, Generator, initialise
 
 #: Pixels along a side from which on a chequer pattern would be worse than soft edges.
 SMOOTH_FROM = 64
+#: Below it: the least width, and how many times as many images are to be seen before a wider network is worth it.
+SMALL_WIDTH, SMALL_WANT = 32, 8
 
 
 class DCGAN(Family):
@@ -25,6 +28,15 @@ class DCGAN(Family):
     name = "dcgan"
     module = Generator
     betas = (0.5, 0.999)
+
+    def wanted_at(self, resolution: int) -> int:
+        """Small pictures gain from being seen up to a million times before a wider network does (bench/families.py)."""
+        return self.wanted_nimg * (1 if resolution >= SMOOTH_FROM else SMALL_WANT)
+
+    def widths_at(self, resolution: int, device: str) -> Sequence[int]:
+        """Of small pictures, whose layers are few, also the narrowest network is not too narrow."""
+        widths = self.widths[device]
+        return widths if resolution >= SMOOTH_FROM else [width for width in widths if width >= SMALL_WIDTH]
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class."""
