@@ -23,20 +23,22 @@ const once = (name) => new Promise((done, fail) => {
   video.addEventListener(name, done, { once: true });
   video.onerror = () => fail(video.error.message);
 });
+const presented = () => new Promise((done) => video.requestVideoFrameCallback((_, frame) => done(frame.mediaTime)));
 video.muted = true;
 video.src = URL.createObjectURL(await (await fetch("/film")).blob());
 await once("loadeddata");
 canvas.width = video.videoWidth; canvas.height = video.videoHeight;
 const told = { seconds: video.duration, size: [video.videoWidth, video.videoHeight], colours: [] };
 for (const at of [0.25, 0.75, 1.25]) {
-  const ready = once("seeked");
+  let frame = presented();
   video.currentTime = at;
-  await ready;
+  while (Math.abs((await frame) - at) > 0.11) frame = presented();  // "seeked" may come before the frame can be drawn
   canvas.getContext("2d").drawImage(video, 0, 0);
   told.colours.push([...canvas.getContext("2d").getImageData(8, 8, 1, 1).data].slice(0, 3));
 }
+const start = once("seeked");
 video.currentTime = 0;
-await once("seeked");
+await start;
 await video.play();
 await once("ended");
 told.played = video.currentTime;
