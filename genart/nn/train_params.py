@@ -43,8 +43,13 @@ class TrainParams(Params):
     ] = 10.0
     lr_decay: Annotated[
         float,
-        Field(ge=0, le=1, description="Share of the training, its end, in which the learning rates fall, to a twentieth; 0 leaves them."),
-    ] = 0.5
+        Field(
+            ge=0,
+            le=1,
+            description="Share of the training, its end, in which the learning rates fall, to a twentieth. It calms a long training; a short "
+            "one learns less.",
+        ),
+    ] = 0.0
     mirror: Annotated[bool, Field(description="Flip half of the real pictures left to right.")] = False
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Field(description="Precision of matrix products; auto takes bf16 where the device gains from it.")

@@ -195,14 +195,14 @@ def test_a_healthy_training_is_not_called_collapsed(tmp_path):
     assert all(isinstance(event["diversity"], float) for event in run.events_seen if "diversity" in event)
 
 
-def test_learning_rates_fall_in_the_last_half(tmp_path, monkeypatch):
+def test_learning_rates_fall_at_the_end_if_asked(tmp_path, monkeypatch):
     scales, rates = [], Players.rates
     monkeypatch.setattr(Players, "rates", lambda self, G, D, **more: scales.append((G, D)) or rates(self, G, D, **more))
-    attempt(tmp_path / "falling")
+    attempt(tmp_path / "falling", lr_decay=0.5)
     assert [G for G, _ in scales] == pytest.approx([1.0] * 10 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05])
     assert all(G == D for G, D in scales)
     scales.clear()
-    attempt(tmp_path / "level", lr_decay=0.0)
+    attempt(tmp_path / "level")
     assert scales == [(1.0, 1.0)] * 20
 
 
