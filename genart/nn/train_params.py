@@ -46,8 +46,8 @@ class TrainParams(Params):
         Field(
             ge=0,
             le=1,
-            description="Share of the training, its end, in which the learning rates fall, to a twentieth. It calms a long training; a short "
-            "one learns less.",
+            description="Share of the training, its end, in which the learning rates fall, to a twentieth. It calms a long training; a "
+            "short one learns less.",
         ),
     ] = 0.0
     mirror: Annotated[bool, Field(description="Flip half of the real pictures left to right.")] = False
