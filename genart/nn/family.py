@@ -249,9 +249,9 @@ def resolution_that_fits(family: Family, images: Images, params: TrainParams, ru
     seconds = params.budget or (None if params.kimg else DEFAULT_BUDGET_SEC)
     if seconds is None:
         return candidates[-1]
-    smallest = params.width or family.widths_at(candidates[-1], run.device)[0]
 
     def rate(resolution: int) -> float:
+        smallest = params.width or family.widths_at(resolution, run.device)[0]
         given = params.model_copy(update={"resolution": resolution, "width": smallest})
         pictures = Pictures(sized(array, resolution), run.generator, device=run.device)
         setup = Setup(given, run, pictures, first_plan(family, pictures, {}, given, run))

@@ -34,7 +34,6 @@ class Caption:
     def __init__(self, template: str | None, fps: float) -> None:
         self.template = template
         self.fps = fps
-        self._last: tuple[object, np.ndarray] | None = None
 
     def text(self, meta: Meta, index: int, *, small: bool = False) -> str:
         """Fill the template for picture `index`, which may be small.
@@ -53,11 +52,8 @@ class Caption:
         text = self.text(meta, index, small=min(frame.shape[:2]) < SMALL_SIDE)
         if not text:
             return frame
-        key = (text, frame.shape)
-        if self._last is None or self._last[0] != key:
-            self._last = (key, render(text, frame.shape[1], frame.shape[0]))
         drawn = frame.copy()
-        patch = self._last[1]
+        patch = render(text, frame.shape[1], frame.shape[0])
         paste(drawn[drawn.shape[0] - patch.shape[0] :, : patch.shape[1]], patch)
         return drawn
 
@@ -79,7 +75,7 @@ def progress(meta: Meta, *, small: bool) -> str:
 def draw_title(area: np.ndarray, text: str) -> None:
     """Write a text at the top of a picture, (H, W, 3 or 4) uint8, in its middle, in place."""
     if text.strip():
-        patch = _rendered(" ".join(text.split())[:LONGEST], area.shape[1], area.shape[0])
+        patch = render(" ".join(text.split())[:LONGEST], area.shape[1], area.shape[0])
         left = (area.shape[1] - patch.shape[1]) // 2
         paste(area[: patch.shape[0], left : left + patch.shape[1]], patch)
 
@@ -97,12 +93,8 @@ def paste(area: np.ndarray, patch: np.ndarray) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _rendered(text: str, width: int, height: int) -> np.ndarray:
-    return render(text, width, height)
-
-
 def render(text: str, width: int, height: int) -> np.ndarray:
-    """Draw the text to fit a picture: (h, w, 4) uint8, its margin included, at most as wide as the picture."""
+    """Draw the text to fit a picture: (h, w, 4) uint8, its margin included, at most as wide as the picture. Not to be written into."""
     size = max(SMALLEST, round(SHARE * min(width, height)))
     font, box = _measure(text, size)
     while size > SMALLEST and box[2] - box[0] + size > width:

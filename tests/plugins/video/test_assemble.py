@@ -37,14 +37,14 @@ def film(tmp_path: Path, pictures: np.ndarray, meta: list | None = None, fps: fl
     return video
 
 
-def decode(path: Path) -> np.ndarray:
-    """Every frame as (N, H, W, 3) uint8: animations by Pillow, as players put them together, films by PyAV."""
+def decode(path: Path, mode: str = "RGB") -> np.ndarray:
+    """Every frame, (N, H, W, 3) uint8, or 4 channels with mode RGBA: animations by Pillow, as players put them together, films by PyAV."""
     if path.suffix in (".gif", ".webp", ".apng"):
         with Image.open(path) as file:
             frames = []
             for i in range(file.n_frames):
                 file.seek(i)
-                frames.append(np.asarray(file.convert("RGB")))
+                frames.append(np.asarray(file.convert(mode)))
             return np.stack(frames)
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

@@ -23,24 +23,14 @@ def moving_hole(count: int = 4) -> np.ndarray:
     return pictures
 
 
-def read(path: Path) -> np.ndarray:
-    """(N, H, W, 4) uint8, as a player puts the frames together."""
-    with Image.open(path) as file:
-        frames = []
-        for i in range(file.n_frames):
-            file.seek(i)
-            frames.append(np.asarray(file.convert("RGBA")))
-        return np.stack(frames)
-
-
 @pytest.mark.parametrize("name", ["webp", "apng"])
 def test_animations_keep_transparency(tmp_path: Path, name: str) -> None:
     pictures = moving_hole()
-    frames = read(film(tmp_path, pictures, format=name).path)
+    frames = decode(film(tmp_path, pictures, format=name).path, "RGBA")
     assert np.array_equal(frames[..., 3], pictures[..., 3])
     seen = pictures[..., 3] == 255
     assert psnr(frames[seen][:, :3], pictures[seen][:, :3]) > (90 if name == "apng" else 30)
-    opaque = read(film(tmp_path / "b", pictures, format=name, background="#00ff00").path)
+    opaque = decode(film(tmp_path / "b", pictures, format=name, background="#00ff00").path, "RGBA")
     assert (opaque[..., 3] == 255).all()
 
 
