@@ -9,7 +9,8 @@ import importlib
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from genart.artifacts import Batch, Images
 from genart.events import Events
 from genart.nn import budget
 from genart.nn.data import Pictures, square
 from genart.nn.family import Family, Fitting, Setup, make_plan
+from genart.nn.gan import Training
 from genart.nn.quality import Quality
 from genart.params import resolve
 from genart.plugins import Plugins
@@ -36,6 +39,8 @@ from genart.testing import run_stage
 RESOLUTIONS = (16, 32, 64, 128)
 #: Images of the training that is measured; what a schedule makes of them decides which of its places are visited.
 TOTAL_KIMG = 20.0
+COLUMNS = ("family", "width", "precision", "images/s, steps", "GFLOP/image", "GFLOP/s", "of the fp32 peak")
+COLUMNS += ("images/s, loop", "cost of the loop", "checkpoints")
 
 
 def stage_of(name: str) -> Stage:
@@ -100,21 +105,61 @@ class Bench:
                     trainer.step(step, real, z, setup.run.generator("step", step), 0.0)
 
             seconds += share * budget.seconds_per_call(play, self.device, self.seconds / len(probes)) / (every * n)
-            with FlopCounterMode(display=False) as counter:
+            with Operations() as operations:
                 play()
-            flops += share * counter.get_total_flops() / (every * n)
+            flops += share * operations.total / (every * n)
         return seconds, flops
 
-    def loop(self, name: str, setup: Setup, image_sec: float) -> float:
-        """Seconds per image of the stage, from pictures in memory to a model, without measurements of quality."""
-        kimg = max(0.5, 2 * self.seconds / image_sec / 1000)
-        lazy = {"penalty_every": setup.plan["penalty_every"]} if "penalty_every" in type(setup.params).model_fields else {}
+    def loop(self, name: str, setup: Setup, image_sec: float) -> tuple[float, float]:
+        """Seconds per image of the stage once it trains, and the share of them that checkpoints take; no measurements of quality.
+
+        Two trainings are compared, one three times as long, so that what comes once, before and after, does not count.
+        """
+        fields = type(setup.params).model_fields
+        same: dict[str, Any] = {"penalty_every": setup.plan["penalty_every"], "skip_D_below": 0.0}  # every step does what a bare one does
+        same = {parameter: value for parameter, value in same.items() if parameter in fields}
         images = Images.from_batches([Batch.from_array(self.array)])
-        with tempfile.TemporaryDirectory() as work:
-            began = time.perf_counter()
-            made = run_stage(stage_of(name), images, work=Path(work), device=self.device, kimg=kimg, evaluations=0, watch=False, **lazy)
-            model: Any = made["output"]
-            return (time.perf_counter() - began) / int(model.header["trained"]["nimg"])
+        short = max(0.5, self.seconds / image_sec / 1000)
+        ends = []
+        for kimg in (short, 3 * short):
+            with tempfile.TemporaryDirectory() as work, timed_saves() as saves:
+                began = time.perf_counter()
+                made = run_stage(stage_of(name), images, work=Path(work), device=self.device, kimg=kimg, evaluations=0, watch=False, **same)
+                model: Any = made["output"]
+                ends.append((time.perf_counter() - began, int(model.header["trained"]["nimg"]), sum(saves)))
+        (short_sec, short_nimg, _), (long_sec, long_nimg, saving) = ends
+        return (long_sec - short_sec) / (long_nimg - short_nimg), saving / long_sec
+
+
+@contextmanager
+def timed_saves() -> Iterator[list[float]]:
+    """Yield a list that each checkpoint's seconds are added to."""
+    seconds: list[float] = []
+    save = Training.save
+
+    def timed(training: Training) -> None:
+        began = time.perf_counter()
+        save(training)
+        seconds.append(time.perf_counter() - began)
+
+    Training.save = timed  # type: ignore[method-assign]
+    try:
+        yield seconds
+    finally:
+        Training.save = save  # type: ignore[method-assign]
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations as torch.utils.flop_counter does, whose own mode follows modules too, and fails where a gradient is penalised."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do an operation and count it."""
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 def best_rate(call: Callable[[], object], flops: float, device: str) -> float:
@@ -129,11 +174,11 @@ def best_rate(call: Callable[[], object], flops: float, device: str) -> float:
 
 
 @torch.inference_mode()
-def peak(device: str, precision: str) -> float:
-    """The machine's rate in FLOP/s: a matrix product of 2048 by 2048 by 2048 as a 1x1 convolution, channels last."""
-    n, dtype = 2048, torch.bfloat16 if precision == "bf16" else torch.float32
-    convolution = nn.Conv2d(n, n, 1, bias=False, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    x = torch.randn(1, n, 64, 32, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+def peak(device: str) -> float:
+    """The machine's rate in float32, in FLOP/s: a matrix product of 2048 by 2048 by 2048 as a 1x1 convolution, channels last."""
+    n = 2048
+    convolution = nn.Conv2d(n, n, 1, bias=False, device=device).to(memory_format=torch.channels_last)
+    x = torch.randn(1, n, 64, 32, device=device).to(memory_format=torch.channels_last)
     return best_rate(lambda: convolution(x), 2 * n**3, device)
 
 
@@ -142,16 +187,15 @@ def rates(array: np.ndarray, names: Sequence[str], device: str, seconds: float) 
     bench = Bench(array, device, seconds)
     rows = []
     print(f"{array.shape[1]} px, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("| family | width | precision | images/s, steps | GFLOP/image | GFLOP/s | of the peak | images/s, stage | cost of the loop |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
     for name in names:
         family, setup = bench.setup(name)
         precision = setup.plan["precision"]
         # The peak is taken before and after, so that a busy moment of the machine does not flatter a share of it.
-        before = peak(device, precision)
+        before = peak(device)
         step_sec, flops = bench.step(family, setup)
-        limit = max(before, peak(device, precision))
-        loop_sec = bench.loop(name, setup, step_sec)
+        limit = max(before, peak(device))
+        loop_sec, saving = bench.loop(name, setup, step_sec)
         row = {
             "family": name,
             "width": setup.width,
@@ -160,13 +204,14 @@ def rates(array: np.ndarray, names: Sequence[str], device: str, seconds: float) 
             "gflop_per_image": flops / 1e9,
             "gflops": flops / step_sec / 1e9,
             "share_of_peak": flops / step_sec / limit,
-            "stage_images_per_sec": 1 / loop_sec,
+            "loop_images_per_sec": 1 / loop_sec,
             "cost_of_loop": 1 - step_sec / loop_sec,
+            "checkpoints": saving,
         }
         rows.append(row)
         print(
             f"| {name} | {setup.width} | {precision} | {1 / step_sec:.0f} | {flops / 1e9:.2f} | {flops / step_sec / 1e9:.0f} | "
-            f"{row['share_of_peak']:.0%} | {1 / loop_sec:.0f} | {row['cost_of_loop']:.0%} |",
+            f"{row['share_of_peak']:.0%} | {1 / loop_sec:.0f} | {row['cost_of_loop']:.1%} | {saving:.1%} |",
             flush=True,
         )
     return rows

@@ -400,6 +400,8 @@ class Filter(Applier):
     def _pass_through(self, step: Step, folder: Path) -> None:
         assert self.sender is not None
         run = self.new_run(step, work=folder / "work")
+        if run.device == "cpu":
+            run.workers = os.cpu_count() or 1
         given = PipedImages(self.given, folder / "input", keep=not step.node.stage.pointwise)
         try:
             with Named(step):

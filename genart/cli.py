@@ -269,7 +269,7 @@ def apply(
     options, inputs = read_options(stage, words[1:])
     ends = ends_of(stage, [*(input_ or []), *inputs], output, told=json_, y4m=y4m)
     if ends.stdin or ends.stdout:
-        share_cores()
+        share_cores(light=stage.light)
     kind = device_kind(device, Store.of_user().root)
     sender = Sender(sys.stdout.buffer, y4m=y4m) if ends.stdout else None
     stop = Stop()

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -22,6 +22,8 @@ DASH = Path("-")
 #: Seconds between two looks at whether a signal asked to stop, while nothing comes through the pipe.
 WAIT_SEC = 0.2
 SIGPIPE = 13
+#: What Linux lets any user's pipe hold; 64 KiB if nobody asks.
+PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,17 @@ def ends_of(stage: Stage, inputs: Sequence[Path], output: Path | None, *, told: 
     return ends
 
 
-def share_cores() -> None:
+def share_cores(*, light: bool = False) -> None:
     """Let torch's threads sleep while they have nothing to do: those of the other programs in a pipe want the cores.
 
     It is heard only before torch is loaded, and changes no result.
+
+    Args:
+        light: one thread is enough.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if light:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _check_stdin(stage: Stage, inputs: Sequence[Path]) -> None:
@@ -201,6 +208,7 @@ class Sender:
     def __init__(self, file: BinaryIO, *, y4m: bool = False) -> None:
         self.began = False
         self._file = file
+        _widen(file)
         self._writer: Writer = Y4mWriter(file) if y4m else PngWriter(file)
 
     def pictures(self, batch: Batch, about: dict[str, Any]) -> None:
@@ -223,6 +231,14 @@ class Sender:
         with _until_reader_goes(), open(path, "rb") as file:
             shutil.copyfileobj(file, self._file, 1 << 20)
             self._file.flush()
+
+
+def _widen(file: BinaryIO) -> None:
+    """Let a pipe hold a picture or more, so that whoever writes it can begin the next before it is read."""
+    with suppress(ImportError, AttributeError, OSError):  # not on Linux, or no pipe, or a smaller limit for this user
+        import fcntl
+
+        fcntl.fcntl(file.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 @contextmanager

@@ -103,6 +103,7 @@ class Run:
         count: number of pictures this stage will give, if it says so with `expect`.
         work: a folder of this stage's own, kept until its result is in the store.
         sides: what parameters of the types `PictureInput` and `ModelInput` take from other stages, by the id that the recipe writes there.
+        workers: how many pictures a stage may have in hand at once, if they do not depend on each other (`genart.nn.side_by_side`).
         made: reads back one picture of this stage's own output, by its index: for stages whose pictures depend on the one before.
     """
 
@@ -130,6 +131,7 @@ class Run:
         self.checkpoints = Checkpoints(work / "checkpoints")
         self.warnings: list[str] = []
         self.sides: dict[str, Artifact] = {}
+        self.workers = 1
         self.made: Callable[[int], Batch] = _nothing_made
         self._seed = seed
         self._random = random

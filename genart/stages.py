@@ -33,6 +33,7 @@ class Stage:
         random: it draws random numbers, so the seed is part of its identity.
         pointwise: picture i of its output depends on picture i of its input, on i, on the parameters and on the seed alone
             (for a source or a walk: on i, the parameters and the seed), so that a killed run goes on at the picture where it stopped.
+        light: a picture is so little work that threads sharing it would wait for each other: in a pipe one core makes it.
         depends: distributions whose version is part of its identity.
         streams: it is a generator of batches.
     """
@@ -44,6 +45,7 @@ class Stage:
     params: type[Params] = NoParams
     random: bool = False
     pointwise: bool = False
+    light: bool = False
     depends: tuple[str, ...] = ()
     streams: bool = field(default=False)
 
@@ -73,6 +75,7 @@ def stage(
     outputs: Mapping[str, type] | None = None,
     random: bool = False,
     pointwise: bool = False,
+    light: bool = False,
     depends: tuple[str, ...] = (),
 ) -> Callable[[StageFunction], Stage]:
     """Declare a function as a stage. Kinds and parameters are read off its annotations.
@@ -85,6 +88,7 @@ def stage(
         outputs: further outputs by name, all of them pictures that go through `run.sink`, such as `{"progress": Images}`.
         random: it draws random numbers (`run.generator` and `run.seed` refuse otherwise).
         pointwise: each picture depends on its own index and input picture alone.
+        light: a picture is little work; see `Stage`.
         depends: distributions whose version belongs to the stage's identity, such as `("scikit-image",)`.
 
     Raises:
@@ -121,6 +125,7 @@ def stage(
             params=params,
             random=random,
             pointwise=pointwise,
+            light=light,
             depends=depends,
             streams=streams,
         )

@@ -317,13 +317,21 @@ class PngWriter:
 
     def write(self, batch: Batch, about: dict[str, Any]) -> None:
         """Write the pictures of a batch."""
-        from PIL import Image
-
         for index, array, meta in zip(batch.index, batch.array, batch.meta, strict=True):
-            frame = io.BytesIO()
-            Image.fromarray(array).save(frame, "PNG", compress_level=0)
-            self._file.write(with_provenance(frame, {**about, "picture": meta, "index": index}))
+            self._file.write(with_provenance(io.BytesIO(unpacked_png(array)), {**about, "picture": meta, "index": index}))
             self._file.flush()
+
+
+def unpacked_png(array: np.ndarray) -> bytes:
+    """(H, W, 3 or 4) uint8 as a PNG neither packed nor filtered. Pillow tries every filter on each row: that takes ten times as long."""
+    import numpy as np
+
+    height, width, channels = array.shape
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # the first byte of a row names its filter: none
+    rows[:, 1:] = array.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, {3: 2, 4: 6}[channels], 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 0)), (b"IEND", b""))
+    return PNG + b"".join(tags.chunk(kind, data) for kind, data in parts)
 
 
 # Y4M

@@ -203,8 +203,12 @@ def _put_png(source: BinaryIO, target: Path, text: str) -> None:
 
 def png_chunk(text: str) -> bytes:
     """The chunk that carries a text; it stands after the first `PNG_HEAD` bytes of a PNG."""
-    data = KEYWORD + b"\0\1\0\0\0" + zlib.compress(text.encode("ascii"), 9)
-    return len(data).to_bytes(4, "big") + b"iTXt" + data + zlib.crc32(b"iTXt" + data).to_bytes(4, "big")
+    return chunk(b"iTXt", KEYWORD + b"\0\1\0\0\0" + zlib.compress(text.encode("ascii"), 9))
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A PNG's chunk."""
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(data, zlib.crc32(kind)).to_bytes(4, "big")
 
 
 PNG = Format("png", _scan_png, _put_png)

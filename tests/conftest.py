@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -74,7 +75,8 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         from genart.cli import main
 
         capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
+        # a command may set variables for libraries that it loads
+        with pytest.raises(SystemExit) as exit_, patch.dict(os.environ):
             main([str(item) for item in arguments])
         out, err = capsys.readouterr()
         return Result(int(exit_.value.code or 0), out, err)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from genart.events import Events
 from genart.run import Run
+from genart.streams import Bytes, read_pictures
 
 from .conftest import TOYS
 
@@ -260,8 +261,13 @@ def read_frame(file) -> bytes:
     return data
 
 
-def test_each_picture_is_written_before_the_next_one_comes(filter_process):
-    process = filter_process("toy.invert")
+#: One of them makes several pictures at once where several are there.
+FILTERS = pytest.mark.parametrize("words", [("toy.invert",), ("style.instant", "--preset", "19")], ids=lambda words: words[0])
+
+
+@FILTERS
+def test_each_picture_is_written_before_the_next_one_comes(filter_process, words):
+    process = filter_process(*words)
     for _ in range(3):
         process.stdin.write(frame())
         process.stdin.flush()
@@ -271,9 +277,10 @@ def test_each_picture_is_written_before_the_next_one_comes(filter_process):
     assert process.stdout.read() == b""
 
 
+@FILTERS
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_filter_that_waits_can_be_stopped(filter_process, number, code):
-    process = filter_process("toy.invert")
+def test_a_filter_that_waits_can_be_stopped(filter_process, words, number, code):
+    process = filter_process(*words)
     process.stdin.write(frame())
     process.stdin.flush()
     read_frame(process.stdout)
@@ -287,6 +294,19 @@ def rss_mb(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1000
     raise ValueError("no such process")
+
+
+def test_pictures_made_at_once_are_those_made_one_after_another(shell):
+    """Whatever the number of cores, in order, each with its own index."""
+    shell("genart apply images.samples --crop 64 --count 7 -o - > in.pngs")
+    for cores in (1, 2):
+        shell(f"OMP_NUM_THREADS={cores} genart apply style.instant --preset 19 < in.pngs > {cores}.pngs")
+    assert Path("1.pngs").read_bytes() == Path("2.pngs").read_bytes()
+    shell("genart apply images.samples --crop 64 --count 7 -o a; genart apply style.instant --preset 19 -i a -o b")
+    with open("2.pngs", "rb") as file:
+        sent = [batch.array[0] for batch in read_pictures(Bytes(file.read), print).batches]
+    kept = [np.asarray(Image.open(path)) for path in sorted(Path("b").iterdir())]
+    assert [(a == b).all() for a, b in zip(sent, kept, strict=True)] == [True] * 7
 
 
 @pytest.mark.slow

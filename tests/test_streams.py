@@ -103,6 +103,16 @@ def test_provenance_grows_by_one_stage_in_each_pipe():
     assert second.meta == [{"seed": 0, "origin": [{"stage": "a"}, {"stage": "b"}]}]
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 7, 4), (300, 200, 3)])
+def test_what_is_written_is_a_png_for_others_too(shape):
+    (array,) = noise(*shape)[None]
+    with Image.open(io.BytesIO(written(PngWriter, [array]))) as image:
+        assert image.format == "PNG"
+        image.verify()
+    with Image.open(io.BytesIO(written(PngWriter, [array]))) as image:
+        assert (np.asarray(image) == array).all()
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
 def test_pngs_of_every_kind_are_read(mode):
     data = io.BytesIO()

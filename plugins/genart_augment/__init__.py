@@ -28,7 +28,7 @@ class AugmentParams(Params):
     copies: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Augmented pictures made of each one; they follow one another.")
 
 
-@stage("augment", random=True, depends=("kornia",))
+@stage("augment", random=True, light=True, depends=("kornia",))
 def augment(images: Images, params: AugmentParams, run: Run) -> Iterator[Batch]:
     """Vary pictures by chance: Kornia's flips, crops, affine maps, colour jitter and all its other operations on single pictures.
 

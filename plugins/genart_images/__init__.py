@@ -62,7 +62,7 @@ class SamplesParams(Params):
         return scale
 
 
-@stage("images.samples", random=True, pointwise=True, depends=("scikit-image", "pillow"))
+@stage("images.samples", random=True, pointwise=True, light=True, depends=("scikit-image", "pillow"))
 def images_samples(_: None, params: SamplesParams, run: Run) -> Iterator[Batch]:
     """Cut pictures out of the photographs that come with scikit-image: no network, no set-up.
 
@@ -202,7 +202,7 @@ class VideoParams(Params):
         return end
 
 
-@stage("images.video", pointwise=True, depends=("av", "pillow"))
+@stage("images.video", pointwise=True, light=True, depends=("av", "pillow"))
 def images_video(_: None, params: VideoParams, run: Run) -> Iterator[Batch]:
     """Read the frames of a film: MP4, MOV, MKV, WebM, GIF, animated WebP and APNG, however long.
 
@@ -254,7 +254,7 @@ class ResizeParams(Params):
         return scale
 
 
-@stage("images.resize", pointwise=True, depends=("kornia",))
+@stage("images.resize", pointwise=True, light=True, depends=("kornia",))
 def images_resize(images: Images, params: ResizeParams, run: Run) -> Iterator[Batch]:
     """Enlarge or reduce pictures, antialiased; transparent ones without dark edges.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genart import Batch, DataError, Images, Model, ResourceError, Run
 from genart.nn import budget, checkpoint
+from genart.nn.side_by_side import each_picture
 
 from . import colour, memory, schedule, strips
 from ._learn import ApplyParams
@@ -30,12 +31,15 @@ def apply(images: Images, params: ApplyParams, run: Run) -> Iterator[Batch]:
     painter = load_painter(run.open_model(params.model), run)
     bfloat16 = takes_bfloat16(params.precision, run)
     run.expect(images.count, images.fps)
-    for batch in images.batches(1):  # alone: a batch's size changes the last bits of its pictures, and gains nothing at such sizes
+
+    def alone(batch: Batch) -> Batch:  # a batch's size changes the last bits of its pictures, and gains nothing at such sizes
         pixels = batch.pixels.to(run.device)
         if params.resolution is not None:
             pixels = resized(pixels, schedule.fitted((pixels.shape[2], pixels.shape[3]), params.resolution))
         check_memory((pixels.shape[2], pixels.shape[3]), painter.width, run, bfloat16=bfloat16)
-        yield batch.with_pixels(applied(painter, pixels, params, bfloat16=bfloat16).cpu())
+        return batch.with_pixels(applied(painter, pixels, params, bfloat16=bfloat16).cpu())
+
+    yield from each_picture(alone, images, run.workers)
 
 
 def applied(painter: StyleNetwork, pixels: Tensor, params: ApplyParams, *, bfloat16: bool) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from genart import Batch, Images, Run
 from genart.nn.samples import FILES, data_folder
+from genart.nn.side_by_side import each_picture
 from genart.nn.stylize import LEAST, AnyStyle, FixedStyles, Style, Transformer
 
 from . import colour
@@ -48,13 +49,19 @@ def instant(images: Images, params: InstantParams, run: Run) -> Iterator[Batch]:
     if params.temporal:
         yield from walk(images, run, lambda frame, carried: of_film(frame, carried, look, params, run.device), loop=params.loop)
         return
-    run.expect(images.count if images.count is not None else len(images), images.fps)
-    for batch in images.batches(1):  # one by one: a picture doesn't depend, in its last bits, on those beside it
-        given, alpha = opaque(batch, run.device)
-        image = finished(sized(given, params.resolution), None, look, params)
-        if alpha is not None:
-            image = torch.cat([image, resized(alpha, (image.shape[2], image.shape[3]))], 1)
-        yield batch.with_pixels(image.cpu())
+    run.expect(images.count, images.fps)
+    # one by one: a picture doesn't depend, in its last bits, on those beside it
+    yield from each_picture(lambda batch: alone(batch, look, params, run.device), images, run.workers)
+
+
+@torch.no_grad()
+def alone(batch: Batch, look: Look, params: InstantParams, device: str) -> Batch:
+    """Paint a picture that no other goes before."""
+    given, alpha = opaque(batch, device)
+    image = finished(sized(given, params.resolution), None, look, params)
+    if alpha is not None:
+        image = torch.cat([image, resized(alpha, (image.shape[2], image.shape[3]))], 1)
+    return batch.with_pixels(image.cpu())
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: depend; and few for small ones, since what makes the frames wants the cores as well (bench/walk.py).
 THREADS, THREADS_LARGE = 2, 4
 LARGE = 512 * 512
+#: Frames are made and encoded by turns, this many bytes at a time: both want every core, and together each waits for the other's
+#: threads (bench/walk.py).
+TURN = 8 << 20
 #: SVT-AV1 tells its settings on stderr unless it is asked for errors alone.
 os.environ.setdefault("SVT_LOG", "1")
 
@@ -140,7 +143,7 @@ def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams,
     with ExitStack() as stack:
         container = stack.enter_context(av.open(str(path), "w", format=codec.container, container_options=options))
         container.flags |= av.container.Flags.bitexact.value
-        for pixels in held(frames):
+        for pixels in by_turns(held(frames)):
             frame = to_frame(codec, pixels)
             if stream is None:
                 stream = _stream(container, codec, rate, frame, params.quality)
@@ -177,6 +180,20 @@ def held(frames: Frames) -> Iterator[np.ndarray]:
     """Yield each frame, (H, W, 3 or 4) uint8, as often as it is shown."""
     for frame in frames:
         yield from itertools.repeat(frame.pixels, frame.times)
+
+
+def by_turns(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Read frames until they take `TURN` bytes, then hand them on."""
+    waiting: list[np.ndarray] = []
+    size = 0
+    for pixels in frames:
+        waiting.append(pixels)
+        size += pixels.nbytes
+        if size >= TURN:
+            yield from waiting
+            waiting.clear()
+            size = 0
+    yield from waiting
 
 
 def even(pixels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ from genart import Batch, DataError, Images, Video
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage, tiny_images
 from genart_video import AssembleParams, assemble
+from genart_video.film import by_turns
 from genart_video.formats import FORMATS
 
 ALL = sorted(FORMATS)
@@ -274,8 +276,9 @@ def test_quality(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILMS)
-def test_films_pull_one_batch_at_a_time(tmp_path: Path, name: str) -> None:
-    """Encoding begins with the first batch, and a batch is let go before the one after the next is made."""
+def test_films_pull_one_batch_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Where a frame is a turn, encoding begins with the first batch, and a batch is let go before the one after the next is made."""
+    monkeypatch.setattr("genart_video.film.TURN", smooth(1).nbytes)
     made, reported = 0, []
 
     def batches(start: int, size: int | None):
@@ -319,3 +322,22 @@ def test_gif_reads_a_settled_sequence_in_batches(tmp_path: Path) -> None:
     assert (video.count, settled) == (58, 1)
     # A reading that was broken off at its first batch may not have been collected yet.
     assert most <= 6
+
+
+@pytest.mark.parametrize(("side", "first"), [(16, 5), (600, 3), (2000, 1)])
+def test_frames_are_made_and_encoded_by_turns(monkeypatch: pytest.MonkeyPatch, side: int, first: int) -> None:
+    """Small ones are gathered, up to some megabytes or to the end; none is lost, and their order stays."""
+    monkeypatch.setattr("genart_video.film.TURN", 3_000_000)
+    made: list[int] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(5):
+            made.append(number)
+            yield np.full((side, side, 3), number, np.uint8)
+
+    seen = []
+    for frame in by_turns(frames()):
+        seen.append(int(frame[0, 0, 0]))
+        if len(seen) == 1:
+            assert len(made) == first
+    assert seen == [0, 1, 2, 3, 4]
