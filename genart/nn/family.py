@@ -163,10 +163,11 @@ def gan_params(setup: Setup) -> GanParams:
     return setup.params
 
 
-def penalties(setup: Setup) -> Penalties:
-    """Gradient penalties as the parameters and the plan say."""
+def penalties(setup: Setup, gamma: float = 0.0) -> Penalties:
+    """Gradient penalties as the parameters and the plan say; `gamma` is the weight of R1 and R2 where a parameter leaves it open."""
     params = gan_params(setup)
-    return Penalties(params.r1_gamma, params.r2_gamma, params.gp_lambda, setup.plan["penalty_every"])
+    r1_gamma, r2_gamma = (gamma if given is None else given for given in (params.r1_gamma, params.r2_gamma))
+    return Penalties(r1_gamma, r2_gamma, params.gp_lambda, setup.plan["penalty_every"])
 
 
 def train(family: Family, images: Images, params: TrainParams, run: Run) -> Model:

@@ -78,9 +78,9 @@ class GanParams(TrainParams):
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-4
     loss: Annotated[LossChoice, Field(description="What the two play for.")] = "non_saturating"
     r1_gamma: Annotated[
-        float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
+        float | None, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
     ] = 0.0
-    r2_gamma: Annotated[float, Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2).")] = 0.0
+    r2_gamma: Annotated[float | None, Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2).")] = 0.0
     gp_lambda: Annotated[
         float,
         Field(ge=0, description='Weight of the gradient penalty between real and generated pictures; 10 is usual for "wgan".'),

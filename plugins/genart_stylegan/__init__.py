@@ -17,9 +17,17 @@ class TrainParams(GanParams):
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
     loss: Annotated[LossChoice, Field(description="What the two play for.")] = "relativistic_paired"
     r1_gamma: Annotated[
-        float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
-    ] = 1.0
-    r2_gamma: Annotated[float, Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2).")] = 1.0
+        float | None,
+        Field(
+            ge=0,
+            description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training. "
+            "Default: 1, and 0.1 for pictures below 64 px.",
+        ),
+    ] = None
+    r2_gamma: Annotated[
+        float | None,
+        Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2). Default: as for R1."),
+    ] = None
     # How much better D is says little of whether it overfits where answers count only against each other: "adaptive" soon does all it can.
     augment: Annotated[
         Literal["none", "always", "adaptive"],
