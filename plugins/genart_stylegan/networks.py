@@ -126,7 +126,6 @@ class Generator(nn.Module):
         w_dim: numbers in a style.
         mapping_layers: layers between both.
         classes: number of classes; 0 for none.
-        smooth: smooth what the last doubling gives, so that no pattern of the pixel grid comes of it.
 
     Attributes:
         layers: number of styles that a picture takes, one for each convolution and the last colours: 2 log2(resolution) - 2.
@@ -136,15 +135,7 @@ class Generator(nn.Module):
     mean_w: Tensor
 
     def __init__(
-        self,
-        resolution: int = 64,
-        width: int = 16,
-        z_dim: int = 64,
-        w_dim: int = 64,
-        mapping_layers: int = 2,
-        classes: int = 0,
-        *,
-        smooth: bool = True,
+        self, resolution: int = 64, width: int = 16, z_dim: int = 64, w_dim: int = 64, mapping_layers: int = 2, classes: int = 0
     ) -> None:
         super().__init__()
         self.resolution, self.z_dim, self.w_dim = resolution, z_dim, w_dim
@@ -154,7 +145,7 @@ class Generator(nn.Module):
         self.to_w = nn.ModuleList(EqualLinear(a, b, gain=math.sqrt(2), lr_multiplier=MAPPING_RATE) for a, b in pairwise(sizes))
         self.start = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         self.conv, self.to_rgb = StyledConv(widths[0], widths[0], w_dim), StyledRGB(widths[0], w_dim)
-        last = len(widths) - 2 if smooth else None  # where a smooth kernel costs most, and where a pattern would be seen
+        last = len(widths) - 2  # where a smooth kernel costs most, and where a pattern would be seen
         self.blocks = nn.ModuleList(GeneratorBlock(a, b, w_dim, smooth=at == last) for at, (a, b) in enumerate(pairwise(widths)))
         self.layers = 2 * len(self.blocks) + 2
         self.register_buffer("mean_w", torch.zeros(w_dim))

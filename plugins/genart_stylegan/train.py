@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from genart import Images, Model, Run
 from genart.nn import family, losses
 from genart.nn.family import Family, Setup
-from genart.nn.layers import SMOOTH_FROM
 from genart.nn.players import Game, Penalties, Seen
 
 from . import TrainParams
 from .networks import Discriminator, Generator
 
-#: Weight of the penalties, and that for small pictures, which have fewer pixels to sum a gradient over.
-GAMMA, SMALL_GAMMA = 1.0, 0.1
+#: Weight of the penalties from so many pixels along a side on, and that for smaller pictures, whose gradients are sums over fewer pixels.
+LARGE, GAMMA, SMALL_GAMMA = 64, 1.0, 0.1
 
 
 class Styled(Game):
@@ -66,7 +65,6 @@ class StyleGAN(Family):
         """Arguments of the generator's class."""
         params = own(setup)
         named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim, "mapping_layers": params.mapping_layers}
-        named |= {} if setup.resolution >= SMOOTH_FROM else {"smooth": False}
         return named | ({"classes": setup.classes} if setup.classes else {})
 
     def discriminator(self, setup: Setup) -> Discriminator:
@@ -77,7 +75,7 @@ class StyleGAN(Family):
         """The two networks, with what is random in their pictures."""
         assert isinstance(G, Generator)
         assert isinstance(D, Discriminator)
-        gamma = GAMMA if setup.resolution >= SMOOTH_FROM else SMALL_GAMMA
+        gamma = GAMMA if setup.resolution >= LARGE else SMALL_GAMMA
         return Styled(G, D, self.loss(setup), family.penalties(setup, gamma), style_mixing=own(setup).style_mixing)
 
 
