@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -659,7 +659,8 @@ def _say_error(message: str, hint: str | None) -> None:
     """Print an error in at most three lines, without anything a terminal would obey."""
     lines = [f"genart: {message}", *([f"  {hint}"] if hint else [])]
     clean = [re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", line)[:1000] for line in lines]
-    sys.stderr.write("\n".join(clean) + "\n")
+    with suppress(OSError):  # a full disk, say: the exit code still tells
+        sys.stderr.write("\n".join(clean) + "\n")
 
 
 # signals and the door

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,10 +34,7 @@ class ModelParams(Params):
 @stage(READS_MODEL)
 def open_model(_: None, params: ModelParams, run: Run) -> Model:
     """Bring a model file into the store, where stages find their inputs."""
-    model = Model.open(params.path)
-    copy = run.file("model.safetensors")
-    shutil.copyfile(params.path, copy)
-    return Model(copy, model.header)
+    return run.adopt_model(params.path)
 
 
 class StreamParams(Params):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -299,6 +300,17 @@ class Run:
         path = self.file("model.safetensors")
         path.write_bytes(data)
         return Model(path, head)
+
+    def adopt_model(self, path: Path) -> Model:
+        """Return a copy of a model file as the stage's result.
+
+        Raises:
+            DataError: if it is not a genart model.
+        """
+        model = Model.open(path)
+        copy = self.file("model.safetensors")
+        shutil.copyfile(path, copy)
+        return Model(copy, model.header)
 
     def open_model(self, path: Path) -> Model:
         """Open the model that a parameter of type `ModelInput` names: a file, or what another stage gives.

@@ -124,6 +124,7 @@ class Runner:
         if step.entry is not None:
             if self._is_fine(step):
                 self._note_cached(step)
+                self.store.forget(step.ancestry)
                 return step.entry
             self.events.emit("note", message=f"the stored result of '{step.node.id}' was damaged and is made again")
             step.entry, step.changes = None, ["its stored result was damaged"]
@@ -153,6 +154,7 @@ class Runner:
             self.planner.look(step, self.steps)
             if step.entry is not None and self.store.verified(step.entry):
                 self._note_cached(step)
+                shutil.rmtree(self.store.work(step.ancestry), ignore_errors=True)
             else:
                 self._make(step)
 

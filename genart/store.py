@@ -181,10 +181,23 @@ class Store:
             if entry is not None:
                 self.discard(key)
             entry = self._build(key, kinds, work, about)
-        self.alias(ancestry, partial, entry)
+        try:
+            self.alias(ancestry, partial, entry)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
         self._verified.add(key)
-        shutil.rmtree(work, ignore_errors=True)
         return entry
+
+    def forget(self, ancestry: str) -> None:
+        """Remove what a fault left of a stage's work after its result was stored; unless another process is at it."""
+        if not self.work(ancestry).exists():
+            return
+
+        def busy() -> None:
+            raise BlockingIOError
+
+        with contextlib.suppress(BlockingIOError), self.lock(ancestry, busy, busy):
+            shutil.rmtree(self.work(ancestry), ignore_errors=True)
 
     def alias(self, ancestry: str, partial: str, entry: Entry) -> None:
         """Note that a chain leads to an entry."""
@@ -204,7 +217,10 @@ class Store:
         return note if isinstance(note, dict) else {}
 
     def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any]) -> Entry:
-        building = self._temporary() / key
+        with self._temporary() as temporary:
+            return self._built(key, kinds, work, about, temporary / key)
+
+    def _built(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], building: Path) -> Entry:
         shutil.rmtree(building, ignore_errors=True)
         outputs: dict[str, Any] = {}
         for output, kind in kinds.items():
@@ -237,10 +253,16 @@ class Store:
         sync_folder(target.parent)
         return Entry(target, manifest)
 
-    def _temporary(self) -> Path:
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """Yield this process's folder for what is half-built or doomed; it goes when it is empty."""
         folder = self.root / "tmp" / f"{socket.gethostname()}.{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        try:
+            yield folder
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -265,12 +287,13 @@ class Store:
     def discard(self, key: str) -> None:
         """Remove an entry; it disappears at once or not at all."""
         self._verified.discard(key)
-        doomed = self._temporary() / f"doomed-{key}-{os.urandom(4).hex()}"
-        try:
-            os.rename(self._place("entries", key), doomed)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(doomed, ignore_errors=True)
+        with self._temporary() as temporary:
+            doomed = temporary / f"doomed-{key}-{os.urandom(4).hex()}"
+            try:
+                os.rename(self._place("entries", key), doomed)
+            except FileNotFoundError:
+                return
+            shutil.rmtree(doomed, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self, ancestry: str, waiting: Callable[[], None], check: Callable[[], None]) -> Iterator[None]:

@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from genart.artifacts import StoredImages
 
@@ -619,3 +621,23 @@ def test_limits_are_put_back() -> None:
     """The tests of a full disk limit their own process alone."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     assert os.getcwd().endswith("work")
+
+
+def test_a_recipe_begins_with_a_model_file(run_toy, recipe):
+    assert run_toy(recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.train"\nsave = "m.safetensors"\n')).code == 0
+    assert (
+        run_toy(recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.train"\n[[stage]]\nuses = "toy.draw"\nsave = "a"\n')).code
+        == 0
+    )
+    drawing = '[[stage]]\nuses = "latent.model"\npath = "out/m.safetensors"\n[[stage]]\nuses = "toy.draw"\nsave = "b"\n'
+    result = run_toy(recipe(drawing))
+    assert result.code == 0, result.err
+    pictures = [sorted(Path("out", name).iterdir()) for name in "ab"]
+    assert len(pictures[0]) == 6
+    for one, other in zip(*pictures, strict=True):
+        with Image.open(one) as a, Image.open(other) as b:
+            assert (np.asarray(a) == np.asarray(b)).all()
+    Path("out/m.safetensors").write_bytes(b"\x09" + bytes(7) + b'{"a": {}}')
+    result = run_toy(recipe(drawing))
+    assert result.code == 3
+    assert "m.safetensors" in result.err

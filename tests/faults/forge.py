@@ -1,0 +1,231 @@
+"""Runs genart's command line in forked children, under strace if a fault is wanted: a case takes a tenth of a second instead of seconds.
+
+`Forge` starts this file as a process of its own, which loads genart, torch and the toy stages once, and then forks a child for each
+command. strace holds on to the child before it begins, so system calls are counted from there and not from the start of Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TOYS = ROOT / "tests" / "toys.py"
+#: System calls that change something on disk, those by path and those by handle; and those that read.
+BY_PATH = ("openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "link", "linkat", "utimensat")
+BY_HANDLE = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "flock", "sendfile", "copy_file_range")
+READING = ("read", "pread64", "newfstatat", "getdents64")
+LINE = re.compile(r"^\d+ +(\w+)\((.*)")
+PATH_IN_QUOTES = re.compile(r'"((?:[^"\\]|\\.)*)"')
+HANDLE = re.compile(r"^(?:AT_FDCWD|\d+)<([^>]*)>")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A system call that a command made below its folder.
+
+    Attributes:
+        name: of the call.
+        number: which of the calls of this name by this thread, from 1 on.
+        told: how strace wrote it.
+    """
+
+    name: str
+    number: int
+    told: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens at a system call: "KILL", or the name of an error that it gives; `lasting` at all later ones of that name too."""
+
+    call: Call
+    kind: str
+    lasting: bool = False
+
+    def __str__(self) -> str:
+        """A name for tests."""
+        return f"{self.kind}{'+' if self.lasting else ''}@{self.call.name}:{self.call.number}"
+
+    @property
+    def expression(self) -> str:
+        """The fault in strace's words."""
+        what = "signal=KILL" if self.kind == "KILL" else f"error={self.kind}"
+        return f"inject={self.call.name}:{what}:when={self.call.number}{'+' if self.lasting else ''}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a command.
+
+    Attributes:
+        code: its exit code; negative for a signal.
+        out: standard output.
+        err: standard error.
+        calls: system calls below its folder, if they were watched.
+        hit: the call that the fault hit, as strace wrote it; None if the command ended before.
+    """
+
+    code: int
+    out: str
+    err: str
+    calls: tuple[Call, ...] = ()
+    hit: str | None = None
+
+
+class Forge:
+    """A process that runs commands."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "tests.faults.forge"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+
+    def run(self, folder: Path, *words: object, fault: Fault | None = None, watch: Sequence[str] = (), **environment: str) -> Outcome:
+        """Run `genart WORDS` in a folder, whose `store` is its store.
+
+        Args:
+            folder: current directory; system calls elsewhere are not counted as the command's.
+            words: of the command line.
+            fault: what to inject.
+            watch: names of system calls to tell.
+            environment: variables.
+        """
+        job = {"folder": str(folder), "words": [str(word) for word in words], "environment": environment, "watch": list(watch)}
+        if fault is not None:
+            job |= {"inject": fault.expression, "watch": [fault.call.name]}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the forge broke")
+        told = json.loads(line)
+        lines = told.pop("trace").splitlines()
+        hit = next((line for line in lines if "(INJECTED)" in line or "+++ killed by SIGKILL" in line), None)
+        return Outcome(**told, calls=calls_below(folder, lines), hit=hit)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def calls_below(folder: Path, lines: Sequence[str]) -> tuple[Call, ...]:
+    """The calls of a trace that concern what is below a folder."""
+    seen: Counter[tuple[str, str]] = Counter()
+    calls = []
+    for line in lines:
+        found = LINE.match(line)
+        if found is None:
+            continue
+        name, rest = found.groups()
+        thread = line.split(" ", 1)[0]
+        seen[thread, name] += 1
+        if _concerns(folder, name, rest):
+            calls.append(Call(name, seen[thread, name], line))
+    return tuple(calls)
+
+
+def _concerns(folder: Path, name: str, rest: str) -> bool:
+    handle, quoted = HANDLE.match(rest), PATH_IN_QUOTES.search(rest)
+    path = quoted.group(1) if name in (*BY_PATH, "newfstatat") and quoted and quoted.group(1) else ""
+    if not path.startswith("/"):  # by handle, or below the folder that the handle names
+        path = f"{handle.group(1) if handle else folder}/{path}"
+    return path.startswith(f"{folder}/")
+
+
+# the process
+
+
+def main() -> None:
+    """Run jobs, one a line, until there are no more."""
+    import torch  # noqa: F401
+
+    import genart.apply
+    import genart.cli
+    import genart.report
+    import genart.runner  # noqa: F401
+    from genart.plugins import Plugins
+
+    Plugins((TOYS,)).stage("toy.noise")
+    for line in sys.stdin:
+        print(json.dumps(served(json.loads(line))), flush=True)
+
+
+def served(job: dict[str, Any]) -> dict[str, Any]:
+    """Run one job and say what became of it."""
+    folder = Path(job["folder"])
+    told = {name: folder.with_name(f"{folder.name}.{name}") for name in ("out", "err", "trace")}
+    ready, go = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        begin(job, ready, told)
+    os.close(ready)
+    tracer = attached(child, job, told["trace"]) if job["watch"] else None
+    os.write(go, b"!")
+    os.close(go)
+    _, status = os.waitpid(child, 0)
+    if tracer is not None:
+        tracer.communicate()
+    texts = {name: path.read_text(errors="backslashreplace") if path.exists() else "" for name, path in told.items()}
+    for path in told.values():
+        path.unlink(missing_ok=True)
+    return {"code": os.waitstatus_to_exitcode(status), **texts}
+
+
+def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[str]:
+    """Let strace hold on to a child that waits."""
+    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={','.join(job['watch'])}", "-e", "signal=none"]
+    command += ["-e", job["inject"]] if "inject" in job else []
+    tracer = subprocess.Popen([*command, "-p", str(child)], stderr=subprocess.PIPE, text=True)
+    assert tracer.stderr is not None
+    said = tracer.stderr.readline()
+    if "attached" not in said:
+        os.kill(child, 9)
+        raise RuntimeError(said)
+    return tracer
+
+
+def begin(job: dict[str, Any], ready: int, told: dict[str, Path]) -> None:
+    """In the child: wait until strace is there, then be the command."""
+    ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)  # PR_SET_PTRACER: any process may trace this one
+    for handle, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(told[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(job["folder"])
+    os.environ.update({"XDG_CACHE_HOME": f"{job['folder']}/store", **job["environment"]})
+    os.read(ready, 1)
+    code = 1
+    try:
+        from genart.cli import main as command
+
+        command(job["words"])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
