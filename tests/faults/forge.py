@@ -90,7 +90,9 @@ class Forge:
         command = [sys.executable, "-m", "tests.faults.forge"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
-    def run(self, folder: Path, *words: object, fault: Fault | None = None, watch: Sequence[str] = (), **environment: str) -> Outcome:
+    def run(
+        self, folder: Path, *words: object, fault: Fault | None = None, watch: Sequence[str] = (), plant: str = "", **environment: str
+    ) -> Outcome:
         """Run `genart WORDS` in a folder, whose `store` is its store.
 
         Args:
@@ -98,9 +100,11 @@ class Forge:
             words: of the command line.
             fault: what to inject.
             watch: names of system calls to tell.
+            plant: Python that is run before the command: a bug that ought to be found.
             environment: variables.
         """
-        job = {"folder": str(folder), "words": [str(word) for word in words], "environment": environment, "watch": list(watch)}
+        job: dict[str, Any] = {"folder": str(folder), "words": [str(word) for word in words], "environment": environment}
+        job |= {"watch": list(watch), "plant": plant}
         if fault is not None:
             job |= {"inject": fault.expression, "watch": [fault.call.name]}
         assert self._process.stdin is not None
@@ -214,6 +218,7 @@ def begin(job: dict[str, Any], ready: int, told: dict[str, Path]) -> None:
     try:
         from genart.cli import main as command
 
+        exec(job["plant"], {})  # a bug that a test plants
         command(job["words"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
