@@ -35,6 +35,9 @@ EVALUATION_SHARE, EVALUATIONS = 0.04, 10
 WORTHWHILE = 2
 #: Images between two measurements where no budget says what they may cost.
 NIMG_PER_EVALUATION = 10_000
+#: A training of so many images ends calmly, with falling learning rates in this share of it; a shorter one learns more without
+#: (bench/families.py and recipes/painting.toml).
+LONG_NIMG, LONG_DECAY = 500_000, 0.5
 #: Strength of the augmentation that a plan reckons with.
 ASSUMED_P = {"none": 0.0, "adaptive": 0.5, "always": 1.0}
 #: Seconds after the last step, for the last snapshot and the sheets, as a multiple of a snapshot's, and on top.
@@ -501,7 +504,7 @@ def settings(setup: Setup) -> Settings:
         costs=plan.get("costs", ((1.0, 1.0),)),
         usable_sec=plan.get("usable_sec"),
         deadline_sec=plan["deadline_sec"],
-        lr_decay=params.lr_decay,
+        lr_decay=(LONG_DECAY if plan["total_nimg"] >= LONG_NIMG else 0.0) if params.lr_decay is None else params.lr_decay,
     )
 
 

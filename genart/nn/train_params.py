@@ -42,14 +42,14 @@ class TrainParams(Params):
         float, Field(ge=0, description="Limit of the half-life, in thousands of images, of the average of G that is the result.")
     ] = 10.0
     lr_decay: Annotated[
-        float,
+        float | None,
         Field(
             ge=0,
             le=1,
             description="Share of the training, its end, in which the learning rates fall, to a twentieth. It calms a long training; a "
-            "short one learns less.",
+            "short one learns less. Default: 0.5 of a training planned for half a million images or more, else 0.",
         ),
-    ] = 0.0
+    ] = None
     mirror: Annotated[bool, Field(description="Flip half of the real pictures left to right.")] = False
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Field(description="Precision of matrix products; auto takes bf16 where the device gains from it.")

@@ -195,7 +195,7 @@ def test_a_healthy_training_is_not_called_collapsed(tmp_path):
     assert all(isinstance(event["diversity"], float) for event in run.events_seen if "diversity" in event)
 
 
-def test_learning_rates_fall_at_the_end_if_asked(tmp_path, monkeypatch):
+def test_learning_rates_fall_at_the_end_if_asked_or_if_there_is_time(tmp_path, monkeypatch):
     scales, rates = [], Players.rates
     monkeypatch.setattr(Players, "rates", lambda self, G, D, **more: scales.append((G, D)) or rates(self, G, D, **more))
     attempt(tmp_path / "falling", lr_decay=0.5)
@@ -203,6 +203,13 @@ def test_learning_rates_fall_at_the_end_if_asked(tmp_path, monkeypatch):
     assert all(G == D for G, D in scales)
     scales.clear()
     attempt(tmp_path / "level")
+    assert scales == [(1.0, 1.0)] * 20
+    scales.clear()
+    monkeypatch.setattr(family, "LONG_NIMG", 160)  # so long is this one
+    attempt(tmp_path / "long")
+    assert [G for G, _ in scales][9:12] == pytest.approx([1.0, 0.9, 0.8])
+    scales.clear()
+    attempt(tmp_path / "told", lr_decay=0.0)
     assert scales == [(1.0, 1.0)] * 20
 
 
