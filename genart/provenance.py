@@ -161,7 +161,7 @@ def save(artifact: Images | Model | Video, target: Path, provenance: dict[str, A
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp{target.suffix}")
     _remove(temporary)
-    _sweep(target)
+    sweep(target)
     try:
         if isinstance(artifact, Model | Video):
             with open(artifact.path, "rb") as file:
@@ -185,16 +185,22 @@ def _put(temporary: Path, target: Path) -> None:
         fsync_file(path)
     if temporary.is_dir() or (target.is_dir() and not target.is_symlink()):
         old = target.with_name(f".{target.name}.{os.getpid()}.old")
-        if os.path.lexists(target):
+        replaced = os.path.lexists(target)
+        if replaced:
             os.rename(target, old)  # a folder cannot be replaced in one step; the old one is whole under its other name
-        os.rename(temporary, target)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if replaced:
+                os.rename(old, target)
+            raise
         _remove(old)
     else:
         os.replace(temporary, target)
 
 
-def _sweep(target: Path) -> None:
-    """Remove what saves of this target left half-done when they were killed."""
+def sweep(target: Path) -> None:
+    """Remove what saves of this target left half-done, or could not remove, when they were killed or failed."""
     form = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(?:tmp{re.escape(target.suffix)}|old)")
     for path in target.parent.iterdir():
         match = form.fullmatch(path.name)

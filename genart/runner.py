@@ -19,7 +19,7 @@ from .errors import GenartError, Interrupted, RefusedError, ResourceError, Stage
 from .events import Events
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
-from .provenance import FORMAT, name_of, save
+from .provenance import FORMAT, name_of, save, sweep
 from .run import Run, Stop
 from .store import Entry, resource_error, sha256_of
 
@@ -331,7 +331,9 @@ class Runner:
         entry = self.entry(step)
         target = self._target(step)
         unchanged = self._is_saved(step)
-        if not unchanged:
+        if unchanged:
+            sweep(target)
+        else:
             with Named(step):
                 save(entry.artifact("output"), target, self.provenance(step))
             self._hashes[step.node.save] = _sha256_of_any(target)

@@ -33,10 +33,10 @@ def main() -> None:
                 attack.suffer(list(attack.points(kinds, step=options.step, lasting=lasting)), report)
         numbers = (len(attack.calls), report.cases, report.missed, len(report.failures), round(time.monotonic() - began))
         print(f"{scenario.name:26}" + "".join(f"{number:8}" for number in numbers), flush=True)
+        print("\n".join(report.failures), end="\n" if report.failures else "", flush=True)
         total.cases += report.cases
         total.failures += report.failures
     print(f"{total.cases} faults, {len(total.failures)} failures")
-    print("\n".join(total.failures))
     forge.close()
     raise SystemExit(bool(total.failures))
 

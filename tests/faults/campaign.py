@@ -131,15 +131,19 @@ class Attack:
                 yield f"killed, but it ended with {outcome.code}"
         else:
             lines = outcome.err.splitlines()
-            if outcome.code not in DOCUMENTED:
+            unread = outcome.code == 2 and "r.toml" in str(outcome.hit)
+            if outcome.code not in DOCUMENTED and not unread:
                 yield f"exit code {outcome.code}: {outcome.err[-800:]}"
             silent = fault.lasting and fault.call.name == "write"  # what is told is written, too
             if "Traceback" in outcome.err or "Exception ignored" in outcome.err:
                 yield f"not told in words: {outcome.err[-1500:]}"
             elif outcome.code and not silent and not any(line.startswith(("genart: ", "error")) for line in lines):
                 yield f"nothing told: {outcome.err!r}"
-        for name, content in saved(folder).items():
-            if ".tmp" in name:
+        left = saved(folder)
+        if fault.kind != "KILL" and not fault.lasting:
+            yield from (f"{name} is gone" for name in self.before if name not in left)
+        for name, content in left.items():
+            if ".tmp" in name or ".old" in name:
                 if outcome.code >= 0 and not fault.lasting:  # else it may be the removal that fails
                     yield f"{name} was left behind"
             elif content not in (self.before.get(name), self.after.get(name)):
