@@ -189,8 +189,8 @@ class Store:
         return entry
 
     def forget(self, ancestry: str) -> None:
-        """Remove what a fault left of a stage's work after its result was stored; unless another process is at it."""
-        if not self.work(ancestry).exists():
+        """Remove what a fault left of a stage's work, or of its lock, after its result was stored; unless another process is at it."""
+        if not (self.work(ancestry).exists() or self._lock_path(ancestry).exists()):
             return
 
         def busy() -> None:
@@ -295,6 +295,9 @@ class Store:
                 return
             shutil.rmtree(doomed, ignore_errors=True)
 
+    def _lock_path(self, ancestry: str) -> Path:
+        return self.root / "work" / f"{ancestry}.lock"
+
     @contextlib.contextmanager
     def lock(self, ancestry: str, waiting: Callable[[], None], check: Callable[[], None]) -> Iterator[None]:
         """Hold the work folder of a chain; wait while another live process has it. A dead holder's lock is gone by itself.
@@ -309,7 +312,7 @@ class Store:
         except ImportError:  # no flock here: correctness does not need it
             yield
             return
-        path = self.root / "work" / f"{ancestry}.lock"
+        path = self._lock_path(ancestry)
         path.parent.mkdir(parents=True, exist_ok=True)
         told = False
         while True:
