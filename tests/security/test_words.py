@@ -57,7 +57,7 @@ def texts() -> list[tuple[str, str]]:
     """Every parameter of every stage that takes a text, so that a new one is tested by existing."""
     plugins = Plugins()
     found = []
-    for stage in sorted(plugins.stages, key=lambda stage: stage.name):
+    for stage in plugins.stages():
         for parameter, field in stage.params.model_fields.items():
             if any(kind in str(field.annotation) for kind in ("str", "Path")):
                 found.append((stage.name, parameter))
