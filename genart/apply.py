@@ -23,7 +23,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from .artifacts import Artifact, Images, Kind, Model, StoredImages, Video
-from .errors import Interrupted, RefusedError, UsageError, did_you_mean
+from .errors import Interrupted, RefusedError, UsageError, did_you_mean, printable
 from .events import Events
 from .params import ParamProblem, Params, input_paths, resolve, type_name
 from .pipes import DASH, Ends, PipedImages, Sender, reader_of
@@ -529,4 +529,4 @@ def aligned(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _cell(value: Any) -> str:
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text).replace("\n", "?")

@@ -31,6 +31,8 @@ Meta = dict[str, Any]
 #: Bytes of float32 pixels that a batch aims at when nobody asks for a size: 16 MiB.
 BATCH_BYTES = 16 << 20
 MAX_HEADER_BYTES = 64 << 20
+#: Numbers in a latent, and pixels along a side, that a model may claim.
+MAX_MODEL_NUMBER = 1 << 16
 
 
 class Batch:
@@ -460,15 +462,34 @@ class Model:
         Raises:
             DataError: if it is not a genart model.
         """
+        from safetensors import SafetensorError, safe_open
+
         try:
             document = json.loads(read_safetensors_header(path)[0]["__metadata__"]["genart"])
             header = document["model"]
-            header["family"], header["parameters"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            _check_model_header(header)
+            with safe_open(path, framework="numpy"):  # it checks the table of tensors against the file
+                pass
+        except SafetensorError as error:
+            raise DataError(f"{path}: its tensors are damaged ({error})", "copy it again, or train it again") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path}: not a genart model ({type(error).__name__})", "it must be a .safetensors file that genart saved"
             ) from error
         return cls(path, header)
+
+
+def _check_model_header(header: Any) -> None:
+    """Check what everyone believes of a model's header; what is for one family alone is checked where its network is made.
+
+    Raises:
+        ValueError: if a value cannot be right.
+    """
+    if not (isinstance(header, dict) and isinstance(header["family"], str) and isinstance(header["parameters"], dict)):
+        raise ValueError("family or parameters")
+    for name in ("z_dim", "resolution"):
+        if name in header and not (type(header[name]) is int and 1 <= header[name] <= MAX_MODEL_NUMBER):
+            raise ValueError(name)
 
 
 def read_safetensors_header(path: Path) -> tuple[dict[str, Any], int]:

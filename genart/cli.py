@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from . import __version__, completion
-from .errors import GenartError, Interrupted, ResourceError, UsageError, did_you_mean
+from .errors import GenartError, Interrupted, ResourceError, UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from .events import Events
@@ -658,7 +658,7 @@ class _PluginObservers:
 def _say_error(message: str, hint: str | None) -> None:
     """Print an error in at most three lines, without anything a terminal would obey."""
     lines = [f"genart: {message}", *([f"  {hint}"] if hint else [])]
-    clean = [re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", line)[:1000] for line in lines]
+    clean = [printable(line).replace("\n", "?")[:1000] for line in lines]
     with suppress(OSError):  # a full disk, say: the exit code still tells
         sys.stderr.write("\n".join(clean) + "\n")
 

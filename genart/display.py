@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .errors import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import TaskID
@@ -73,7 +75,7 @@ class Display:
 
     def paint(self, style: str, text: str) -> str:
         """The text in a style, free of anything else that a terminal would obey."""
-        clean = "".join(c if c.isprintable() else "?" for c in text)
+        clean = printable(text).replace("\n", "?")
         return f"\x1b[{_STYLES[style]}m{clean}\x1b[0m" if self.colour and style else clean
 
     def _stage(self, style: str, mark: str, stage: str, note: str) -> None:

@@ -110,6 +110,11 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def printable(text: str) -> str:
+    """The text without anything that a terminal would obey, or that would turn its direction; line breaks stay."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or an empty string when nothing is close."""
     found = nearest(word, allowed)

@@ -23,7 +23,7 @@ from typing import Any
 from . import tags
 from .apply import Applier
 from .artifacts import Artifact, Images, Model, Video, write_atomically
-from .errors import DataError, Interrupted, RefusedError, UsageError
+from .errors import DataError, Interrupted, RefusedError, UsageError, printable
 from .events import Events, finite
 from .origin import Contradiction, Given, locate, nowhere, recipe_of, told_files
 from .plan import Planner, Step, device_kind
@@ -32,7 +32,6 @@ from .plugins import Plugins
 from .provenance import PICTURES, FileTold, Provenance, StageTold, read, save
 from .recipe import Node
 from .run import Stop
-from .show import printable
 from .store import Entry, Store
 
 #: Exit code for a file that came out different.

@@ -311,7 +311,11 @@ class Runner:
         assert step.node.save is not None
         target = self.out / step.node.save
         self.out.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(self.out.resolve()):
+        try:
+            inside = target.parent.resolve(strict=False).is_relative_to(self.out.resolve())
+        except (OSError, RuntimeError):  # links that lead in a circle
+            inside = False
+        if not inside:
             raise RefusedError(f"save = '{step.node.save}': a link leads out of the output folder", f"remove the link in {self.out}")
         return target
 

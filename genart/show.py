@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .errors import GenartError
+from .errors import GenartError, printable
 from .plugins import Plugins
 from .provenance import FileTold, Provenance, StageTold
 
@@ -87,8 +87,3 @@ def short(value: Any) -> str:
     """A value as JSON, cut where it gets long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """The text without anything that a terminal would obey; line breaks stay."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from . import tags
 from .artifacts import Batch, Meta
-from .errors import DataError
+from .errors import DataError, printable
 from .provenance import with_provenance
 
 if TYPE_CHECKING:
@@ -404,8 +404,7 @@ def _y4m_header(source: Bytes) -> _Y4m:
         raise DataError(f"{where}: {width}x{height} is above the limit of {MAX_PIXELS / 1e6:.0f} megapixels")
     planes = tags.get("C", "420jpeg")
     if planes not in PLANES:
-        shown = "".join(c if c.isprintable() else "?" for c in planes[:20])
-        raise DataError(f"{where}: C{shown} is not read", f"ffmpeg -pix_fmt yuv444p; it reads C{', C'.join(PLANES)}")
+        raise DataError(f"{where}: C{printable(planes[:20])} is not read", f"ffmpeg -pix_fmt yuv444p; it reads C{', C'.join(PLANES)}")
     full = "XCOLORRANGE=FULL" in extras or (planes == "mono" and "XCOLORRANGE=LIMITED" not in extras)
     return _Y4m(width, height, planes, _y4m_rate(tags.get("F", "")), full)
 

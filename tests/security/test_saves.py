@@ -30,8 +30,6 @@ REFUSED = [
     "//server/share/x@",
     "{outside}/x@",
     "{outside}/secret.txt@",
-    "~/x@",
-    "~root/x@",
     "..\\x@",
     "a\\..\\..\\x@",
     "C:\\x@",
@@ -58,6 +56,8 @@ REFUSED = [
 ]
 #: Names that look odd and mean nothing special: they stay inside.
 INSIDE = [
+    "~/x@",
+    "~root/x@",
     "$HOME/x@",
     "${GENART_CANARY}@",
     "$(id)@",

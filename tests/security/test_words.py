@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ TERMINAL = [
 ]
 
 
+#: Texts tried in each parameter.
+TRIED = 3
+
+
+@cache
 def texts() -> list[tuple[str, str]]:
     """Every parameter of every stage that takes a text, so that a new one is tested by existing."""
     plugins = Plugins()
@@ -73,7 +79,9 @@ def test_no_text_of_a_recipe_is_run(watched: Callable, stage: str, parameter: st
         "model": '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.train"\nsteps = 1\n',
         "video": '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.film"\n',
     }[takes]
-    for text in (*CODE, *TERMINAL):
+    first = texts().index((stage, parameter))  # a few for each, so that all are tried somewhere
+    for number in range(TRIED):
+        text = (CODE + TERMINAL)[(TRIED * first + number) % len(CODE + TERMINAL)]
         for value in (text, [text]):
             recipe(watched.inside, f'{before}[[stage]]\nuses = "{stage}"\n{parameter} = {json.dumps(value)}\n')
             watched("check", "r.toml", "-p", Path(__file__).parents[1] / "toys.py", codes=(0, 2, 3, 7))
