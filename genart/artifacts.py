@@ -405,13 +405,19 @@ def _any_meta(path: Path, count: int) -> bool:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a disk that fails is no reason to begin anew
         return None
 
 
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file so that `path` holds either its old content or all of the new one, part after part, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+def write_atomically(path: Path, *parts: bytes | memoryview, through: Path | None = None) -> None:
+    """Write a file so that `path` holds either its old content or all of the new one, also after a power cut.
+
+    Args:
+        path: the file.
+        parts: its new content, part after part.
+        through: folder of the same file system in which it is put together, and left by a kill; by default that of the file.
+    """
+    temporary = (through or path.parent) / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "wb") as file:
             for data in parts:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, seeds
-from .artifacts import write_atomically
-from .errors import UsageError
+from .errors import DataError, UsageError
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
 from .plugins import Plugins
 from .recipe import Node, Recipe
@@ -246,8 +245,7 @@ def content_hash(path: Path, cache: Path) -> str:
         total.update(json.dumps([name, digest]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
     if fresh != memory and _settled(newest):
-        memory_path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(memory_path, json.dumps(fresh).encode())
+        Store(cache).write(memory_path, json.dumps(fresh).encode())
     return total.hexdigest()
 
 
@@ -257,11 +255,16 @@ def _settled(newest_ns: int) -> bool:
     return time.time_ns() - newest_ns > 2_000_000_000
 
 
+def _unreadable(error: OSError) -> None:
+    """Else a folder that could not be read would count as an empty one."""
+    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}", "make it readable, or name another") from error
+
+
 def _files_below(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = []
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     return sorted(file for file in found if file.is_file())
@@ -310,8 +313,7 @@ def device_kind(wanted: str, cache: Path) -> str:
         remembered = None
     if not (isinstance(remembered, dict) and remembered.get("mark") == mark):
         remembered = {"mark": mark, "devices": _probe()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(remembered).encode())
+        Store(cache).write(path, json.dumps(remembered).encode())
     devices = remembered["devices"]
     if wanted == "auto":
         return str(devices[0])

@@ -23,7 +23,7 @@ from typing import Annotated, Any, BinaryIO, Literal, NoReturn
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from . import tags
-from .artifacts import Batch, Images, Model, Video
+from .artifacts import Batch, Images, Model, Video, sync_folder
 from .errors import DataError, UsageError
 from .store import is_alive
 
@@ -194,14 +194,16 @@ def _put(temporary: Path, target: Path) -> None:
             if replaced:
                 os.rename(old, target)
             raise
+        sync_folder(target.parent)
         _remove(old)
     else:
         os.replace(temporary, target)
+        sync_folder(target.parent)
 
 
 def sweep(target: Path) -> None:
     """Remove what saves of this target left half-done, or could not remove, when they were killed or failed."""
-    form = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(?:tmp{re.escape(target.suffix)}|old)")
+    form = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(?:tmp{re.escape(target.suffix)}|old|[0-9a-f]{{8}}\.tmp)")
     for path in target.parent.iterdir():
         match = form.fullmatch(path.name)
         if match and not is_alive(int(match[1])):

@@ -27,6 +27,7 @@ from .artifacts import Kind, Model, write_atomically
 from .charts import Chart, Curve, Graph, chart, graph
 from .display import duration, size
 from .errors import DataError, GenartError, UsageError, did_you_mean
+from .provenance import sweep
 from .store import Store
 
 PAGE = "report.html"
@@ -341,6 +342,7 @@ def write_report(folder: Path, store: Store) -> Path:
         DataError: if there is no run.json, or it is not what genart writes.
     """
     target = folder / PAGE
+    sweep(target.absolute())
     write_atomically(target.absolute(), render(folder, store).encode("utf-8"))
     return target
 

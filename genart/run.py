@@ -260,7 +260,7 @@ class Run:
     def _read_choices(self) -> dict[str, Any]:
         try:
             return dict(json.loads((self.work / "choices.json").read_bytes()))
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # of a disk that fails, what was chosen before is not known
             return {}
 
     # results

@@ -416,6 +416,8 @@ class Runner:
 
     def _write_run_json(self, seconds: float) -> None:
         """Describe the run that made what is here; a run that made and saved nothing new leaves that description alone."""
+        if self.out.is_dir():
+            sweep(self.out / "run.json")
         if self._nothing_new():
             return
         self.out.mkdir(parents=True, exist_ok=True)

@@ -204,8 +204,8 @@ class Store:
         for folder in (self._place("ancestry", ancestry).parent, self._place("notes", ancestry).parent, self._place("similar", partial)):
             folder.mkdir(parents=True, exist_ok=True)
         note = {name: entry.manifest[name] for name in ("outputs", "choices", "made_with") if name in entry.manifest}
-        write_atomically(self._place("notes", ancestry), json.dumps(note, sort_keys=True).encode())
-        write_atomically(self._place("ancestry", ancestry), entry.key.encode())
+        self.write(self._place("notes", ancestry), json.dumps(note, sort_keys=True).encode())
+        self.write(self._place("ancestry", ancestry), entry.key.encode())
         (self._place("similar", partial) / entry.key).touch()
 
     def note(self, ancestry: str) -> dict[str, Any]:
@@ -263,6 +263,12 @@ class Store:
         finally:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a small file of the store's own, whole or not at all; what a kill leaves of it, the next run sweeps away."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._temporary() as temporary:
+            write_atomically(path, data, through=temporary)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -341,8 +347,7 @@ class Store:
     def remember(self, slot: str, parts: dict[str, Any]) -> None:
         """Note what the newest result of a recipe's stage is made of."""
         path = self.root / "history" / f"{slot}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(parts, sort_keys=True, allow_nan=False).encode())
+        self.write(path, json.dumps(parts, sort_keys=True, allow_nan=False).encode())
 
     def recall(self, slot: str) -> dict[str, Any] | None:
         """Return what `remember` noted last."""

@@ -110,7 +110,7 @@ def picture_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise DataError(f"{path}: no such folder or picture", "check `path`; in a recipe it is relative to the recipe's folder")
     found = []
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=_unreadable):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     # by parts, so that the order of folders is the same whatever separator the system has
@@ -118,6 +118,10 @@ def picture_files(path: Path) -> list[Path]:
     if not files:
         raise DataError(f"{path}: no picture in this folder", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, in folders below it too")
     return files
+
+
+def _unreadable(error: OSError) -> None:
+    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}", "make it readable, or name another") from error
 
 
 def _looks_like_picture(file: Path) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from genart.store import Store
+
 from .forge import BY_HANDLE, BY_PATH, READING, Fault, Forge, Outcome
 from .scenarios import Scenario
 
@@ -120,12 +122,12 @@ class Attack:
                 outcome = self.forge.run(folder, *self.scenario.words, fault=later)
                 if outcome.hit is not None:
                     report.cases += 1
-                    wrong += self.wrong_after_fault(outcome, later, folder)
+                    wrong += self.wrong_after_fault(outcome, later, folder, first=False)
             wrong += self.wrong_in_the_end(folder)
             report.failures += [f"{self.scenario.name}, {fault} ({outcome.hit}): {text}" for text in wrong]
 
-    def wrong_after_fault(self, outcome: Outcome, fault: Fault, folder: Path) -> Iterator[str]:
-        """What does not hold right after a fault."""
+    def wrong_after_fault(self, outcome: Outcome, fault: Fault, folder: Path, *, first: bool = True) -> Iterator[str]:
+        """What does not hold right after a fault; only after the first is all that is left behind its own."""
         if fault.kind == "KILL":
             if outcome.code != -9:
                 yield f"killed, but it ended with {outcome.code}"
@@ -144,7 +146,7 @@ class Attack:
             yield from (f"{name} is gone" for name in self.before if name not in left)
         for name, content in left.items():
             if ".tmp" in name or ".old" in name:
-                if outcome.code >= 0 and not fault.lasting:  # else it may be the removal that fails
+                if outcome.code >= 0 and not fault.lasting and first:  # else it may be the removal that fails
                     yield f"{name} was left behind"
             elif content not in (self.before.get(name), self.after.get(name)):
                 yield f"{name} is neither the old nor the new one ({len(content)} bytes)"
@@ -168,6 +170,6 @@ class Attack:
         temporary = [path for path in store.rglob("*") if path.name.endswith(".tmp") or (path.parent.name in ("tmp", "scratch", "work"))]
         if temporary:
             yield f"left in the store: {', '.join(str(path.relative_to(store)) for path in temporary)}"
-        checked = self.forge.run(folder, "cache", "verify")
-        if checked.code:
-            yield f"cache verify ended with {checked.code}: {checked.out[-400:]}{checked.err[-400:]}"
+        damaged = [f"{entry.key}: {', '.join(files)}" for entry in Store(store).entries() if (files := entry.damaged())]
+        if damaged or Store(store).sweep_wrecks():
+            yield f"damaged in the store: {damaged or 'a wreck'}"

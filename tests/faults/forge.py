@@ -116,7 +116,9 @@ class Forge:
             raise RuntimeError("the forge broke")
         told = json.loads(line)
         lines = told.pop("trace").splitlines()
-        hit = next((line for line in lines if "(INJECTED)" in line or "+++ killed by SIGKILL" in line), None)
+        hit = next((line for line in lines if "(INJECTED)" in line), None)
+        if fault is not None and fault.kind == "KILL" and told["code"] == -9:
+            hit = next((line for line in reversed(lines) if not line.endswith("+++")), "killed")
         return Outcome(**told, calls=calls_below(folder, lines), hit=hit)
 
     def close(self) -> None:
@@ -157,6 +159,7 @@ def _concerns(folder: Path, name: str, rest: str) -> bool:
 
 def main() -> None:
     """Run jobs, one a line, until there are no more."""
+    import av  # noqa: F401
     import torch  # noqa: F401
 
     import genart.apply

@@ -18,6 +18,11 @@ ARGUMENTS = re.compile(r"\w+\((.*)")
 COPIED_TO = re.compile(r", \d+<([^>]*)>")
 
 
+def passing(path: Path) -> bool:
+    """True for what is not finished: a stage's work and what is being put together."""
+    return any(f"/store/genart/{kind}/" in str(path) for kind in ("work", "tmp", "scratch")) and "/checkpoints/" not in str(path)
+
+
 def out_of_order(calls: Sequence[Call], folder: Path) -> Iterator[str]:
     """What a trace of a whole command leaves to a power cut.
 
@@ -43,10 +48,16 @@ def out_of_order(calls: Sequence[Call], folder: Path) -> Iterator[str]:
             nameless.pop(handle.group(1), None)
         elif call.name in RENAMING:
             old, new = (str(folder / path) for path in PATH_IN_QUOTES.findall(arguments)[:2])
-            unsafe = [path for path in dirty if path == old or path.startswith(f"{old}/")]
-            yield from (f"{path} was renamed before it was on the disk" for path in sorted(unsafe))
-            dirty.difference_update(unsafe)
+            moved = [path for path in dirty if path == old or path.startswith(f"{old}/")]
+            dirty.difference_update(moved)
+            if passing(Path(new)):
+                dirty.update(new + path.removeprefix(old) for path in moved)
+                continue
+            yield from (f"{path} was renamed before it was on the disk" for path in sorted(moved))
             nameless[str(Path(new).parent)] = new
+        elif call.name in ("link", "linkat"):
+            old, new = (str(folder / path) for path in PATH_IN_QUOTES.findall(arguments)[:2])
+            dirty.update([new] if old in dirty else [])
         elif call.name in ("unlink", "unlinkat") and (quoted := PATH_IN_QUOTES.search(arguments)):
             dirty.discard(str(folder / quoted.group(1)))
     yield from (f"the name {new} was never on the disk for certain" for new in nameless.values())
