@@ -31,6 +31,8 @@ Meta = dict[str, Any]
 #: Bytes of float32 pixels that a batch aims at when nobody asks for a size: 16 MiB.
 BATCH_BYTES = 16 << 20
 MAX_HEADER_BYTES = 64 << 20
+#: Tensors of a model.
+MAX_TENSORS = 10_000
 #: Numbers in a latent, and pixels along a side, that a model may claim.
 MAX_MODEL_NUMBER = 1 << 16
 
@@ -471,8 +473,10 @@ class Model:
         from safetensors import SafetensorError, safe_open
 
         try:
-            document = json.loads(read_safetensors_header(path)[0]["__metadata__"]["genart"])
-            header = document["model"]
+            table = read_safetensors_header(path)[0]
+            if len(table) > MAX_TENSORS:
+                raise ValueError(f"{len(table)} tensors")
+            header = json.loads(table["__metadata__"]["genart"])["model"]
             _check_model_header(header)
             with safe_open(path, framework="numpy"):  # it checks the table of tensors against the file
                 pass
