@@ -185,12 +185,15 @@ def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) ->
     Returns:
         (N, z_dim + table's width), or z as it is without a table.
     """
-    if table is None:
-        return z
+    return z if table is None else torch.cat([z, pixel_norm(class_vectors(z, labels, table)).to(z.dtype)], 1)
+
+
+def class_vectors(z: Tensor, labels: Tensor | None, table: nn.Embedding) -> Tensor:
+    """Each latent's vector of its class: (N, width of the table); for z and labels see `with_labels`."""
     if labels is None:
         labels = torch.arange(len(z), device=z.device) % table.num_embeddings
-    vectors = labels.to(table.weight.dtype) @ table.weight if labels.is_floating_point() else table(labels)
-    return torch.cat([z, pixel_norm(vectors).to(z.dtype)], 1)
+    vectors: Tensor = labels.to(table.weight.dtype) @ table.weight if labels.is_floating_point() else table(labels)
+    return vectors
 
 
 def projected_label(features: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor | float:

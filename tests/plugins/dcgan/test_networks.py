@@ -75,3 +75,16 @@ def test_a_spectral_norm_bounds_what_a_layer_does():
     for _ in range(20):
         D(torch.randn(2, 3, 16, 16))
     assert float(torch.linalg.matrix_norm(D.to_logit.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)
+
+
+def test_a_class_cannot_drown_the_latent() -> None:
+    """However small what z gives, its normalisation brings it back; beside a class's vector it would be learnt away."""
+    z = torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
+    G = Generator(32, 8, 8, classes=3)
+    initialise(G, torch.Generator().manual_seed(1))
+    labels = torch.zeros(32, dtype=torch.int64)
+    before = G(z, labels)
+    with torch.no_grad():
+        G.dense.weight.mul_(0.1)
+    assert torch.allclose(G(z, labels), before, atol=0.02)
+    assert before.std(0).mean() > 0.5 * G(z, None).std(0).mean()
