@@ -104,11 +104,7 @@ def stage(
             raise TypeError(f"{where} must take (input, params, run), not ({', '.join(arguments)})")
         hints = _hints(function)
         takes_hint = hints.get(arguments[0], type(None))
-        params = hints.get(arguments[1], NoParams)
-        if params in (None, type(None)):
-            params = NoParams
-        if not (isinstance(params, type) and issubclass(params, Params)):
-            raise TypeError(f"{where}: annotate `{arguments[1]}` with a subclass of genart.Params")
+        params = _params_of(where, hints, arguments[1])
         if takes_hint is not type(None) and takes_hint not in _KINDS:
             raise TypeError(f"{where}: annotate `{arguments[0]}` with Images, Model, Video or None")
         gives = hints.get("return")
@@ -131,6 +127,15 @@ def stage(
         )
 
     return declare
+
+
+def _params_of(where: str, hints: Mapping[str, Any], argument: str) -> type[Params]:
+    params = hints.get(argument, NoParams)
+    if params in (None, type(None)):
+        params = NoParams
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        raise TypeError(f"{where}: annotate `{argument}` with a subclass of genart.Params")
+    return params
 
 
 def _check_outputs(where: str, outputs: Mapping[str, type]) -> None:

@@ -124,6 +124,11 @@ def recipe(home: Path) -> Callable[..., Path]:
 EAGER = "import genart.runner; genart.runner.SYNC_EVERY = 0.0; "
 
 
+def heeds_ctrl_c() -> None:
+    """What a shell starts in the background ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def genart_process() -> Any:
     """Start the command line in a process of its own: genart_process(*arguments, prelude="", **environment) -> Popen."""
@@ -137,6 +142,7 @@ def genart_process() -> Any:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            preexec_fn=heeds_ctrl_c,
         )
         running.append(process)
         return process

@@ -21,7 +21,7 @@ from genart.events import Events
 from genart.run import Run
 from genart.streams import Bytes, read_pictures
 
-from .conftest import TOYS
+from .conftest import TOYS, heeds_ctrl_c
 
 TOY = f"-p {shlex.quote(str(TOYS))}"
 
@@ -219,11 +219,6 @@ def test_a_program_that_fails_is_not_taken_for_the_end(shell):
     )
     assert "standard input ended after 3 of 5 pictures" in done.stderr
     assert not Path("film.gif").exists()
-
-
-def heeds_ctrl_c():
-    """What a shell starts in the background ignores SIGINT, and so would what it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

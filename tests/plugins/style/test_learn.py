@@ -260,7 +260,7 @@ def test_damaged_weights(content, model, tmp_path):
     data = model.path.read_bytes()
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(data[:-100])
-    with pytest.raises(DataError, match=r"cut\.safetensors is no painter of style\.learn, or damaged"):
+    with pytest.raises(DataError, match=r"cut\.safetensors: its tensors are damaged"):
         run_stage(style_apply, content, work=tmp_path / "w", model=str(cut))
     tensors = load_file(model.path)
     tensors["to_rgb.bias"][0] = float("nan")
