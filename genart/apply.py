@@ -529,4 +529,4 @@ def aligned(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _cell(value: Any) -> str:
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return printable(text).replace("\n", "?")
+    return printable(text)

@@ -658,7 +658,7 @@ class _PluginObservers:
 def _say_error(message: str, hint: str | None) -> None:
     """Print an error in at most three lines, without anything a terminal would obey."""
     lines = [f"genart: {message}", *([f"  {hint}"] if hint else [])]
-    clean = [printable(line).replace("\n", "?")[:1000] for line in lines]
+    clean = [printable(line)[:1000] for line in lines]
     with suppress(OSError):  # a full disk, say: the exit code still tells
         sys.stderr.write("\n".join(clean) + "\n")
 

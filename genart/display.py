@@ -75,7 +75,7 @@ class Display:
 
     def paint(self, style: str, text: str) -> str:
         """The text in a style, free of anything else that a terminal would obey."""
-        clean = printable(text).replace("\n", "?")
+        clean = printable(text)
         return f"\x1b[{_STYLES[style]}m{clean}\x1b[0m" if self.colour and style else clean
 
     def _stage(self, style: str, mark: str, stage: str, note: str) -> None:

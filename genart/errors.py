@@ -110,9 +110,9 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def printable(text: str) -> str:
-    """The text without anything that a terminal would obey, or that would turn its direction; line breaks stay."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)
+def printable(text: str, keep: str = "") -> str:
+    """The text without anything that a terminal would obey, or that would turn its direction, but for the signs in `keep`."""
+    return "".join(sign if sign.isprintable() or sign in keep else "?" for sign in text)
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

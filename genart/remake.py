@@ -81,7 +81,7 @@ class Report:
             "different": f"different: {why}",
         }[self.verdict]
         lent = [f"taken as it was, by its hash: {', '.join(self.lent)}"] if self.lent else []
-        return [printable(line) for line in (*self.reasons, *lent, f"{name}: {head}")]
+        return [printable(line, "\n") for line in (*self.reasons, *lent, f"{name}: {head}")]
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], made: Sequence[str]) -> list[str]:

@@ -38,8 +38,8 @@ def view(name: str, told: Provenance, plugins: Plugins) -> RenderableType:
         seed = "" if stage.seed is None else str(stage.seed)
         about = "\n".join(made_of(stage, plugins))
         cells = (stage.id, stage.uses, "\n".join(stage.sources), about, seed, code)
-        table.add_row(*(Text(printable(cell), style="cyan" * (cell is stage.id)) for cell in cells))
-    return Group(*(Text(printable(line)) for line in headlines(name, told)), Text(), table)
+        table.add_row(*(Text(printable(cell, "\n"), style="cyan" * (cell is stage.id)) for cell in cells))
+    return Group(*(Text(printable(line, "\n")) for line in headlines(name, told)), Text(), table)
 
 
 def headlines(name: str, told: Provenance) -> list[str]:

@@ -15,9 +15,6 @@ T = TypeVar("T")
 
 #: The coarsest layer has at most this many times the channels of the finest.
 MAX_WIDENING = 8
-#: Pixels along a side from which on a chequer pattern would be worse than soft edges; the finest lines of smaller pictures are what one
-#: sees of them (bench/families.py).
-SMOOTH_FROM = 64
 
 
 def channels(resolution: int, width: int, widening: int = MAX_WIDENING) -> list[int]:

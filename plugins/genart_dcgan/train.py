@@ -10,12 +10,14 @@ from torch import nn
 from genart import Images, Model, Run
 from genart.nn import family, losses
 from genart.nn.family import Family, Setup
-from genart.nn.layers import SMOOTH_FROM, seeded
+from genart.nn.layers import seeded
 from genart.nn.players import Players, Trainer
 
 from . import TrainParams
 from .networks import Discriminator, Generator, initialise
 
+#: Pixels along a side from which on a chequer pattern would be worse than soft edges.
+SMOOTH_FROM = 64
 #: Below it: the least width, and how many times as many images are to be seen before a wider network is worth it.
 SMALL_WIDTH, SMALL_WANT = 32, 8
 

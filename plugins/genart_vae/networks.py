@@ -150,10 +150,9 @@ class Decoder(nn.Module):
         resolution: pixels along a side, a power of two from 8 on.
         width: channels at half the resolution.
         z_dim: numbers in a latent vector.
-        smooth: smooth the pictures, which are then free of chequer patterns, and softer.
     """
 
-    def __init__(self, resolution: int, width: int, z_dim: int, *, smooth: bool = True) -> None:
+    def __init__(self, resolution: int, width: int, z_dim: int) -> None:
         super().__init__()
         widths = channels(resolution, width)
         self.dense = nn.Linear(z_dim, 16 * widths[0])
@@ -162,7 +161,7 @@ class Decoder(nn.Module):
         for up in ups:
             nn.init.kaiming_normal_(up.weight, SLOPE, "fan_out")  # a transposed convolution's first dimension is what comes in
         self.ups = nn.ModuleList(ups)
-        self.to_rgb = Upsample(widths[-1], 3, "resize", bias=True, smooth=smooth)
+        self.to_rgb = Upsample(widths[-1], 3, "resize", bias=True, smooth=True)
 
     def forward(self, z: Tensor) -> Tensor:
         """z: (N, z_dim). Returns (N, 3, resolution, resolution) float32, near [-1, 1], which nothing enforces."""
@@ -182,16 +181,15 @@ class Autoencoder(nn.Module):
         width: channels at half the resolution.
         z_dim: numbers in a latent vector.
         classes: number of classes; 0 for none. The prior is told a class; encoder and decoder see what it is.
-        smooth: see `Decoder`.
     """
 
-    def __init__(self, resolution: int = 64, width: int = 32, z_dim: int = 64, classes: int = 0, *, smooth: bool = True) -> None:
+    def __init__(self, resolution: int = 64, width: int = 32, z_dim: int = 64, classes: int = 0) -> None:
         super().__init__()
         self.resolution, self.z_dim = resolution, z_dim
         self.classes = nn.Embedding(classes, z_dim) if classes else None
         self.encoder = Encoder(resolution, width, z_dim)
         self.prior = Prior(z_dim, z_dim if classes else 0)
-        self.decoder = Decoder(resolution, width, z_dim, smooth=smooth)
+        self.decoder = Decoder(resolution, width, z_dim)
 
     def with_kinds(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, z_dim), and beside it the vectors of the classes (N,), or of each class in turn: (N, z_dim or 2 * z_dim)."""

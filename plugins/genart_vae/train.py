@@ -13,7 +13,7 @@ from genart.nn import checkpoint, family
 from genart.nn.data import RealBatch
 from genart.nn.family import Family, Setup
 from genart.nn.images import to_unit
-from genart.nn.layers import SMOOTH_FROM, seeded
+from genart.nn.layers import seeded
 from genart.nn.players import Trainer
 
 from . import TrainParams
@@ -131,8 +131,7 @@ class VAE(Family):
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the autoencoder's class."""
-        named: dict[str, Any] = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim}
-        named |= {} if setup.resolution >= SMOOTH_FROM else {"smooth": False}
+        named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim}
         return named | ({"classes": setup.classes} if setup.classes else {})
 
     def trainer(self, setup: Setup) -> Trainer:
