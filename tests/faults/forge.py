@@ -7,8 +7,10 @@ command. strace holds on to the child before it begins, so system calls are coun
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -159,18 +161,24 @@ def _concerns(folder: Path, name: str, rest: str) -> bool:
 
 def main() -> None:
     """Run jobs, one a line, until there are no more."""
-    import av  # noqa: F401
-    import torch  # noqa: F401
-
-    import genart.apply
-    import genart.cli
-    import genart.report
-    import genart.runner  # noqa: F401
-    from genart.plugins import Plugins
-
-    Plugins((TOYS,)).stage("toy.noise")
+    loaded()
     for line in sys.stdin:
         print(json.dumps(served(json.loads(line))), flush=True)
+
+
+def loaded() -> None:
+    """Load all code before any fault: reading the program itself is no commit path."""
+    import av  # noqa: F401
+
+    import genart
+    from genart.plugins import Plugins
+
+    packages = [genart, *map(importlib.import_module, sorted(path.name for path in (ROOT / "plugins").glob("genart_*")))]
+    for package in packages:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    Plugins((TOYS,)).stage("toy.noise")
 
 
 def served(job: dict[str, Any]) -> dict[str, Any]:
