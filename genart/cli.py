@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from . import __version__, completion
-from .errors import GenartError, Interrupted, ResourceError, UsageError, did_you_mean, printable
+from .errors import GenartError, Interrupted, ResourceError, StageError, UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from .events import Events
@@ -39,6 +39,8 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="Look after the store of results.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+new_app = typer.Typer(help="Begin a plugin or a recipe with files that work as they are.", no_args_is_help=True)
+app.add_typer(new_app, name="new")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/painting.toml.", show_default=False)]
 PluginFiles = Annotated[list[Path] | None, typer.Option("-p", "--plugin", metavar="PLUGIN.py", help="Also use the stages of this file.")]
@@ -456,7 +458,7 @@ def list_plugins(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="Show one, with the traceback if it is broken.",
+            help="Show one, with the traceback if it is broken; `doctor` examines all.",
             show_default=False,
             autocompletion=completion.plugins,
         ),
@@ -467,6 +469,9 @@ def list_plugins(
     """List the plugins, their stages, and what is wrong with a broken one."""
     from .plugins import Plugins
 
+    if name == "doctor":
+        _examine_plugins(plugin or (), json_)
+        return
     registry = Plugins(plugin or ())
     found = registry.load_all()
     if name is not None:
@@ -488,6 +493,21 @@ def list_plugins(
             console.print(escape(item.traceback.rstrip()), highlight=False, soft_wrap=True)
 
 
+def _examine_plugins(files: Sequence[Path], json_: bool) -> None:
+    """Load each plugin in a process of its own, then all together, and say what was seen; exit 4 if something is broken."""
+    from .doctor import examine
+
+    found = examine(files)
+    if json_:
+        _print_json(found.as_json())
+    else:
+        _console().print(found.table())
+        for line in found.advice:
+            _console().print(line, highlight=False, soft_wrap=True, markup=False)
+    if found.broken:
+        raise typer.Exit(StageError.exit_code)
+
+
 def _plugin_row(item: Plugin) -> dict[str, Any]:
     return {"name": item.name, "origin": item.origin, "version": item.version, "stages": sorted(item.stages), "problem": item.problem}
 
@@ -507,6 +527,36 @@ def schema(
         typer.echo(text, nl=False)
     else:
         write_atomically(out.absolute(), text.encode())
+
+
+# beginnings
+
+Where = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to put it.")]
+
+
+@new_app.command("plugin")
+def begin_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The family of its stages, such as sepia.", show_default=False)],
+    where: Where = Path(),
+) -> None:
+    """Write a plugin with one stage, its test and its README."""
+    from .new import new_plugin
+    from .plugins import Plugins
+
+    root = new_plugin(name, set(Plugins().plugins), where)
+    typer.echo(f"{root}\n  pip install -e '{root}[test]' && pytest {root}")
+
+
+@new_app.command("recipe")
+def begin_recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the recipe and of its file.", show_default=False)],
+    where: Where = Path(),
+) -> None:
+    """Write a recipe: pictures, a training, a walk, a film."""
+    from .new import new_recipe
+
+    path = new_recipe(name, where)
+    typer.echo(f"{path}\n  genart run {path}")
 
 
 # the store

@@ -17,6 +17,10 @@ hookimpl = pluggy.HookimplMarker("genart")
 
 #: Version of this page. A hook gains arguments without a new version; it never loses one within a version.
 PLUGIN_API = 1
+#: Oldest version that still works. A plugin says in `GENART_API` which it was written for; without it, it takes what there is.
+OLDEST_API = 1
+#: What will stop working, by the version from which on there is a better way; who was written for an older one is told.
+DEPRECATED: dict[int, str] = {}
 
 
 @hookspec

@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +39,27 @@ class Plugin:
     stages: dict[str, Stage] = field(default_factory=dict)
     problem: str | None = None
     traceback: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def api_notes(written_for: object) -> Iterator[str]:
+    """What there is to say of the version of the plugin interface that a plugin was written for.
+
+    Raises:
+        TypeError: this genart does not have that version.
+    """
+    if not isinstance(written_for, int) or isinstance(written_for, bool):
+        raise TypeError(f"GENART_API must be a number, such as {hookspecs.PLUGIN_API}")
+    if written_for > hookspecs.PLUGIN_API:
+        raise TypeError(f"it is written for plugin interface {written_for}, this genart has {hookspecs.PLUGIN_API}; upgrade genart")
+    if written_for < hookspecs.OLDEST_API:
+        raise TypeError(
+            f"it is written for plugin interface {written_for}, this genart knows {hookspecs.OLDEST_API} to {hookspecs.PLUGIN_API}; "
+            "upgrade the plugin"
+        )
+    for version, change in sorted(hookspecs.DEPRECATED.items()):
+        if written_for < version:
+            yield f"written for plugin interface {written_for}: {change}"
 
 
 class Plugins:
@@ -46,16 +67,18 @@ class Plugins:
 
     Args:
         files: single-file plugins from the command line.
+        only: names of the installed plugins that are wanted; None for all.
     """
 
-    def __init__(self, files: Sequence[Path] = ()) -> None:
+    def __init__(self, files: Sequence[Path] = (), *, only: Collection[str] | None = None) -> None:
         self.manager = pluggy.PluginManager("genart")
         self.manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, Plugin] = {}
         self._sources: dict[str, str] = {}
         self._versions: dict[str, str] = {}
         for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
-            self._discover(entry)
+            if only is None or entry.name in only:
+                self._discover(entry)
         for file in files:
             self._discover_file(file)
 
@@ -84,14 +107,14 @@ class Plugins:
             origin = self.plugins[name].origin
             raise UsageError(f"{file}: a plugin '{name}' is installed already ({origin})", "rename the file")
         plugin = self.plugins[name] = Plugin(name, str(file), file=file)
-        self._load(plugin)
+        self.load(plugin)
         for stage in plugin.stages.values():
             if stage.family != name and stage.family in self.plugins:
                 raise UsageError(f"{file}: its stage '{stage.name}' belongs to the installed plugin '{stage.family}'", "rename the stage")
 
     # loading
 
-    def _load(self, plugin: Plugin) -> None:
+    def load(self, plugin: Plugin) -> None:
         """Import a plugin and register what it brings; whatever goes wrong becomes its `problem`."""
         if plugin.module is not None or plugin.problem:
             return
@@ -99,6 +122,7 @@ class Plugins:
             plugin.module = _import_file(plugin.file) if plugin.file else plugin.entry.load()  # type: ignore[union-attr]
             if not isinstance(plugin.module, ModuleType):
                 raise TypeError("its entry point must name a module")
+            plugin.notes = list(api_notes(getattr(plugin.module, "GENART_API", hookspecs.PLUGIN_API)))
             self.manager.register(plugin.module, name=plugin.name)
             self.manager.check_pending()
             for stage in self._offered(plugin):
@@ -127,7 +151,7 @@ class Plugins:
     def load_all(self) -> list[Plugin]:
         """Load every plugin and return all, sorted by name."""
         for plugin in self.plugins.values():
-            self._load(plugin)
+            self.load(plugin)
         return [self.plugins[name] for name in sorted(self.plugins)]
 
     def observers(self) -> list[Plugin]:
@@ -152,7 +176,7 @@ class Plugins:
         """
         plugin = self.owner(name)
         if plugin is not None:
-            self._load(plugin)
+            self.load(plugin)
             if name in plugin.stages and not plugin.problem:
                 return plugin.stages[name]
             if plugin.problem:
@@ -199,7 +223,7 @@ class Plugins:
         """
         plugin = self.plugins.get(family)
         if plugin is not None:
-            self._load(plugin)
+            self.load(plugin)
         found = self._find("genart_generators", family)
         if found is not None:
             return found

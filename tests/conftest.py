@@ -47,18 +47,12 @@ class Result:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(genart_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, store and current directory."""
-    base = tmp_path_factory.mktemp("home")
-    for name in ("cache", "work"):
-        (base / name).mkdir()
-    monkeypatch.setenv("HOME", str(base))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(base / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     for name in ("TOY_LOG", "TOY_CRASH", "TOY_CHOICE", "FORCE_COLOR", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(base / "work")
-    return base
+    return genart_home
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""For authors of plugins: run a stage alone, without recipe, store or command line."""
+"""Run a stage alone, without recipe, store or command line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Artifact, Batch, Images, Model, StoredImages, from_picture
-from .events import Events
-from .params import resolve
-from .plugins import Plugins
-from .run import Run
-from .stages import Stage
+from genart.artifacts import Artifact, Batch, Images, Model, StoredImages, from_picture
+from genart.events import Events
+from genart.params import resolve
+from genart.plugins import Plugins
+from genart.run import Run, Stop
+from genart.stages import Stage
 
 
 def run_stage(
@@ -27,6 +27,7 @@ def run_stage(
     extension: Callable[[str, str], Any] | None = None,
     sides: dict[str, Artifact] | None = None,
     kept: Images | None = None,
+    stop: Stop | None = None,
     **params: Any,
 ) -> dict[str, Artifact]:
     """Run one stage and return its outputs by name; pictures are held in memory.
@@ -43,6 +44,7 @@ def run_stage(
         extension: how to import what plugins register, by hook and name; by default from the installed plugins.
         sides: what parameters take from other stages, by the id that stands in `params`.
         kept: pictures that the stage gave before it was killed: it goes on after them, and gives the rest.
+        stop: set its `signal`, and the stage ends at the next safe place.
         params: the stage's parameters, as a recipe would give them.
     """
     run = Run(
@@ -56,6 +58,7 @@ def run_stage(
         backbone=backbone or Plugins().load_backbone,
         extension=extension or Plugins().load_extension,
         start=0 if kept is None else len(kept),
+        stop=stop,
     )
     run.sides = sides or {}
     if kept is not None:

@@ -1,0 +1,9 @@
+"""For authors of plugins: run a stage alone, and see that it keeps what every stage promises.
+
+With genart installed pytest knows the fixtures of `genart.testing.fixtures` by itself.
+"""
+
+from .promises import broken_promises, check_stage
+from .stages import run_stage, tiny_images
+
+__all__ = ["broken_promises", "check_stage", "run_stage", "tiny_images"]
