@@ -171,7 +171,8 @@ class _Trial:
             return
         for name, artifact in outputs.items():
             if not isinstance(artifact, KINDS[self.stage.gives[name]]):
-                yield f"'{name}' is declared as {self.stage.gives[name]}, and is {next((kind for kind, of in KINDS.items() if isinstance(artifact, of)), type(artifact).__name__)}"
+                is_ = next((kind for kind, of in KINDS.items() if isinstance(artifact, of)), type(artifact).__name__)
+                yield f"'{name}' is declared as {self.stage.gives[name]}, and is {is_}"
                 return
         if isinstance(given, Images) and self.input is not None and _Seen({"": _pictures(given)}).differs(_Seen({"": self.input})):
             yield "it alters its input: work on a copy"
