@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         did_you_mean,
     )
     from .hookspecs import PLUGIN_API, hookimpl
-    from .params import BackboneName, Duration, InputPath, ModelInput, Params, PictureInput, StatisticName
+    from .params import BackboneName, Duration, InputPath, LossName, ModelInput, Params, PictureInput, StatisticName
     from .provenance import picture_meta
     from .run import Run
     from .stages import Stage, stage
@@ -46,7 +46,7 @@ _HOMES = {
         "did_you_mean",
     ),
     "hookspecs": ("PLUGIN_API", "hookimpl"),
-    "params": ("BackboneName", "Duration", "InputPath", "ModelInput", "Params", "PictureInput", "StatisticName"),
+    "params": ("BackboneName", "Duration", "InputPath", "LossName", "ModelInput", "Params", "PictureInput", "StatisticName"),
     "provenance": ("picture_meta",),
     "run": ("Run",),
     "stages": ("Stage", "stage"),
@@ -66,6 +66,7 @@ __all__ = [
     "Images",
     "InputPath",
     "Interrupted",
+    "LossName",
     "Meta",
     "Model",
     "ModelInput",

@@ -61,5 +61,15 @@ def genart_statistics() -> dict[str, str]:
 
 
 @hookspec
+def genart_losses() -> dict[str, str]:
+    """Return losses between a generator and a discriminator: name -> "package.module:LOSS".
+
+    Each is a `genart.nn.losses.Loss`: D's side (real_logits, gen_logits) and G's side (gen_logits, real_logits), both to a scalar. Every
+    family that trains against a discriminator takes it by its name in `loss`.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
 def genart_event(record: dict[str, Any]) -> None:
     """Observe every event of a run (see genart.events for the table). An exception here is reported once and ignored."""

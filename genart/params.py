@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.fields import FieldInfo
@@ -72,9 +72,24 @@ ModelInput = Annotated[Path, _ReadsPath(), _OrStage("model")]
 
 @dataclass(frozen=True)
 class _Registered:
-    """Marks a parameter that names what a hook's table holds: the code and version of the plugin that brings it enter the key."""
+    """Marks a parameter that names what a hook's table holds: the code and version of the plugin that brings it enter the key.
+
+    Attributes:
+        hook: whose table.
+        built_in: names that the stage knows by itself.
+    """
 
     hook: str
+    built_in: tuple[str, ...] = ()
+
+
+class Named(NamedTuple):
+    """A name in a hook's table that parameters hold."""
+
+    param: str
+    hook: str
+    name: str
+    built_in: tuple[str, ...]
 
 
 #: Name of a backbone, for `run.backbone`; see the hook genart_backbones.
@@ -82,6 +97,12 @@ BackboneName = Annotated[str, _Registered("genart_backbones")]
 
 #: Name of a statistic of features, for `run.extension`; see the hook genart_statistics.
 StatisticName = Annotated[str, _Registered("genart_statistics")]
+
+#: Losses between a generator and a discriminator that every family knows; see genart.nn.losses.
+Loss = Literal["bce", "non_saturating", "least_squares", "hinge", "wgan", "relativistic_average", "relativistic_paired"]
+
+#: Name of a loss: one that every family knows, or that a plugin brings; see the hook genart_losses.
+LossName = Loss | Annotated[str, _Registered("genart_losses", get_args(Loss))]
 
 #: Seconds, written as "90s", "10m", "1h30m" or a number.
 Duration = Annotated[
@@ -162,13 +183,14 @@ def stage_kind(info: FieldInfo) -> Literal["images", "model"] | None:
     return next((mark.kind for mark in marks if isinstance(mark, _OrStage)), None)
 
 
-def registered_names(params: Params) -> Iterator[tuple[str, str, str]]:
-    """Yield (parameter, hook, name) of everything that the parameters name in the tables of hooks."""
+def registered_names(params: Params) -> Iterator[Named]:
+    """Yield everything that the parameters name in the tables of hooks."""
     for name, info in type(params).model_fields.items():
         for mark in (*info.metadata, *_marks_within(info.annotation)):
             if isinstance(mark, _Registered):
                 value = getattr(params, name)
-                yield from ((name, mark.hook, item) for item in (value if isinstance(value, tuple | list) else [value]))
+                items = value if isinstance(value, tuple | list) else [value]
+                yield from (Named(name, mark.hook, item, mark.built_in) for item in items if item not in mark.built_in)
 
 
 def reads_path(info: FieldInfo) -> bool:

@@ -123,7 +123,7 @@ class Planner:
         }
         registered = {
             f"{hook}:{name}": self.plugins.identity(self.plugins.extension(hook, name)[1])
-            for _, hook, name in registered_names(node.params)
+            for _, hook, name, _ in registered_names(node.params)
         }
         if registered:
             parts["registered"] = registered

@@ -238,8 +238,13 @@ class Plugins:
 
         return rebuild(getattr(importlib.import_module(module_name), class_name), model, device)
 
-    def extension(self, hook: str, name: str) -> tuple[str, Plugin]:
+    def extension(self, hook: str, name: str, built_in: Sequence[str] = ()) -> tuple[str, Plugin]:
         """Return ("package.module:thing", plugin) of what a hook's table holds, such as a backbone in genart_backbones.
+
+        Args:
+            hook: whose table.
+            name: in it.
+            built_in: names that need no plugin, for the message.
 
         Raises:
             UsageError: no plugin brings it; the message has the nearest name.
@@ -247,11 +252,10 @@ class Plugins:
         found = self._find(hook, name)
         if found is not None:
             return found
-        known = sorted(key for plugin in self.observers() for key in _told(plugin, hook))
+        known = sorted([*built_in, *(key for plugin in self.observers() for key in _told(plugin, hook))])
         kinds = hook.removeprefix("genart_")
-        raise UsageError(
-            f"there is no {kinds.removesuffix('s')} '{name}'{did_you_mean(name, known)}", f"{kinds}: {', '.join(known) or 'none'}"
-        )
+        kind = kinds.removesuffix("es") if kinds.endswith("sses") else kinds.removesuffix("s")
+        raise UsageError(f"there is no {kind} '{name}'{did_you_mean(name, known)}", f"{kinds}: {', '.join(known) or 'none'}")
 
     def load_extension(self, hook: str, name: str) -> Any:
         """Import what a hook's table holds."""

@@ -572,9 +572,9 @@ def existing(base: Path, path: Path) -> Path | None:
 
 def _check_registered(name: str, draft: Draft, node: Node, plugins: Plugins) -> None:
     """Refuse a name that no plugin registered, of a backbone for example."""
-    for param, hook, wanted in registered_names(node.params):
+    for param, hook, wanted, built_in in registered_names(node.params):
         try:
-            plugins.extension(hook, wanted)
+            plugins.extension(hook, wanted, built_in)
         except UsageError as error:
             if param in draft.overrides:
                 raise UsageError(f"--set {draft.id}.{param}: {error.message}", error.hint) from None

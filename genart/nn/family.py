@@ -136,8 +136,12 @@ class Family:
         return Game(G, D, self.loss(setup), penalties(setup))
 
     def loss(self, setup: Setup) -> losses.Loss:
-        """The adversarial loss."""
-        return losses.named(gan_params(setup).loss)
+        """The adversarial loss, one of `genart.nn.losses` or a plugin's."""
+        name = gan_params(setup).loss
+        if name in losses.LOSS_NAMES:
+            return losses.named(name)
+        loss: losses.Loss = setup.run.extension("genart_losses", name)
+        return loss
 
     def trainer(self, setup: Setup) -> Trainer:
         """What the loop trains, with its seeded first weights, on the run's device."""

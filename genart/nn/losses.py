@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-LossName = Literal["bce", "non_saturating", "least_squares", "hinge", "wgan", "relativistic_average", "relativistic_paired"]
-LOSS_NAMES: tuple[str, ...] = get_args(LossName)
+from genart import params
+
+LOSS_NAMES: tuple[str, ...] = get_args(params.Loss)
 
 
 def bce_D(real_logits: Tensor, gen_logits: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -6,12 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from genart.params import Duration, ModelInput, Params
+from genart.params import Duration, LossName, ModelInput, Params
 
 Resolution = Literal[16, 32, 64, 128, 256]
 #: Augmentations of what D sees, by name; those that change no colour are the default.
 Policy = Literal["translation", "cutout", "scale", "rotate", "mirror", "color"]
-LossChoice = Literal["bce", "non_saturating", "least_squares", "hinge", "wgan", "relativistic_average", "relativistic_paired"]
 
 
 class TrainParams(Params):
@@ -76,7 +75,7 @@ class GanParams(TrainParams):
 
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 2e-4
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-4
-    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "non_saturating"
+    loss: Annotated[LossName, Field(description="What the two play for; plugins may bring others.")] = "non_saturating"
     r1_gamma: Annotated[
         float | None, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
     ] = 0.0

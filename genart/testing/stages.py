@@ -8,7 +8,7 @@ from typing import Any
 
 from genart.artifacts import Artifact, Batch, Images, Model, StoredImages, from_picture
 from genart.events import Events
-from genart.params import resolve
+from genart.params import Params, resolve
 from genart.plugins import Plugins
 from genart.run import Run, Stop
 from genart.stages import Stage
@@ -65,16 +65,20 @@ def run_stage(
         run.made = kept.__getitem__
         given = from_picture(given, run.start) if isinstance(given, Images) else given
     try:
-        result = stage(given, resolve(stage.params, stage.name, params), run)
-        if stage.streams:
-            result = Images.from_batches(list(run.stream(result)), run.fps)
-        outputs: dict[str, Artifact] = {"output": result}
-        for name, sink in run.sinks.items():
-            sink.finish()
-            outputs[name] = StoredImages(sink.folder)
-        return outputs
+        return _outputs(stage, given, resolve(stage.params, stage.name, params), run)
     finally:
         run.close()
+
+
+def _outputs(stage: Stage, given: Artifact | None, params: Params, run: Run) -> dict[str, Artifact]:
+    result = stage(given, params, run)
+    if stage.streams:
+        result = Images.from_batches(list(run.stream(result)), run.fps)
+    outputs: dict[str, Artifact] = {"output": result}
+    for name, sink in run.sinks.items():
+        sink.finish()
+        outputs[name] = StoredImages(sink.folder)
+    return outputs
 
 
 def tiny_images(count: int = 6, size: int = 16, channels: int = 3) -> Images:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 import genart
-from genart.nn.train_params import GanParams, LossChoice
+from genart.nn.train_params import GanParams
 
 
 class TrainParams(GanParams):
@@ -15,7 +15,7 @@ class TrainParams(GanParams):
 
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 3e-4
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-4
-    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "bce"
+    loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "bce"
     upsample: Annotated[
         Literal["resize", "transposed"],
         Field(description="How G doubles: enlarge and convolve (no chequer pattern), or transposed convolutions."),

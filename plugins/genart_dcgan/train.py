@@ -53,7 +53,7 @@ class DCGAN(Family):
     def loss(self, setup: Setup) -> losses.Loss:
         """The adversarial loss, with label smoothing where it has labels."""
         params = own(setup)
-        return losses.named(params.loss, params.label_smoothing)
+        return losses.named(params.loss, params.label_smoothing) if params.loss == "bce" else super().loss(setup)
 
     def trainer(self, setup: Setup) -> Trainer:
         """The players, with the first weights of the paper."""

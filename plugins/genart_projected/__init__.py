@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 import genart
-from genart.nn.train_params import GanParams, LossChoice
+from genart.nn.train_params import GanParams
 
 
 class TrainParams(GanParams):
@@ -15,7 +15,7 @@ class TrainParams(GanParams):
 
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 5e-4
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 5e-4
-    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "hinge"
+    loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "hinge"
     augment: Annotated[
         Literal["none", "always", "adaptive"],
         Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 import genart
-from genart.nn.train_params import GanParams, LossChoice
+from genart.nn.train_params import GanParams
 
 
 class TrainParams(GanParams):
@@ -15,7 +15,7 @@ class TrainParams(GanParams):
 
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
-    loss: Annotated[LossChoice, Field(description="What the two play for.")] = "relativistic_paired"
+    loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "relativistic_paired"
     r1_gamma: Annotated[
         float | None,
         Field(
