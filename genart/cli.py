@@ -487,7 +487,8 @@ def list_plugins(
 
     console = _console()
     for item in found:
-        state = f"[red]broken:[/] {escape(item.problem)}" if item.problem else ", ".join(sorted(item.stages))
+        brings = ", ".join(sorted(item.stages)) or ("observes every run" if item.observes else "")
+        state = f"[red]broken:[/] {escape(item.problem)}" if item.problem else brings
         console.print(f"[cyan]{item.name}[/] [dim]{escape(item.origin)} {item.version}[/]  {state}", highlight=False, soft_wrap=True)
         if name is not None and item.traceback:
             console.print(escape(item.traceback.rstrip()), highlight=False, soft_wrap=True)
@@ -693,6 +694,10 @@ class _PluginObservers:
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
         self.failed: set[str] = set()
+        for broken in plugins.listen():
+            _say_error(
+                f"the observer '{broken.name}' ({broken.origin}) cannot be used: {broken.problem}", f"see genart plugins {broken.name}"
+            )
 
     def __call__(self, record: dict[str, Any]) -> None:
         for hook in self.plugins.manager.hook.genart_event.get_hookimpls():

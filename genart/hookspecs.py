@@ -72,4 +72,8 @@ def genart_losses() -> dict[str, str]:
 
 @hookspec
 def genart_event(record: dict[str, Any]) -> None:
-    """Observe every event of a run (see genart.events for the table). An exception here is reported once and ignored."""
+    """Observe every event of a run (see genart.events for the table). An exception here is reported once and ignored.
+
+    A plugin that is there to observe names its module in the entry-point group `genart.observers`, and every run loads it; other
+    plugins are told of the runs that use them.
+    """

@@ -22,17 +22,29 @@ from .errors import DataError, StageError, UsageError, did_you_mean
 from .stages import Stage
 
 GROUP = "genart"
+#: Plugins that every run loads, to tell them of its events (the hook genart_event).
+OBSERVERS = "genart.observers"
 _NN_IMPORT = re.compile(r"^\s*(?:from|import)\s+genart\.nn(?:\.(\w+))?(?:\s+import\s+(\([^)]*\)|[\w, ]+))?", re.MULTILINE)
 _NN_SIBLING = re.compile(r"^\s*from\s+\.(?:(\w+)\s+import|\s+import\s+(\([^)]*\)|[\w, ]+))", re.MULTILINE)
 
 
 @dataclass
 class Plugin:
-    """One plugin, loaded or not. `problem` says why it cannot be used."""
+    """One plugin, loaded or not.
+
+    Attributes:
+        name: of its entry point, or of its file.
+        origin: distribution that brings it, or the file.
+        version: of the distribution.
+        observes: it is loaded by every run.
+        problem: why it cannot be used.
+        notes: what there is to say of it otherwise.
+    """
 
     name: str
     origin: str
     version: str = ""
+    observes: bool = False
     entry: importlib.metadata.EntryPoint | None = None
     file: Path | None = None
     module: ModuleType | None = None
@@ -76,9 +88,10 @@ class Plugins:
         self.plugins: dict[str, Plugin] = {}
         self._sources: dict[str, str] = {}
         self._versions: dict[str, str] = {}
-        for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
-            if only is None or entry.name in only:
-                self._discover(entry)
+        for group in (GROUP, OBSERVERS):
+            for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda e: (e.name, e.value)):
+                if only is None or entry.name in only:
+                    self._discover(entry)
         for file in files:
             self._discover_file(file)
 
@@ -89,7 +102,7 @@ class Plugins:
         if other is not None:
             other.problem = f"duplicate: both {other.origin} and {origin} bring a plugin '{entry.name}'; uninstall one"
             return
-        self.plugins[entry.name] = Plugin(entry.name, origin, self._version(dist), entry=entry)
+        self.plugins[entry.name] = Plugin(entry.name, origin, self._version(dist), entry.group == OBSERVERS, entry=entry)
 
     def _version(self, dist: importlib.metadata.Distribution | None) -> str:
         """Version of a distribution; reading it is slow, and one distribution may bring many plugins."""
@@ -154,7 +167,14 @@ class Plugins:
             self.load(plugin)
         return [self.plugins[name] for name in sorted(self.plugins)]
 
-    def observers(self) -> list[Plugin]:
+    def listen(self) -> list[Plugin]:
+        """Load the plugins that observe every run, and return those that cannot be used."""
+        listening = [plugin for plugin in self.plugins.values() if plugin.observes]
+        for plugin in listening:
+            self.load(plugin)
+        return [plugin for plugin in listening if plugin.problem]
+
+    def usable(self) -> list[Plugin]:
         """Plugins loaded so far."""
         return [plugin for plugin in self.plugins.values() if plugin.module is not None and not plugin.problem]
 
@@ -204,7 +224,7 @@ class Plugins:
         for everything in (False, True):
             if everything:
                 self.load_all()
-            for candidate in self.observers():
+            for candidate in self.usable():
                 target = _told(candidate, hook).get(name)
                 if target is not None:
                     return target, candidate
@@ -252,7 +272,7 @@ class Plugins:
         found = self._find(hook, name)
         if found is not None:
             return found
-        known = sorted([*built_in, *(key for plugin in self.observers() for key in _told(plugin, hook))])
+        known = sorted([*built_in, *(key for plugin in self.usable() for key in _told(plugin, hook))])
         kinds = hook.removeprefix("genart_")
         kind = kinds.removesuffix("es") if kinds.endswith("sses") else kinds.removesuffix("s")
         raise UsageError(f"there is no {kind} '{name}'{did_you_mean(name, known)}", f"{kinds}: {', '.join(known) or 'none'}")
