@@ -6,6 +6,7 @@ Used by bench/families.py, which is the command.
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import tempfile
 import time
@@ -52,7 +53,9 @@ def stage_of(name: str) -> Stage:
 def family_of(name: str) -> Family:
     """The family itself, as its stage makes it."""
     module = importlib.import_module(f"genart_{name}.train")
-    (found,) = (value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Family) and value is not Family)
+    (found,) = (
+        value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Family) and not inspect.isabstract(value)
+    )
     return found()
 
 

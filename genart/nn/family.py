@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,7 +89,7 @@ class Setup:
         return int(self.plan["total_nimg"])
 
 
-class Family:
+class Family(ABC):
     """A family of networks. Subclasses say what differs.
 
     Attributes:
@@ -119,17 +120,25 @@ class Family:
         """Widths to choose from for pictures of this size."""
         return self.widths[device]
 
+    @abstractmethod
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class, which the model's header keeps."""
-        raise NotImplementedError
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """The same; a model that is trained further keeps its own."""
         return self.parameters(setup) | dict(setup.plan.get("given", {}))
 
+    @abstractmethod
+    def trainer(self, setup: Setup) -> Trainer:
+        """What the loop trains, with its seeded first weights, on the run's device."""
+
+
+class GanFamily(Family):
+    """A family in which a discriminator D takes part."""
+
+    @abstractmethod
     def discriminator(self, setup: Setup) -> nn.Module:
         """A new D."""
-        raise NotImplementedError
 
     def game(self, G: nn.Module, D: nn.Module, setup: Setup) -> Game:
         """The two networks with their loss and their rules."""
@@ -144,7 +153,7 @@ class Family:
         return loss
 
     def trainer(self, setup: Setup) -> Trainer:
-        """What the loop trains, with its seeded first weights, on the run's device."""
+        """The two players, with their seeded first weights, on the run's device."""
         generator = setup.run.generator
         G = seeded(lambda: self.module(**self.arguments(setup)), generator("init_G"))
         D = seeded(lambda: self.discriminator(setup), generator("init_D"))

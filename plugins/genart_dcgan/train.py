@@ -9,7 +9,7 @@ from torch import nn
 
 from genart import Images, Model, Run
 from genart.nn import family, losses
-from genart.nn.family import Family, Setup
+from genart.nn.family import GanFamily, Setup
 from genart.nn.layers import seeded
 from genart.nn.players import Players, Trainer
 
@@ -22,7 +22,7 @@ SMOOTH_FROM = 64
 SMALL_WIDTH, SMALL_WANT = 32, 8
 
 
-class DCGAN(Family):
+class DCGAN(GanFamily):
     """Radford et al. 2015."""
 
     name = "dcgan"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from genart import Images, Model, Run
 from genart.nn import family, losses
-from genart.nn.family import Family, Setup
+from genart.nn.family import GanFamily, Setup
 from genart.nn.layers import pyramid
 from genart.nn.players import Game, Penalties, Seen
 
@@ -38,7 +38,7 @@ class MultiScale(Game):
         return pyramid(real_img, self.sizes)
 
 
-class MSGGAN(Family):
+class MSGGAN(GanFamily):
     """Karnewar and Wang 2020."""
 
     name = "msggan"

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from genart import Images, Model, Run
 from genart.nn import family, losses
-from genart.nn.family import Family, Setup
+from genart.nn.family import GanFamily, Setup
 from genart.nn.layers import pyramid
 from genart.nn.players import Game, Penalties, Seen
 
@@ -111,7 +111,7 @@ class Growth(Game):
         return (pictures,)
 
 
-class ProGAN(Family):
+class ProGAN(GanFamily):
     """Karras et al. 2018."""
 
     name = "progan"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from genart import Images, Model, Run
 from genart.nn import family, losses
-from genart.nn.family import Family, Setup
+from genart.nn.family import GanFamily, Setup
 from genart.nn.players import Game, Penalties, Seen
 
 from . import TrainParams
@@ -58,7 +58,7 @@ class ProjectedGame(Game):
             self.remembered = Remembered(pictures, lambda images: self.see((images,)), versions)
 
 
-class Projected(Family):
+class Projected(GanFamily):
     """Sauer et al. 2021."""
 
     name = "projected"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from genart import Images, Model, Run
 from genart.nn import family, losses
-from genart.nn.family import Family, Setup
+from genart.nn.family import GanFamily, Setup
 from genart.nn.players import Game, Penalties, Seen
 
 from . import TrainParams
@@ -51,7 +51,7 @@ class Styled(Game):
         return torch.where(other[:, :, None].to(z.device), G.mapping(other_z.to(z.device), labels)[:, None], G.mapping(z, labels)[:, None])
 
 
-class StyleGAN(Family):
+class StyleGAN(GanFamily):
     """Karras et al. 2019 and 2020, with the loss of Huang et al. 2024."""
 
     name = "stylegan"

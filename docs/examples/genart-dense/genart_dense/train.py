@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from genart import Images, Model, Run
 from genart.nn import family
-from genart.nn.family import Family, Setup
+from genart.nn.family import GanFamily, Setup
 
 from . import TrainParams
 
@@ -54,7 +54,7 @@ class Discriminator(nn.Module):
         return self.layers(images).flatten()
 
 
-class Dense(Family):
+class Dense(GanFamily):
     """Goodfellow et al. 2014."""
 
     name = "dense"
