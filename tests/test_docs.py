@@ -22,7 +22,11 @@ from .test_examples import EXAMPLES
 PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "stages.md")
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 #: What makes a command or a recipe of the documents short enough for a test.
-SHORTER = ((r'budget = "\w+"', "kimg = 0.064\nbatch_size = 8\nwidth = 4"), (r"--budget \w+", "--iterations 2"), (r"count = 500", "count = 16"))
+SHORTER = (
+    (r'budget = "\w+"', "kimg = 0.064\nbatch_size = 8\nwidth = 4"),
+    (r"--budget \w+", "--iterations 2"),
+    (r"count = 500", "count = 16"),
+)
 
 
 @dataclass(frozen=True)

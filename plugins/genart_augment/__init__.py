@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from genart import Batch, Images, Params, Run, stage
 
-from .ops import OPS, read_op
+from .ops import operations, read_op
+
+NAMES = list(operations())
 
 Op = Annotated[
     dict[str, Any],
     BeforeValidator(read_op),
-    WithJsonSchema({"anyOf": [{"enum": list(OPS)}, {"type": "object", "required": ["op"], "properties": {"op": {"enum": list(OPS)}}}]}),
+    WithJsonSchema({"anyOf": [{"enum": NAMES}, {"type": "object", "required": ["op"], "properties": {"op": {"enum": NAMES}}}]}),
 ]
 
 
@@ -25,14 +27,23 @@ class AugmentParams(Params):
         ({"op": "RandomHorizontalFlip"},),
         description='What is done, in order: names of Kornia\'s augmentations, or tables {op = "RandomAffine", degrees = 10, p = 0.5}.',
     )
+    film: Literal["each", "once", "smooth"] = Field(
+        "each",
+        description="What pictures draw: each its own, all the same (once), or values that move from one to the next (smooth): for films.",
+    )
+    period: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        24, description='With film = "smooth", pictures from one drawn value to the next.'
+    )
     copies: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Augmented pictures made of each one; they follow one another.")
 
 
 @stage("augment", random=True, light=True, depends=("kornia",))
 def augment(images: Images, params: AugmentParams, run: Run) -> Iterator[Batch]:
-    """Vary pictures by chance: Kornia's flips, crops, affine maps, colour jitter and all its other operations on single pictures.
+    """Vary pictures by chance, or change them all alike: every operation of Kornia on single pictures.
 
-    Operations and their parameters have Kornia's names. What happens to a picture depends on its index and the seed alone, and an
+    Augmentations (`RandomAffine`), functions (`adjust_gamma`, `canny`, `dilation`, `rgb_to_lab`), policies (`RandAugment`) and containers
+    (`ImageSequential`, `PatchSequential`, with `ops` of their own) and their parameters have Kornia's names; the page "Operations" of the
+    documents lists them. What happens to a picture depends on its index and the seed alone, and an
     operation draws the same whatever comes before or after it. Transparency takes part in geometry and is left alone by colour.
 
     Example:
@@ -47,4 +58,4 @@ def augment(images: Images, params: AugmentParams, run: Run) -> Iterator[Batch]:
     """
     from .pipeline import augment_images
 
-    return augment_images(run, images, list(params.ops), copies=params.copies)
+    return augment_images(run, images, list(params.ops), copies=params.copies, film=params.film, period=params.period)

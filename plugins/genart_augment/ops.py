@@ -1,87 +1,96 @@
-"""Kornia's augmentations of single pictures and their parameters, as a table, so that a recipe is checked without Kornia.
+"""Kornia's operations on single pictures and their parameters, as a table, so that a recipe is checked without Kornia.
 
-Left out are what a recipe cannot mean: operations that mix several pictures, `Normalize` and `Denormalize` (they leave the range of
-pictures), `RandomDissolving` (it downloads a network), and the parameters `same_on_batch`, `p_batch` and `keepdim` (each picture
-here is drawn alone). Values are checked by Kornia itself, before the first picture.
+`operations.json` is read off Kornia (catalogue.py). Names and types are checked here, values by Kornia itself before the first picture.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from genart import did_you_mean
 
-#: Kornia's class -> its parameters
-OPS: dict[str, tuple[str, ...]] = {
-    "CenterCrop": ("size", "align_corners", "resample", "p", "cropping_mode"),
-    "ColorJiggle": ("brightness", "contrast", "saturation", "hue", "p", "order"),
-    "ColorJitter": ("brightness", "contrast", "saturation", "hue", "p", "order"),
-    "LongestMaxSize": ("max_size", "resample", "align_corners", "p"),
-    "PadTo": ("size", "pad_mode", "pad_value", "crop_if_exceeds"),
-    "RandomAffine": ("degrees", "translate", "scale", "shear", "resample", "align_corners", "padding_mode", "fill_value", "p"),
-    "RandomAutoContrast": ("clip_output", "p"),
-    "RandomBoxBlur": ("kernel_size", "border_type", "normalized", "p"),
-    "RandomBrightness": ("brightness", "clip_output", "p"),
-    "RandomChannelDropout": ("num_drop_channels", "fill_value", "p"),
-    "RandomChannelShuffle": ("p",),
-    "RandomClahe": ("clip_limit", "grid_size", "slow_and_differentiable", "p"),
-    "RandomContrast": ("contrast", "clip_output", "p"),
-    "RandomCrop": ("size", "padding", "pad_if_needed", "fill", "padding_mode", "resample", "align_corners", "p", "cropping_mode"),
-    "RandomElasticTransform": ("kernel_size", "sigma", "alpha", "align_corners", "resample", "padding_mode", "p"),
-    "RandomEqualize": ("p",),
-    "RandomErasing": ("scale", "ratio", "value", "p"),
-    "RandomFisheye": ("center_x", "center_y", "gamma", "p"),
-    "RandomGamma": ("gamma", "gain", "p"),
-    "RandomGaussianBlur": ("kernel_size", "sigma", "border_type", "separable", "p"),
-    "RandomGaussianIllumination": ("gain", "center", "sigma", "sign", "p"),
-    "RandomGaussianNoise": ("mean", "std", "p"),
-    "RandomGrayscale": ("rgb_weights", "p"),
-    "RandomHorizontalFlip": ("p",),
-    "RandomHue": ("hue", "p"),
-    "RandomInvert": ("max_val", "p"),
-    "RandomJPEG": ("jpeg_quality", "p"),
-    "RandomLinearCornerIllumination": ("gain", "sign", "p"),
-    "RandomLinearIllumination": ("gain", "sign", "p"),
-    "RandomMedianBlur": ("kernel_size", "p"),
-    "RandomMotionBlur": ("kernel_size", "angle", "direction", "border_type", "resample", "p"),
-    "RandomPerspective": ("distortion_scale", "resample", "align_corners", "p", "sampling_method"),
-    "RandomPlanckianJitter": ("mode", "select_from", "p"),
-    "RandomPlasmaBrightness": ("roughness", "intensity", "p"),
-    "RandomPlasmaContrast": ("roughness", "p"),
-    "RandomPlasmaShadow": ("roughness", "shade_intensity", "shade_quantity", "p"),
-    "RandomPosterize": ("bits", "p"),
-    "RandomRGBShift": ("r_shift_limit", "g_shift_limit", "b_shift_limit", "p"),
-    "RandomRain": ("number_of_drops", "drop_height", "drop_width", "p"),
-    "RandomResizedCrop": ("size", "scale", "ratio", "resample", "align_corners", "p", "cropping_mode"),
-    "RandomRotation": ("degrees", "resample", "align_corners", "p"),
-    "RandomRotation90": ("times", "resample", "align_corners", "p"),
-    "RandomSaltAndPepperNoise": ("amount", "salt_vs_pepper", "p"),
-    "RandomSaturation": ("saturation", "p"),
-    "RandomSharpness": ("sharpness", "p"),
-    "RandomShear": ("shear", "resample", "align_corners", "padding_mode", "p"),
-    "RandomSnow": ("snow_coefficient", "brightness", "p"),
-    "RandomSolarize": ("thresholds", "additions", "p"),
-    "RandomThinPlateSpline": ("scale", "align_corners", "padding_mode", "p"),
-    "RandomTranslate": ("translate_x", "translate_y", "resample", "align_corners", "padding_mode", "p"),
-    "RandomVerticalFlip": ("p",),
-    "Resize": ("size", "side", "resample", "align_corners", "antialias", "p"),
-    "SmallestMaxSize": ("max_size", "resample", "align_corners", "p"),
-}
+TABLE = Path(__file__).parent / "operations.json"
+TYPES: dict[str, Any] = {"number": float, "integer": int, "true | false": bool, "text": str, "list": list[Any]}
+#: The operations that a container holds.
+INNER = "ops"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation that a recipe can name.
+
+    Attributes:
+        name: Kornia's.
+        kind: an augmentation that draws, a function that does the same to each picture, or a container of others.
+        of: Kornia's module.
+        summary: what it does.
+        parameters: by name: the types that they may have, and a default; without one they are required.
+    """
+
+    name: str
+    kind: Literal["random", "function", "container"]
+    of: str
+    summary: str
+    parameters: dict[str, dict[str, Any]]
+
+    @functools.cached_property
+    def model(self) -> type[BaseModel]:
+        """The parameters as a pydantic model."""
+        fields: dict[str, Any] = {}
+        for name, about in self.parameters.items():
+            choices = about.get("choices")
+            kinds = [Literal[tuple(choices)] if choices else TYPES[kind] for kind in about["types"]]
+            either = functools.reduce(lambda a, b: a | b, kinds)
+            fields[name] = (either | None, about["default"]) if "default" in about else (either, ...)
+        if self.kind == "container":
+            fields[INNER] = (list[Any], ...)
+        return create_model(self.name, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=()), **fields)
+
+
+@functools.cache
+def operations() -> dict[str, Operation]:
+    """All operations by name."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    return {name: Operation(name, **about) for name, about in table.items()}
 
 
 def read_op(value: Any) -> Any:
     """Read one operation, a name or a table `{op = name, parameter = value, ...}`, as a table.
 
     Raises:
-        ValueError: for a name or parameter that is not in the table above, with the nearest one.
+        ValueError: for a name, a parameter or a type that is not in the table, with the nearest one.
     """
     op = {"op": value} if isinstance(value, str) else value
     if not isinstance(op, dict) or not isinstance(op.get("op"), str):
         raise ValueError('expected a name such as "RandomAffine", or a table such as {op = "RandomAffine", degrees = 10}')
     name = op["op"]
-    if name not in OPS:
-        raise ValueError(f"there is no augmentation '{name}' in Kornia's list{did_you_mean(name, OPS)}")
-    for parameter in op.keys() - {"op"}:
-        if parameter not in OPS[name]:
-            raise ValueError(f"no parameter '{parameter}' in {name}{did_you_mean(parameter, OPS[name])} (it takes {', '.join(OPS[name])})")
+    if name not in operations():
+        raise ValueError(f"there is no augmentation '{name}' in Kornia's list{did_you_mean(name, operations())}")
+    operation = operations()[name]
+    given = {key: item for key, item in op.items() if key != "op"}
+    known = [*operation.parameters, *([INNER] if operation.kind == "container" else [])]
+    for parameter in given:
+        if parameter not in known:
+            takes = ", ".join(known) or "none"
+            raise ValueError(f"no parameter '{parameter}' in {name}{did_you_mean(parameter, known)} (it takes {takes})")
+    try:
+        operation.model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = first["loc"][0] if first["loc"] else ""
+        if first["type"] == "missing":
+            raise ValueError(f"`{where}` is missing: {name} needs it") from None
+        allowed = operation.parameters.get(str(where), {})
+        kinds = " or ".join(allowed.get("choices") or allowed.get("types") or ["list of operations"])
+        raise ValueError(f"{name}.{where}: expected {kinds}, got {json.dumps(given.get(str(where)))}") from None
+    if operation.kind == "container":
+        if not given[INNER]:
+            raise ValueError(f"there is no operation in {name}: ops = [...]")
+        op = {**op, INNER: [read_op(item) for item in given[INNER]]}
     return op

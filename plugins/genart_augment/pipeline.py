@@ -7,135 +7,31 @@ pictures at once. The global generator is left as it was found.
 
 from __future__ import annotations
 
-import inspect
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import kornia.augmentation
 import numpy as np
 import torch
-from kornia.augmentation import IntensityAugmentationBase2D
 from torch import Tensor
 
 from genart import Batch, GenartError, Images, Run, StageError, UsageError
+
+from .operations import Drawn, Op, generator_lock, make
 
 #: Pictures worked on at once, at most. Chunks begin at multiples of it, however the pictures arrive, so that the same ones
 #: are always computed together and give the same bits.
 CHUNK = 256
 CHUNK_BYTES = 16 << 20
 
-#: Operations that apply each row of their parameters to its own picture, as the tests prove. Any other is applied to
-#: one picture at a time: some draw while they apply, or take one picture's parameters for all.
-ROWWISE = {
-    "CenterCrop",
-    "ColorJiggle",
-    "ColorJitter",
-    "LongestMaxSize",
-    "RandomAffine",
-    "RandomAutoContrast",
-    "RandomBoxBlur",
-    "RandomBrightness",
-    "RandomChannelShuffle",
-    "RandomContrast",
-    "RandomCrop",
-    "RandomEqualize",
-    "RandomErasing",
-    "RandomGamma",
-    "RandomGaussianBlur",
-    "RandomGaussianIllumination",
-    "RandomGaussianNoise",
-    "RandomGrayscale",
-    "RandomHorizontalFlip",
-    "RandomHue",
-    "RandomInvert",
-    "RandomLinearCornerIllumination",
-    "RandomLinearIllumination",
-    "RandomMedianBlur",
-    "RandomPerspective",
-    "RandomPlanckianJitter",
-    "RandomPosterize",
-    "RandomRGBShift",
-    "RandomResizedCrop",
-    "RandomRotation",
-    "RandomRotation90",
-    "RandomSaltAndPepperNoise",
-    "RandomSaturation",
-    "RandomSharpness",
-    "RandomShear",
-    "RandomSnow",
-    "RandomSolarize",
-    "RandomThinPlateSpline",
-    "RandomTranslate",
-    "RandomVerticalFlip",
-    "Resize",
-    "SmallestMaxSize",
-}
 #: Parameters that Kornia draws once per call: pictures that drew the same are applied together.
 SHARED = ("order",)
 
-Drawn = dict[str, Tensor]
-#: One user of torch's global generator at a time: branches of a recipe may run side by side.
-_generator_lock = threading.Lock()
 
-
-class Op:
-    """One operation: Kornia's module and how to use it.
-
-    Args:
-        table: `op`, the class's name, and its parameters.
-        place: position in the recipe's list, for messages and seeds.
-
-    Raises:
-        UsageError: if Kornia does not take the parameters.
-    """
-
-    def __init__(self, table: dict[str, Any], place: int) -> None:
-        self.name = table["op"]
-        self.place = place
-        try:
-            self.module = _module(self.name, {key: value for key, value in table.items() if key != "op"})
-        except Exception as error:  # Kornia checks with assertions, ValueError, TypeError and more
-            reason = f"{error}".partition("\n")[0] or type(error).__name__
-            hint = f"its parameters are those of kornia.augmentation.{self.name}"
-            raise UsageError(f"augment.ops[{place}] {self.name}: {reason}", hint) from error
-        self.rowwise = self.name in ROWWISE
-        self.colour = isinstance(self.module, IntensityAugmentationBase2D)
-
-    def draw(self, shape: tuple[int, ...]) -> Drawn:
-        """Draw the parameters of one picture of shape (C, H, W) from torch's global generator."""
-        return dict(self.module.forward_parameters((1, 3 if self.colour else shape[0], *shape[1:])))
-
-    def apply(self, images: Tensor, drawn: Drawn | None) -> Tensor:
-        """Apply to pictures, (N, 3 or 4, H, W) in [0, 1]: colour to RGB alone, geometry to premultiplied RGBA."""
-        if images.shape[1] == 3:
-            return torch.clamp(self.module(images, params=drawn), 0, 1)
-        colours, alpha = images[:, :3], images[:, 3:]
-        if self.colour:
-            return torch.cat([self.module(colours, params=drawn).clamp(0, 1), alpha], 1)
-        moved = self.module(torch.cat([colours * alpha, alpha], 1), params=drawn).clamp(0, 1)
-        return torch.cat([(moved[:, :3] / moved[:, 3:].clamp_min(1 / 1024)).clamp(0, 1), moved[:, 3:]], 1)
-
-
-def _module(name: str, parameters: dict[str, Any]) -> Any:
-    """Build Kornia's module, and draw from it once, since some values are only looked at then."""
-    make = getattr(kornia.augmentation, name)
-    takes = inspect.signature(make).parameters
-    module = make(**{key: _as_kornia_takes(value, takes[key].annotation) for key, value in parameters.items()})
-    with _generator_lock, torch.random.fork_rng(devices=[]):
-        module.forward_parameters((1, 3, 64, 64))
-    return module
-
-
-def _as_kornia_takes(value: Any, annotation: Any) -> Any:
-    """Turn a recipe's list into a tensor where Kornia takes nothing else, and into a tuple elsewhere."""
-    if annotation in (Tensor, "torch.Tensor", "Tensor"):
-        return torch.tensor(value)
-    return tuple(_as_kornia_takes(item, None) for item in value) if isinstance(value, list | tuple) else value
-
-
-def augment_images(run: Run, images: Images, tables: list[dict[str, Any]], *, copies: int = 1) -> Iterator[Batch]:
+def augment_images(
+    run: Run, images: Images, tables: list[dict[str, Any]], *, copies: int = 1, film: str = "each", period: int = 24
+) -> Iterator[Batch]:
     """Yield augmented pictures with their metadata.
 
     Args:
@@ -143,18 +39,22 @@ def augment_images(run: Run, images: Images, tables: list[dict[str, Any]], *, co
         images: RGB or RGBA of any sizes.
         tables: operations, each `{"op": name, parameter: value, ...}`.
         copies: pictures made of each one.
+        film: what pictures draw: "each" its own, all the same ("once"), or values that move from one to the next ("smooth").
+        period: pictures from one drawn value to the next, where they move.
 
     Raises:
-        UsageError: if Kornia refuses an operation's parameters; before the first picture.
+        UsageError: if Kornia refuses an operation's parameters, or one cannot move; before the first picture.
         StageError: if an operation fails on a picture.
     """
-    ops = [Op(table, place) for place, table in enumerate(tables)]
+    ops = [make(table, str(place)) for place, table in enumerate(tables)]
+    draws = Draws(run, copies, film, period)
+    draws.check(ops)
     run.expect(None if images.count is None else images.count * copies, images.fps)
     for chunk in _chunks(images, copies):
         pixels = chunk.pixels.to(run.device).repeat_interleave(copies, 0)
         metas = [{**meta, **({"copy": k} if copies > 1 else {})} for meta in chunk.meta for k in range(copies)]
         for op in ops:
-            pixels = _augment(op, pixels, chunk.start * copies, run)
+            pixels = _augment(op, pixels, chunk.start * copies, draws)
         yield Batch(pixels, metas)
 
 
@@ -178,12 +78,61 @@ def _joined(parts: list[Batch]) -> Batch:
     return Batch.from_array(array, [meta for part in parts for meta in part.meta], start=parts[0].start)
 
 
+@dataclass(frozen=True)
+class Draws:
+    """What pictures draw, by their index; see `augment_images`."""
+
+    run: Run
+    copies: int = 1
+    film: str = "each"
+    period: int = 24
+
+    def check(self, ops: list[Op]) -> None:
+        """Refuse to move what draws while it is applied.
+
+        Raises:
+            UsageError: for such an operation.
+        """
+        for op in ops:
+            if self.film == "smooth" and not op.rowwise:
+                raise UsageError(
+                    f'augment.ops[{op.place}] {op.name} cannot move from picture to picture (film = "smooth")', 'film = "once"'
+                )
+
+    def seed(self, op: Op, index: int) -> int:
+        """Seed of a picture."""
+        return self.run.seed(f"op{op.place}", index % self.copies if self.film == "once" else index)
+
+    def drawn(self, op: Op, index: int, shape: tuple[int, ...]) -> Drawn:
+        """What a picture draws; torch's global generator is the caller's."""
+        if self.film != "smooth":
+            return seeded(op, self.seed(op, index), shape)
+        picture, copy = divmod(index, self.copies)
+        key, step = divmod(picture, self.period)
+        here, there = (seeded(op, self.seed(op, at * self.copies + copy), shape) for at in (key, key + 1))
+        t = step / self.period
+        return blended(here, there, t * t * (3 - 2 * t))
+
+
+def seeded(op: Op, seed: int, shape: tuple[int, ...]) -> Drawn:
+    """What an operation draws with a seed."""
+    torch.default_generator.manual_seed(seed)
+    return op.draw(shape)
+
+
+def blended(here: Drawn, there: Drawn, t: float) -> Drawn:
+    """Between two draws: numbers move, whether it is done and whole numbers are those of the first."""
+    return {
+        key: value.lerp(there[key], t) if value.is_floating_point() and key != "batch_prob" and value.shape == there[key].shape else value
+        for key, value in here.items()
+    }
+
+
 @torch.no_grad()
-def _augment(op: Op, images: Tensor, first: int, run: Run) -> Tensor:
+def _augment(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     """Apply one operation to pictures of one size, of which the first has index `first`: (N, C, H, W) to (N, C, H', W')."""
-    seeds = [run.seed(f"op{op.place}", first + i) for i in range(len(images))]
     try:
-        return _rowwise(op, images, seeds) if op.rowwise else _alone(op, images, seeds)
+        return _rowwise(op, images, first, draws) if op.rowwise else _alone(op, images, first, draws)
     except GenartError:
         raise
     except Exception as error:
@@ -191,12 +140,9 @@ def _augment(op: Op, images: Tensor, first: int, run: Run) -> Tensor:
         raise StageError(f"augment.ops[{op.place}] {op.name} failed on pictures {first} to {first + len(images) - 1}: {reason}") from error
 
 
-def _rowwise(op: Op, images: Tensor, seeds: list[int]) -> Tensor:
-    drawn: list[Drawn] = []
-    with _generator_lock, torch.random.fork_rng(devices=[]):
-        for seed in seeds:
-            torch.default_generator.manual_seed(seed)
-            drawn.append(op.draw(tuple(images.shape[1:])))
+def _rowwise(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
+    with generator_lock, torch.random.fork_rng(devices=[]):
+        drawn = [draws.drawn(op, first + i, tuple(images.shape[1:])) for i in range(len(images))]
     groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
     for i, params in enumerate(drawn):
         if bool(params["batch_prob"] > 0.5):
@@ -227,11 +173,11 @@ def _put_back(op: Op, images: Tensor, results: list[tuple[list[int], Tensor]]) -
     return out
 
 
-def _alone(op: Op, images: Tensor, seeds: list[int]) -> Tensor:
+def _alone(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     """Draw and apply for one picture at a time, on the CPU: what is drawn while applying comes from the picture's stream too."""
     results = []
-    with _generator_lock, torch.random.fork_rng(devices=[]):
-        for image, seed in zip(images.cpu(), seeds, strict=True):
-            torch.default_generator.manual_seed(seed)
+    with generator_lock, torch.random.fork_rng(devices=[]):
+        for i, image in enumerate(images.cpu()):
+            torch.default_generator.manual_seed(draws.seed(op, first + i))
             results.append(op.apply(image[None], None))
     return torch.cat(results).to(images.device)

@@ -1,10 +1,10 @@
 """`augment`: what happens to a picture depends on its index and the seed alone; names and values are checked before any picture."""
 
-import inspect
+import json
 import random
 from itertools import pairwise
 
-import kornia.augmentation
+import kornia
 import numpy as np
 import pytest
 import torch
@@ -15,8 +15,10 @@ from genart import Batch, Images, StageError, UsageError
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage, tiny_images
 from genart_augment import augment
-from genart_augment.ops import OPS
-from genart_augment.pipeline import ROWWISE, Op, _alone, _rowwise
+from genart_augment.catalogue import CATALOGUED, LEFT_OUT, LEFT_OUT_AUGMENTATIONS, all_augmentations, catalogue, functions_of_kornia
+from genart_augment.operations import BY_ITSELF, ROWWISE, make
+from genart_augment.ops import TABLE, operations
+from genart_augment.pipeline import Draws, _alone, _rowwise
 
 #: parameters for operations that need some, or do nothing without
 NEEDED = {
@@ -45,6 +47,66 @@ NEEDED = {
     "Resize": {"size": [12, 10]},
     "SmallestMaxSize": {"max_size": 12},
 }
+KERNEL = {"kernel": 3}
+#: The same for functions.
+NEEDED |= {
+    "adjust_brightness": {"factor": 0.2},
+    "adjust_brightness_accumulative": {"factor": 1.5},
+    "adjust_contrast": {"factor": 1.5},
+    "adjust_contrast_with_mean_subtraction": {"factor": 1.5},
+    "adjust_gamma": {"gamma": 2.0},
+    "adjust_hue": {"factor": 1.0},
+    "adjust_saturation": {"factor": 2.0},
+    "adjust_saturation_with_gray_subtraction": {"factor": 2.0},
+    "affine": {"matrix": [[1, 0, 3], [0, 1, 0]]},
+    "apply_colormap": {"colormap": "viridis"},
+    "AutoAugment": {"policy": "cifar10"},
+    "bilateral_blur": {"kernel_size": 5, "sigma_color": 0.1, "sigma_space": [1.5, 1.5]},
+    "blur_pool2d": {"kernel_size": 3},
+    "bottom_hat": KERNEL,
+    "box_blur": {"kernel_size": 5},
+    "center_crop": {"size": [12, 12]},
+    "closing": KERNEL,
+    "crop_by_indices": {"src_box": [[2, 2], [12, 2], [12, 12], [2, 12]]},
+    "dilation": KERNEL,
+    "edge_aware_blur_pool2d": {"kernel_size": 3, "edge_threshold": 4.0},
+    "erosion": KERNEL,
+    "filter2d": {"kernel": [[0, 1, 0], [1, -4, 1], [0, 1, 0]]},
+    "filter2d_separable": {"kernel_x": [1, 2, 1], "kernel_y": [1, 0, -1]},
+    "gaussian_blur2d": {"kernel_size": 5, "sigma": [1.5, 1.5]},
+    "gradient": KERNEL,
+    "guided_blur": {"kernel_size": 5, "eps": 0.1},
+    "ImageSequential": {"ops": ["RandomHorizontalFlip", {"op": "adjust_gamma", "gamma": 2.0}]},
+    "in_range": {"lower": [0.2, 0.2, 0.2], "upper": [0.8, 0.8, 0.8]},
+    "joint_bilateral_blur": {"kernel_size": 5, "sigma_color": 0.1, "sigma_space": [1.5, 1.5]},
+    "jpeg_codec_differentiable": {"jpeg_quality": 20.0},
+    "laplacian": {"kernel_size": 5},
+    "max_blur_pool2d": {"kernel_size": 3},
+    "median_blur": {"kernel_size": 5},
+    "motion_blur": {"kernel_size": 7, "angle": 45.0, "direction": 0.5},
+    "opening": KERNEL,
+    "PatchSequential": {"grid_size": [2, 2], "patchwise_apply": False, "ops": [{"op": "RandomInvert", "p": 0.7}, "adjust_log"]},
+    "posterize": {"bits": 3},
+    "RandAugment": {"n": 2, "m": 15},
+    "rescale": {"factor": 0.5},
+    "resize": {"size": 12},
+    "resize_to_be_divisible": {"divisible_factor": 5},
+    "rotate": {"angle": 20.0},
+    "scale": {"scale_factor": [1.5, 1.5]},
+    "sharpness": {"factor": 2.0},
+    "shear": {"shear": [0.1, 0.0]},
+    "shift_rgb": {"r_shift": 0.1, "g_shift": -0.1, "b_shift": 0.2},
+    "threshold": {"thresh": 0.5, "maxval": 1.0},
+    "top_hat": KERNEL,
+    "translate": {"translation": [3.0, 0.0]},
+    "unsharp_mask": {"kernel_size": 5, "sigma": [1.5, 1.5]},
+    "warp_affine": {"M": [[1, 0, 3], [0, 1, 0]], "dsize": [24, 24]},
+    "warp_perspective": {"M": [[1, 0, 3], [0, 1, 0], [0, 0.01, 1]], "dsize": [24, 24]},
+}
+FUNCTIONS = [name for name, operation in operations().items() if operation.kind == "function"]
+POLICIES = {name for name, operation in operations().items() if operation.of == "augmentation.auto"}
+#: They change some of the pictures only, or do nothing to those of this test.
+MAY_DO_NOTHING = {"RandomPlanckianJitter", *POLICIES}
 SIZES_CHANGE = {"CenterCrop", "LongestMaxSize", "RandomCrop", "RandomResizedCrop", "Resize", "SmallestMaxSize"}
 NEEDED_BY_THE_ISSUE = [
     "RandomHorizontalFlip",
@@ -59,7 +121,7 @@ def noise(count, channels=3, size=24):
 
 
 def table(name, **more):
-    return {"op": name, **NEEDED.get(name, {}), **({"p": 1.0} if "p" in OPS[name] else {}), **more}
+    return {"op": name, **NEEDED.get(name, {}), **({"p": 1.0} if "p" in operations()[name].parameters else {}), **more}
 
 
 def run(given_images, work, ops, **params):
@@ -69,16 +131,30 @@ def run(given_images, work, ops, **params):
 # every operation
 
 
-@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("name", operations())
 @pytest.mark.parametrize("channels", [3, 4])
 def test_every_operation_of_the_table_works(tmp_path, name, channels):
     pixels = noise(3, channels)
+    if channels == 4 and name in POLICIES:
+        with pytest.raises(UsageError, match="transparent pictures"):
+            run(Images.from_batches([Batch(pixels)]), tmp_path, [table(name)])
+        return
     result = run(Images.from_batches([Batch(pixels)]), tmp_path, [table(name)]).array()
     assert result.shape[0] == 3
     assert result.shape[3] == channels
-    if name not in ("RandomPlanckianJitter",):
+    if name not in MAY_DO_NOTHING:
         original = Images.from_batches([Batch(pixels)]).array()
         assert result.shape != original.shape or not np.array_equal(result[..., :3], original[..., :3])
+
+
+class Seeds:
+    """Stands for a run: the seed of a picture is its index."""
+
+    def seed(self, label, index):
+        return 40 + index
+
+
+DRAWS = Draws(Seeds())
 
 
 @pytest.mark.parametrize("name", sorted(ROWWISE))
@@ -86,22 +162,112 @@ def test_every_operation_of_the_table_works(tmp_path, name, channels):
 def test_rowwise_operations_treat_each_picture_as_if_it_were_alone(name, p):
     if p < 1 and name in SIZES_CHANGE:
         p = 1.0
-    op = Op(table(name, p=p), 0)
-    pixels, seeds = noise(12), list(range(40, 52))
-    assert torch.equal(_rowwise(op, pixels, seeds), _alone(op, pixels, seeds))
+    op, pixels = make(table(name, p=p), "0"), noise(12)
+    assert torch.equal(_rowwise(op, pixels, 0, DRAWS), _alone(op, pixels, 0, DRAWS))
 
 
-def test_the_comparison_above_can_fail():
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in BY_ITSELF])
+def test_functions_treat_each_picture_as_if_it_were_alone(name):
+    op, pixels = make(table(name), "0"), noise(7)
+    assert torch.equal(_rowwise(op, pixels, 0, DRAWS), _alone(op, pixels, 0, DRAWS))
+
+
+def test_the_comparisons_above_can_fail():
     """Motion blur takes the kernel of one picture for all, so it must not be in the table."""
-    op = Op(table("RandomMotionBlur"), 0)
+    op = make(table("RandomMotionBlur"), "0")
     assert "RandomMotionBlur" not in ROWWISE
-    assert not torch.equal(_rowwise(op, noise(12), list(range(12))), _alone(op, noise(12), list(range(12))))
+    assert not torch.equal(_rowwise(op, noise(12), 0, DRAWS), _alone(op, noise(12), 0, DRAWS))
 
 
-def test_the_table_says_what_kornia_takes():
-    for name, parameters in OPS.items():
-        assert set(parameters) <= set(inspect.signature(getattr(kornia.augmentation, name)).parameters), name
-    assert set(OPS) >= ROWWISE
+def test_the_table_is_what_kornia_says():
+    assert json.loads(TABLE.read_text(encoding="utf-8")) == catalogue(), "run `make fix`"
+    assert set(operations()) >= ROWWISE
+
+
+def test_nearly_all_of_kornia_is_offered_and_the_rest_has_a_reason():
+    kornia_has = set(functions_of_kornia())
+    named = [name for names in (*CATALOGUED.values(), *LEFT_OUT.values()) for name in names.split()]
+    assert sorted(named) == sorted(kornia_has), "each function once, offered or left out for a reason"
+    offered = len(operations())
+    on_single_pictures = offered + len(LEFT_OUT_AUGMENTATIONS) + len(LEFT_OUT["no picture comes out as itself"].split())
+    assert set(all_augmentations()) - set(operations()) == set(LEFT_OUT_AUGMENTATIONS)
+    assert offered / on_single_pictures >= 0.95
+
+
+# functions, containers, films
+
+
+def test_a_function_does_what_kornia_does(tmp_path):
+    pixels = (noise(3) * 255).round() / 255
+    result = run(Images.from_batches([Batch(pixels)]), tmp_path, [{"op": "adjust_gamma", "gamma": 2.0}]).array()
+    assert np.array_equal(result, Images.from_batches([Batch(kornia.enhance.adjust_gamma(pixels, 2.0))]).array())
+
+
+def test_a_function_with_p_is_done_to_a_share(tmp_path):
+    pixels = noise(40)
+    before = Images.from_batches([Batch(pixels)]).array()
+    after = run(Images.from_batches([Batch(pixels)]), tmp_path, [{"op": "invert", "p": 0.5}]).array()
+    done = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert 8 < sum(done) < 32
+
+
+@pytest.mark.parametrize("space", ["hls", "hsv", "lab", "luv", "xyz", "yuv", "ycbcr", "linear_rgb"])
+def test_a_colour_space_and_back_changes_nothing(tmp_path, space):
+    pixels = noise(2) * 0.8 + 0.1
+    there, back = f"rgb_to_{space}", "linear_rgb_to_rgb" if space == "linear_rgb" else f"{space}_to_rgb"
+    before = Images.from_batches([Batch(pixels)]).array().astype(int)
+    after = run(Images.from_batches([Batch(pixels)]), tmp_path / "a", [there, back]).array().astype(int)
+    assert abs(before - after).max() <= 2
+    within = run(Images.from_batches([Batch(pixels)]), tmp_path / "b", [there]).array()
+    assert within.std() > 0
+
+
+def test_a_sequence_chooses_as_many_as_it_says(tmp_path):
+    """Three operations that each take a quarter away: of a white picture so much is left as were chosen."""
+    darker = {"op": "adjust_brightness_accumulative", "factor": 0.75}
+    white = Images.from_batches([Batch(torch.ones(30, 3, 8, 8))])
+
+    def left(random_apply, name):
+        ops = [{"op": "ImageSequential", "random_apply": random_apply, "ops": [darker] * 3}]
+        return {round(float(picture.mean()) / 255, 2) for picture in run(white, tmp_path / name, ops).array()}
+
+    assert left(False, "all") == {0.42}
+    assert left(1, "one") == {0.75}
+    assert left([1, 2], "some") == {0.75, 0.56}
+    assert left(True, "any order") == {0.42}
+
+
+def test_patches_are_changed_each_by_itself(tmp_path):
+    ops = [{"op": "PatchSequential", "grid_size": [2, 2], "ops": ["invert", "hflip", "vflip", "rot180"]}]
+    pixels = noise(1, size=8)
+    result = torch.from_numpy(run(Images.from_batches([Batch(pixels)]), tmp_path, ops).array()[0]).permute(2, 0, 1)
+    before = torch.from_numpy(Images.from_batches([Batch(pixels)]).array()[0]).permute(2, 0, 1)
+    assert torch.equal(result[:, :4, :4], 255 - before[:, :4, :4])
+    assert torch.equal(result[:, :4, 4:], before[:, :4, 4:].flip(2))
+    assert torch.equal(result[:, 4:, :4], before[:, 4:, :4].flip(1))
+    assert torch.equal(result[:, 4:, 4:], before[:, 4:, 4:].flip(1, 2))
+
+
+def test_a_film_draws_once_or_moves_smoothly(tmp_path):
+    picture = tiny_images(1, 32)[0].pixels
+    still = Images.from_batches([Batch(picture.expand(24, -1, -1, -1))])
+    ops = [{"op": "RandomRotation", "degrees": 40, "p": 1.0}]
+    each, once, smooth = (run(still, tmp_path / film, ops, film=film, period=8).array() for film in ("each", "once", "smooth"))
+    assert len({picture.tobytes() for picture in each}) == 24
+    assert len({picture.tobytes() for picture in once}) == 1
+    assert len({picture.tobytes() for picture in smooth}) == 24
+
+    def steps(film):
+        return np.abs(np.diff(film.astype(float), axis=0)).mean((1, 2, 3))
+
+    assert steps(smooth).max() < 0.7 * np.median(steps(each))
+    fewer = Images.from_batches([Batch(picture.expand(5, -1, -1, -1))])
+    assert np.array_equal(run(fewer, tmp_path / "few", ops, film="smooth", period=8).array(), smooth[:5])
+
+
+def test_what_draws_while_it_is_applied_cannot_move(tmp_path):
+    with pytest.raises(UsageError, match=r"RandomRain cannot move from picture to picture"):
+        run(tiny_images(2, 16), tmp_path, [table("RandomRain")], film="smooth")
 
 
 @pytest.mark.parametrize("name", ["RandomHorizontalFlip", "RandomVerticalFlip"])
@@ -134,7 +300,7 @@ def test_pictures_do_not_depend_on_their_batches(tmp_path_factory, cuts, seed):
 SLOW = {"RandomJPEG", "RandomPlasmaBrightness", "RandomPlasmaContrast"}
 
 
-@pytest.mark.parametrize("name", sorted(set(OPS) - SLOW))
+@pytest.mark.parametrize("name", sorted(set(operations()) - SLOW - set(FUNCTIONS)))
 def test_a_picture_does_not_depend_on_the_others(tmp_path, name):
     pixels = noise(7)
     others = pixels.clone()
@@ -251,6 +417,12 @@ def test_mixed_sizes(tmp_path):
         ("RandomAffine", "list"),
         ([{"op": "RandomAffine", "same_on_batch": True}], "no parameter 'same_on_batch'"),
         (["RandomMixUpV2"], "there is no augmentation"),
+        (["RandomAffine"], "`degrees` is missing: RandomAffine needs it"),
+        ([{"op": "RandomAffine", "degrees": "many"}], "degrees: expected list or number, got"),
+        ([{"op": "canny", "hysteresis": 1}], "hysteresis: expected true | false"),
+        (["ImageSequential"], "`ops` is missing: ImageSequential needs it"),
+        ([{"op": "ImageSequential", "ops": []}], "no operation in ImageSequential"),
+        ([{"op": "ImageSequential", "ops": ["RandomAfine"]}], "did you mean 'RandomAffine'"),
     ],
 )
 def test_wrong_names_are_refused_with_the_recipe(ops, words):
@@ -261,11 +433,11 @@ def test_wrong_names_are_refused_with_the_recipe(ops, words):
 @pytest.mark.parametrize(
     "op",
     [
-        {"op": "RandomAffine"},
-        {"op": "RandomAffine", "degrees": "many"},
         {"op": "RandomAffine", "degrees": 10, "translate": [3.0, 3.0]},
         {"op": "ColorJitter", "hue": 7.0},
-        {"op": "RandomCrop", "size": "large"},
+        {"op": "RandomCrop", "size": [1]},
+        {"op": "box_blur", "kernel_size": [3]},
+        {"op": "PatchSequential", "grid_size": [2, 2], "ops": ["invert"]},
     ],
 )
 def test_wrong_values_are_refused_before_the_first_picture(tmp_path, op):
