@@ -19,7 +19,7 @@ from genart.recipe import load
 from .conftest import ROOT
 from .test_examples import EXAMPLES
 
-PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "stages.md")
+PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in ("stages.md", "operations.md"))
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 #: What makes a command or a recipe of the documents short enough for a test.
 SHORTER = (
