@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from genart import Batch, Images, Params, Run, stage
 
@@ -59,3 +59,36 @@ def augment(images: Images, params: AugmentParams, run: Run) -> Iterator[Batch]:
     from .pipeline import augment_images
 
     return augment_images(run, images, list(params.ops), copies=params.copies, film=params.film, period=params.period)
+
+
+class PreviewParams(Params):
+    """Parameters of `augment.preview`."""
+
+    op: Op = Field(description="The operation: a name, or a table with its parameters.")
+    vary: str | None = Field(None, description="The parameter whose values are shown; without it, what the operation draws.")
+    values: tuple[Any, ...] = Field((), description="Values of `vary`, a column for each.")
+    columns: Annotated[int, Field(ge=1, le=64)] = Field(6, description="Columns where nothing is varied: so many draws.")
+    count: Annotated[int, Field(ge=1, le=64)] = Field(3, description="Pictures, a row for each.")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> PreviewParams:
+        if (self.vary is None) != (not self.values):
+            raise ValueError("`vary` names a parameter and `values` lists its values: give both, or neither")
+        return self
+
+
+@stage("augment.preview", random=True, light=True, depends=("kornia",))
+def preview(images: Images, params: PreviewParams, run: Run) -> Iterator[Batch]:
+    """Draw a contact sheet of an operation over values of one of its parameters, or over what it draws.
+
+    Example:
+        [[stage]]
+        uses = "augment.preview"
+        op = "adjust_gamma"
+        vary = "gamma"
+        values = [0.5, 0.7, 1.0, 1.4, 2.0]
+        save = "gamma.png"
+    """
+    from .preview import preview
+
+    yield from preview(run, images, params)

@@ -279,6 +279,8 @@ class Container(Op):
         if self.grid is None:
             return _in_turn(self.chosen(), images)
         rows, columns = self.grid
+        if self.given.get("padding") == "valid":  # what is left over is cut off
+            images = images[:, :, : images.shape[2] // rows * rows, : images.shape[3] // columns * columns]
         height, width = images.shape[2:]
         tall, wide = -(-height // rows), -(-width // columns)
         padded = torch.nn.functional.pad(images, (0, wide * columns - width, 0, tall * rows - height), mode="replicate")

@@ -54,7 +54,7 @@ def augment_images(
         pixels = chunk.pixels.to(run.device).repeat_interleave(copies, 0)
         metas = [{**meta, **({"copy": k} if copies > 1 else {})} for meta in chunk.meta for k in range(copies)]
         for op in ops:
-            pixels = _augment(op, pixels, chunk.start * copies, draws)
+            pixels = augmented(op, pixels, chunk.start * copies, draws)
         yield Batch(pixels, metas)
 
 
@@ -129,7 +129,7 @@ def blended(here: Drawn, there: Drawn, t: float) -> Drawn:
 
 
 @torch.no_grad()
-def _augment(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
+def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     """Apply one operation to pictures of one size, of which the first has index `first`: (N, C, H, W) to (N, C, H', W')."""
     try:
         return _rowwise(op, images, first, draws) if op.rowwise else _alone(op, images, first, draws)
