@@ -496,7 +496,7 @@ def list_plugins(
 
 def _examine_plugins(files: Sequence[Path], json_: bool) -> None:
     """Load each plugin in a process of its own, then all together, and say what was seen; exit 4 if something is broken."""
-    from .doctor import examine
+    from .plugin_doctor import examine
 
     found = examine(files)
     if json_:

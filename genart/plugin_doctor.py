@@ -155,7 +155,7 @@ def _culprits(names: list[str], files: list[str]) -> list[str]:
 
 def _loaded(names: Sequence[str], files: Sequence[str] = ()) -> dict[str, Any] | str:
     """Load plugins in a process of its own: what it told of them, or why it did not come to that."""
-    command = [sys.executable, "-m", "genart.doctor", json.dumps({"names": list(names), "files": list(files)})]
+    command = [sys.executable, "-m", "genart.plugin_doctor", json.dumps({"names": list(names), "files": list(files)})]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603 - this very program
     except subprocess.TimeoutExpired:

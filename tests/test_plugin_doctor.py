@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genart import doctor
+from genart import plugin_doctor as doctor
 from genart.plugins import Plugins
 
 BROKEN = {
