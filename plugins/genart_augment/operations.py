@@ -124,7 +124,7 @@ class Op(ABC):
 
     @abstractmethod
     def draw(self, shape: tuple[int, ...]) -> Drawn:
-        """Draw for one picture of shape (C, H, W) from torch's global generator; `batch_prob` says whether it is done at all."""
+        """Draw for pictures of shape (N, C, H, W) from torch's random functions; `batch_prob` says whether it is done at all."""
 
     @abstractmethod
     def change(self, images: Tensor, drawn: Drawn | None) -> Tensor:
@@ -165,7 +165,7 @@ class Augmentation(Op):
 
     def draw(self, shape: tuple[int, ...]) -> Drawn:
         """Draw as Kornia does."""
-        return dict(self.module.forward_parameters((1, 3 if self.colour else shape[0], *shape[1:])))
+        return dict(self.module.forward_parameters((shape[0], 3 if self.colour else shape[1], *shape[2:])))
 
     def change(self, images: Tensor, drawn: Drawn | None) -> Tensor:
         """Apply Kornia's module."""
@@ -217,11 +217,11 @@ class Function(Op):
 
     def draw(self, shape: tuple[int, ...]) -> Drawn:
         """Whether it is done."""
-        return {"batch_prob": (torch.rand(1) < self.p).float(), "forward_input_shape": torch.tensor((1, *shape))}
+        return {"batch_prob": (torch.rand(shape[0]) < self.p).float(), "forward_input_shape": torch.tensor(shape)}
 
     def change(self, images: Tensor, drawn: Drawn | None) -> Tensor:
         """Apply Kornia's function; a result of one channel is grey, and what leaves [0, 1] by its nature is brought back."""
-        if drawn is None and not bool(self.draw(tuple(images.shape[1:]))["batch_prob"] > 0.5):
+        if drawn is None and not bool(self.draw((1, *images.shape[1:]))["batch_prob"] > 0.5):
             return images
         given = {key: self._value(key, value, images) for key, value in self.given.items()}
         picture = scaled(images, self.name, back=True)

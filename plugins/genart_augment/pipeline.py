@@ -19,6 +19,7 @@ from torch import Tensor
 from genart import Batch, GenartError, Images, Run, StageError, UsageError
 
 from .operations import Drawn, Op, generator_lock, make
+from .rows import NotByRow, RowStreams
 
 #: Pictures worked on at once, at most. Chunks begin at multiples of it, however the pictures arrive, so that the same ones
 #: are always computed together and give the same bits.
@@ -103,21 +104,44 @@ class Draws:
         """Seed of a picture."""
         return self.run.seed(f"op{op.place}", index % self.copies if self.film == "once" else index)
 
-    def drawn(self, op: Op, index: int, shape: tuple[int, ...]) -> Drawn:
-        """What a picture draws; torch's global generator is the caller's."""
+    def drawn(self, op: Op, first: int, count: int, shape: tuple[int, ...]) -> list[Drawn]:
+        """What pictures draw, each alone; torch's global generator is the caller's."""
         if self.film != "smooth":
-            return seeded(op, self.seed(op, index), shape)
-        picture, copy = divmod(index, self.copies)
-        key, step = divmod(picture, self.period)
-        here, there = (seeded(op, self.seed(op, at * self.copies + copy), shape) for at in (key, key + 1))
-        t = step / self.period
-        return blended(here, there, t * t * (3 - 2 * t))
+            return drawn_by_row(op, [self.seed(op, index) for index in range(first, first + count)], shape)
+        found = []
+        for index in range(first, first + count):
+            picture, copy = divmod(index, self.copies)
+            key, step = divmod(picture, self.period)
+            here, there = drawn_by_row(op, [self.seed(op, at * self.copies + copy) for at in (key, key + 1)], shape)
+            t = step / self.period
+            found.append(blended(here, there, t * t * (3 - 2 * t)))
+        return found
 
 
-def seeded(op: Op, seed: int, shape: tuple[int, ...]) -> Drawn:
-    """What an operation draws with a seed."""
-    torch.default_generator.manual_seed(seed)
-    return op.draw(shape)
+def drawn_by_row(op: Op, seeds: list[int], shape: tuple[int, ...]) -> list[Drawn]:
+    """What pictures of shape (C, H, W) draw, each from its seed: all at once where the operation draws by rows, else one by one."""
+    torch.default_generator.manual_seed(seeds[0])  # for what one picture draws otherwise
+    try:
+        with RowStreams(seeds):
+            drawn = op.draw((len(seeds), *shape))
+        return split(drawn, len(seeds))
+    except NotByRow:
+        return [one for seed in seeds for one in drawn_by_row(op, [seed], shape)]
+
+
+def split(drawn: Drawn, count: int) -> list[Drawn]:
+    """What a batch drew, by picture."""
+    if count == 1:
+        return [drawn]
+    shape = drawn["forward_input_shape"].clone()
+    shape[0] = 1
+    rows = [key for key in drawn if key not in (*SHARED, "forward_input_shape")]
+    found = []
+    for i in range(count):
+        own = {key: drawn[key][i : i + 1] for key in rows}
+        shared = {key: drawn[key][i] if drawn[key].ndim == 2 else drawn[key] for key in SHARED if key in drawn}
+        found.append({**own, **shared, "forward_input_shape": shape})
+    return found
 
 
 def blended(here: Drawn, there: Drawn, t: float) -> Drawn:
@@ -142,7 +166,7 @@ def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
 
 def _rowwise(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     with generator_lock, torch.random.fork_rng(devices=[]):
-        drawn = [draws.drawn(op, first + i, tuple(images.shape[1:])) for i in range(len(images))]
+        drawn = draws.drawn(op, first, len(images), tuple(images.shape[1:]))
     groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
     for i, params in enumerate(drawn):
         if bool(params["batch_prob"] > 0.5):
@@ -178,6 +202,8 @@ def _alone(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     results = []
     with generator_lock, torch.random.fork_rng(devices=[]):
         for i, image in enumerate(images.cpu()):
-            torch.default_generator.manual_seed(draws.seed(op, first + i))
-            results.append(op.apply(image[None], None))
+            seed = draws.seed(op, first + i)
+            torch.default_generator.manual_seed(seed)
+            with RowStreams([seed]):
+                results.append(op.apply(image[None], None))
     return torch.cat(results).to(images.device)
