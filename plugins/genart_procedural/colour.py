@@ -57,7 +57,7 @@ class Palette:
 
     Attributes:
         name: for the metadata.
-        lab: (K, 3) OKLab, K at least 2.
+        lab: (K, 3) OKLab, K at least 1; a ground and something to paint on it take 2.
     """
 
     name: str
@@ -86,6 +86,8 @@ class Palette:
 
     def ramp(self) -> np.ndarray:
         """(STEPS, 3) OKLab from the ground to the last colour: smooth, without overshooting (monotone cubic)."""
+        if len(self.lab) == 1:
+            return np.repeat(self.lab, STEPS, 0)
         return np.asarray(PchipInterpolator(np.linspace(0, 1, len(self.lab)), self.lab)(np.linspace(0, 1, STEPS)))
 
     def along(self, t: np.ndarray) -> np.ndarray:

@@ -30,6 +30,8 @@ CELLS, MARGIN = 192, 0.15
 MAP = 1024
 #: Length of a step of a ribbon, and the longest of a thread, in shorter sides.
 RIBBON_STEP, THREAD_STEP = 0.005, 0.004
+#: Optical depth that a length of one pixel leaves in a pixel, times the picture's shorter side.
+DEPTH = 1 / 800
 #: Widths of ribbons, relative to the one asked for, and how often each is tried.
 WIDTHS, SHARES = (0.25, 0.5, 1.0, 2.0), (0.25, 0.35, 0.28, 0.12)
 
@@ -121,34 +123,33 @@ def draw(look: Look, palette: Palette, size: tuple[int, int], rng: np.random.Gen
 
 
 class Taken:
-    """Which places are taken by lines already."""
+    """Which places are taken by lines already, as far as the field reaches: a line that ends beside the picture must not lie on another."""
 
     def __init__(self, extent: tuple[float, float]) -> None:
-        self.map = np.zeros((round(extent[1] * MAP), round(extent[0] * MAP)), np.uint8)
+        width, height = (round((side + 2 * MARGIN) * MAP) for side in extent)
+        self.map = np.zeros((height, width), np.uint8)
 
     def free(self, line: np.ndarray, half_width: float) -> np.ndarray:
-        """Which points of a line of this half width are free, (N, 2) to (N,): its middle and both edges; beyond the picture all is."""
+        """Which points of a line of this half width are free, (N, 2) to (N,): its middle and both edges."""
         along = np.gradient(line, axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], 1) * (half_width / np.hypot(along[:, 0], along[:, 1]).clip(1e-9))[:, None]
         tracks = np.stack([line - normal, line - normal / 2, line, line + normal / 2, line + normal])
-        places = np.floor(tracks * MAP).astype(np.int32)
+        places = np.floor((tracks + MARGIN) * MAP).astype(np.int32)
         x, y = places[..., 0], places[..., 1]
         height, width = self.map.shape
-        beyond = (x < 0) | (y < 0) | (x >= width) | (y >= height)
-        return np.asarray((beyond | (self.map[y.clip(0, height - 1), x.clip(0, width - 1)] == 0)).all(0))
+        return np.asarray((self.map[y.clip(0, height - 1), x.clip(0, width - 1)] == 0).all(0))
 
     def take(self, line: np.ndarray, width: float) -> None:
         """Mark a line of this width."""
-        cv2.polylines(self.map, [np.rint(line * MAP).astype(np.int32)], False, 1, max(1, round(width * MAP)))
+        cv2.polylines(self.map, [np.rint((line + MARGIN) * MAP).astype(np.int32)], False, 1, max(1, round(width * MAP)))
 
 
 def ribbons(look: Look, field: Field, palette: Palette, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Lines that keep clear of each other, broad ones first."""
     extent = np.array(field.size)
     sheet, taken = Sheet(size, palette.ground), Taken(field.size)
-    # enough candidates that no more would find room
-    count = int(3.2 * look.density * extent.prod() / (look.width * 0.5 * min(0.35, look.length))) + 200
-    count = min(count, 9000)
+    # enough candidates, for a density of 1, that hardly one more would find room
+    count = round(look.density * min(9000, 200 + 6.4 * extent.prod() / (look.width * min(0.35, look.length))))
     starts = rng.uniform(-0.05, 1.05, (count, 2)) * extent
     steps = max(4, int(look.length / RIBBON_STEP / 2))
     forward, back = trace(field, starts, RIBBON_STEP, steps), trace(field, starts, -RIBBON_STEP, steps)
@@ -159,7 +160,7 @@ def ribbons(look: Look, field: Field, palette: Palette, size: tuple[int, int], r
     gap = 0.0022 + 0.12 * look.width
     for i in range(count):
         line = _cut(lines[i, steps - reach[i] : steps + reach[i] + 1], reach[i], taken, widths[i] / 2 + gap / 2, field)
-        if len(line) * RIBBON_STEP < max(3 * widths[i], 0.02):
+        if len(line) * RIBBON_STEP < max(3 * widths[i], 0.03):
             continue
         taken.take(line, widths[i] + gap)
         sheet.ribbon(line, widths[i] / 2 * _profile(len(line), look.taper), as_rgb(colours[i]))
@@ -225,7 +226,7 @@ def threads(look: Look, field: Field, palette: Palette, size: tuple[int, int], r
 
 def _ink_of(inks: np.ndarray, starts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Which ink each thread has: bands of a broad noise, with soft edges."""
-    place = Noise(rng)(starts[:, 0] * 1.1, starts[:, 1] * 1.1) + rng.normal(0, 0.22, len(starts))
+    place = Noise(rng)(starts[:, 0] * 1.1, starts[:, 1] * 1.1) + rng.normal(0, 0.14, len(starts))
     return np.asarray((np.argsort(np.argsort(place)) * len(inks) // len(place)).astype(np.int64))
 
 
@@ -247,8 +248,9 @@ def _splat(density: np.ndarray, places: np.ndarray, owner: np.ndarray, weight: n
 def _veil(layers: np.ndarray, palette: Palette, short: int) -> np.ndarray:
     """Lay inks over the ground: (K, H, W) weights to (H, W, 3) uint8."""
     total = layers.sum(0)
-    cover = 1 - np.exp(-total * (360 / short) * 0.55)
-    mixed = np.tensordot(layers, palette.inks, (0, 0)) / total.clip(1e-6)[..., None]
+    cover = 1 - np.exp(-total * short * DEPTH)  # a line is one pixel broad, and the heavier the more pixels there are
+    strong = layers**2  # the ink that has most of a pixel has nearly all of it: an even mixture of many is mud
+    mixed = np.tensordot(strong, palette.inks, (0, 0)) / strong.sum(0).clip(1e-12)[..., None]
     return to_bytes(from_oklab(palette.ground + cover[..., None] * (mixed - palette.ground)))
 
 

@@ -31,8 +31,8 @@ STENCIL = np.array([[0.05, 0.2, 0.05], [0.2, -1, 0.2], [0.05, 0.2, 0.05]], np.fl
 DU, DV = 1.0, 0.5
 #: Places where it begins, on 256 by 256 cells.
 SEEDS = 60
-#: v at the edge of what lives, and where its core begins.
-EDGE, CORE = 0.14, 0.24
+#: v at the edge of what lives, and by how much it stands above what is around it where its heart begins.
+EDGE, RIDGE = 0.14, 0.055
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,10 @@ def shown(reaction: Reaction, look: Look, palette: Palette, size: tuple[int, int
     lab = palette.ground + 0.22 * shade * (ink - palette.ground)
     alive = above(v, EDGE)
     lab = lab + alive[..., None] * (ink - lab)
-    lab = lab + ((v - CORE) / (0.9 * EDGE)).clip(0, 1)[..., None] * (core - lab)
-    lab[..., 0] += look.relief * _gloss(v, min(size) / min(reaction.v.shape), alive)
+    cell = min(size) / min(reaction.v.shape)
+    ridge = v - cv2.GaussianBlur(v, (0, 0), 4 * cell)
+    lab = lab + (alive * ((ridge - RIDGE) / RIDGE).clip(0, 1))[..., None] * (core - lab)
+    lab[..., 0] += look.relief * _gloss(v, cell, alive)
     return to_bytes(from_oklab(lab))
 
 

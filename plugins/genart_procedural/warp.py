@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._warp import WarpParams
 
 #: How far a film moves through the noise, in features: the radius of the circle that closes it.
-ORBIT = 0.22
+ORBIT = 0.07
 #: Height of an octave relative to the one before: silk rather than rock.
 GAIN = 0.4
 
