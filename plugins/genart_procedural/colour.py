@@ -13,6 +13,8 @@ from ._palettes import PALETTES
 
 #: Steps of a ramp: more than 8 bits can show.
 STEPS = 2048
+#: Rows of a picture that are converted at once.
+ROWS = 64
 #: Longer side to which a picture is reduced before its colours are counted, and how many are taken.
 LOOK, TAKE = 128, 6
 
@@ -49,6 +51,14 @@ def from_oklab(lab: np.ndarray) -> np.ndarray:
 def to_bytes(srgb: np.ndarray) -> np.ndarray:
     """Bring sRGB in [0, 1] to uint8, rounded to nearest; values outside are clamped."""
     return np.asarray(np.rint(srgb.clip(0, 1) * 255).astype(np.uint8))
+
+
+def as_picture(lab: np.ndarray) -> np.ndarray:
+    """OKLab of every pixel as a picture: (H, W, 3) to the same in uint8 sRGB, some rows at a time to spare memory."""
+    out = np.empty(lab.shape, np.uint8)
+    for top in range(0, len(lab), ROWS):
+        out[top : top + ROWS] = to_bytes(from_oklab(lab[top : top + ROWS]))
+    return out
 
 
 @dataclass(frozen=True)
@@ -91,8 +101,8 @@ class Palette:
         return np.asarray(PchipInterpolator(np.linspace(0, 1, len(self.lab)), self.lab)(np.linspace(0, 1, STEPS)))
 
     def along(self, t: np.ndarray) -> np.ndarray:
-        """OKLab of places on the ramp: (...) in [0, 1] to (..., 3); values outside are clamped."""
-        return np.asarray(self.ramp()[np.rint(t.clip(0, 1) * (STEPS - 1)).astype(np.intp)])
+        """OKLab of places on the ramp: (...) in [0, 1] to (..., 3) float32; values outside are clamped."""
+        return np.asarray(self.ramp().astype(np.float32)[np.rint(t.clip(0, 1) * (STEPS - 1)).astype(np.int32)])
 
 
 def named(name: str) -> Palette:

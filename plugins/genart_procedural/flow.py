@@ -16,7 +16,7 @@ import numpy as np
 
 from genart import Batch, Run
 
-from .colour import Palette, from_oklab, to_bytes
+from .colour import Palette, as_picture
 from .noise import Noise
 from .series import series
 from .sheet import Sheet, as_rgb
@@ -251,7 +251,7 @@ def _veil(layers: np.ndarray, palette: Palette, short: int) -> np.ndarray:
     cover = 1 - np.exp(-total * short * DEPTH)  # a line is one pixel broad, and the heavier the more pixels there are
     strong = layers**2  # the ink that has most of a pixel has nearly all of it: an even mixture of many is mud
     mixed = np.tensordot(strong, palette.inks, (0, 0)) / strong.sum(0).clip(1e-12)[..., None]
-    return to_bytes(from_oklab(palette.ground + cover[..., None] * (mixed - palette.ground)))
+    return as_picture(palette.ground + cover[..., None] * (mixed - palette.ground))
 
 
 def flow(run: Run, params: FlowParams) -> Iterator[Batch]:

@@ -19,7 +19,7 @@ import numpy as np
 from genart import Batch, Run
 
 from ._patterns import PATTERNS
-from .colour import Palette, from_oklab, to_bytes
+from .colour import Palette, as_picture
 from .series import palettes, series, stream
 from .sheet import above
 
@@ -149,19 +149,19 @@ def film(look: Look, palette: Palette, size: tuple[int, int], rng: np.random.Gen
 def shown(reaction: Reaction, look: Look, palette: Palette, size: tuple[int, int]) -> np.ndarray:
     """The substances as a picture of (width, height): (H, W, 3) uint8."""
     v, u, region = (_enlarged(field, size) for field in (reaction.v, reaction.u, reaction.region))
-    inks = Palette(palette.name, palette.inks)
+    ground, inks = palette.ground.astype(np.float32), Palette(palette.name, palette.inks)
     place = (0.5 + 0.42 * region).clip(0, 1)
     ink = inks.along(place)
-    core = ink + 0.6 * (palette.ground - ink)  # a line with a light heart
+    core = ink + 0.6 * (ground - ink)  # a line with a light heart
     shade = (1 - u).clip(0, 1)[..., None] ** 2  # where the food is eaten up around what lives
-    lab = palette.ground + 0.22 * shade * (ink - palette.ground)
+    lab = ground + 0.22 * shade * (ink - ground)
     alive = above(v, EDGE)
     lab = lab + alive[..., None] * (ink - lab)
     cell = min(size) / min(reaction.v.shape)
     ridge = v - cv2.GaussianBlur(v, (0, 0), 4 * cell)
     lab = lab + (alive * ((ridge - RIDGE) / RIDGE).clip(0, 1))[..., None] * (core - lab)
     lab[..., 0] += look.relief * _gloss(v, cell, alive)
-    return to_bytes(from_oklab(lab))
+    return as_picture(lab)
 
 
 def _gloss(v: np.ndarray, cell: float, alive: np.ndarray) -> np.ndarray:

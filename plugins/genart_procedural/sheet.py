@@ -10,14 +10,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .colour import from_linear, from_oklab, to_bytes, to_linear
+from .colour import ROWS, from_linear, from_oklab, to_bytes, to_linear
 
 #: Binary digits after the point in OpenCV's coordinates.
 SHIFT = 4
 #: Sides of the large sheet, in pixels, below which it is four times as large, not twice.
 LARGE = 8192
-#: Rows of the finished picture that are averaged at once.
-ROWS = 64
 _LINEAR = to_linear(np.arange(256) / 255).astype(np.float32)
 _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 24, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 24, endpoint=False))], 1)
 

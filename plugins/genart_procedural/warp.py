@@ -15,7 +15,7 @@ import numpy as np
 
 from genart import Batch, Run
 
-from .colour import Palette, from_oklab, to_bytes
+from .colour import Palette, as_picture
 from .noise import Noise, grid
 from .series import palettes, series, stream
 from .sheet import above
@@ -66,7 +66,7 @@ def draw(look: Look, palette: Palette, size: tuple[int, int], rng: np.random.Gen
     q = fbm(shift[0], shift[1], 0), fbm(-shift[1], shift[0], 1)
     r = fbm(s * q[0] + shift[1], s * q[1], 2), fbm(s * q[0], s * q[1] - shift[0], 3)
     value = fbm(s * r[0], s * r[1], 4)
-    return to_bytes(from_oklab(_coloured(value, q, r, look, palette, min(size))))
+    return as_picture(_coloured(value, q, r, look, palette, min(size)))
 
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -79,7 +79,7 @@ def _coloured(value: np.ndarray, q: Pair, r: Pair, look: Look, palette: Palette,
         t = _banded(t, look.bands)
     lab = palette.along(t)
     vein = _spread(np.hypot(r[0], r[1]) - 0.3) ** 4
-    accent = palette.inks[len(palette.inks) // 2]
+    accent = palette.inks[len(palette.inks) // 2].astype(np.float32)
     lab = lab + 0.5 * vein[..., None] * (accent - lab)
     lab[..., 0] += look.relief * _light(value + 0.5 * r[1], look.scale * short)
     return np.asarray(lab)
