@@ -28,7 +28,7 @@ def read_palette(value: Any) -> Any:
     names = ("any", *PALETTES)
     if isinstance(value, str):
         if value not in names:
-            raise ValueError(f"there is no palette '{value}'{genart.did_you_mean(value, names)} (there are {', '.join(PALETTES)})")
+            raise ValueError(f"there is no palette '{value}'{genart.did_you_mean(value, names)}")
         return value
     if not isinstance(value, list | tuple) or not 2 <= len(value) <= MAX_COLOURS:
         raise ValueError(f"expected the name of a palette, or a list of 2 to {MAX_COLOURS} colours such as '#336699'")

@@ -21,7 +21,7 @@ def read_pattern(value: object) -> object:
     """
     names = ("any", *PATTERNS)
     if isinstance(value, str) and value not in names:
-        raise ValueError(f"there is no pattern '{value}'{genart.did_you_mean(value, names)} (there are {', '.join(PATTERNS)})")
+        raise ValueError(f"there is no pattern '{value}'{genart.did_you_mean(value, names)}")
     return value
 
 
