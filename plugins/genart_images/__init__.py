@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from genart import Batch, Duration, Images, InputPath, Params, PictureInput, Run, stage
 from genart.nn.samples import COLOUR, FILES, read_names
+
+if TYPE_CHECKING:
+    from genart.nn.pictures import Want
 
 #: Largest side of a picture, in pixels, that a parameter may ask for.
 MAX_SIDE = 16384
@@ -122,10 +125,10 @@ def one_size(resolution: int | tuple[int, int] | None, info: ValidationInfo) -> 
     return resolution
 
 
-class FolderParams(Params):
-    """Parameters of `images.folder`."""
+class SourceParams(Params):
+    """Parameters of the stages that read many still pictures."""
 
-    path: Paths = Field(description="A folder, read with all folders in it, or one picture, or a list of such.")
+    path: Paths = Field(description="Where the pictures are.")
     crop: Crop = None
     resolution: Size = None
     fit: Fit = "crop"
@@ -137,12 +140,26 @@ class FolderParams(Params):
     _one_size = field_validator("resolution")(one_size)
 
 
-def size_and_fit(params: FolderParams | VideoParams) -> tuple[tuple[int, int] | None, str]:
+class FolderParams(SourceParams):
+    """Parameters of `images.folder`."""
+
+    path: Paths = Field(description="A folder, read with all folders in it, or one picture, or a list of such.")
+
+
+def size_and_fit(params: SourceParams | VideoParams) -> tuple[tuple[int, int] | None, str]:
     """Width and height to bring pictures to, or None for their own, and how; a crop is a square."""
     if params.crop is not None:
         return (params.crop, params.crop), "crop"
     size = params.resolution
     return ((size, size) if isinstance(size, int) else size), params.fit
+
+
+def wanted(params: SourceParams) -> Want:
+    """What every picture is to be brought to."""
+    from genart.nn.pictures import Want
+
+    size, fit = size_and_fit(params)
+    return Want(size, fit, params.background, keep_alpha=params.alpha == "keep")
 
 
 @stage("images.folder", depends=("pillow",))
@@ -162,17 +179,7 @@ def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
     """
     from .folder import read_folder
 
-    size, fit = size_and_fit(params)
-    return read_folder(
-        run,
-        params.path,
-        size=size,
-        fit=fit,
-        count=params.count,
-        background=params.background,
-        keep_alpha=params.alpha == "keep",
-        strict=params.strict,
-    )
+    return read_folder(run, params.path, wanted(params), count=params.count, strict=params.strict)
 
 
 class VideoParams(Params):
