@@ -1,4 +1,4 @@
-"""Pictures in, sized and laid out: `images.samples`, `.folder`, `.video`, `.resize`, `.grid` and `.sheet`."""
+"""Pictures in, sized and laid out: `images.samples`, `.folder`, `.archive`, `.video`, `.resize`, `.grid` and `.sheet`."""
 
 from __future__ import annotations
 
@@ -180,6 +180,60 @@ def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
     from .folder import read_folder
 
     return read_folder(run, params.path, wanted(params), count=params.count, strict=params.strict)
+
+
+#: Names that one pattern may stand for.
+MAX_SHARDS = 100_000
+
+
+def shards(value: Any) -> Any:
+    """Read one path as a list of one, and shards-{0000..0009}.tar as ten paths."""
+    return tuple(path for one in one_or_more(value) for path in (_numbered(one) if isinstance(one, str) else [one]))
+
+
+def _numbered(text: str) -> list[str]:
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", text)
+    if found is None:
+        return [text]
+    first, last = int(found[1]), int(found[2])
+    if not 0 <= last - first < MAX_SHARDS:
+        raise ValueError(f"{found[0]} must go up, by less than {MAX_SHARDS:,}")
+    return [text[: found.start()] + str(i).zfill(len(found[1])) + text[found.end() :] for i in range(first, last + 1)]
+
+
+class ArchiveParams(SourceParams):
+    """Parameters of `images.archive`."""
+
+    path: Annotated[
+        tuple[InputPath, ...],
+        Field(min_length=1),
+        BeforeValidator(shards),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}]}),
+    ] = Field(description="A ZIP or tar archive, or a list of such; shards-{0000..0009}.tar stands for ten.")
+    labels: Literal["auto", "folder", "txt", "none"] = Field(
+        "auto",
+        description="Where a picture's class is from: a .cls or .json beside it, else its folder; its folder; a .txt beside it; nowhere.",
+    )
+
+
+@stage("images.archive", depends=("pillow",))
+def images_archive(_: None, params: ArchiveParams, run: Run) -> Iterator[Batch]:
+    """Read the pictures in ZIP and tar archives (.tar, .tar.gz, .tar.bz2, .tar.xz) and WebDataset shards, without unpacking them to disk.
+
+    Pictures are read as images.folder reads them, and class folders become classes; one folder around all of them says nothing. In shards
+    the class of `0001.jpg` is what `0001.cls` says, or `0001.json` under the key label, class or cls. Those of a ZIP come in the order of
+    their sorted paths, those of a tar in the order in which they lie in it. Links, hidden and encrypted files are passed over; an archive
+    that unpacks to far more than it is is refused, and of a damaged one the pictures before the damage are read.
+
+    Example:
+        [[stage]]
+        uses = "images.archive"
+        path = "shards-{0000..0009}.tar"
+        crop = 64
+    """
+    from .archive import read_archives
+
+    return read_archives(run, params.path, wanted(params), labels=params.labels, count=params.count, strict=params.strict)
 
 
 class VideoParams(Params):
