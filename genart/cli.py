@@ -668,6 +668,25 @@ def _telling(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 @data_app.command()
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set, such as FashionMNIST.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its files go.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Fetch a public data set over the network, for images.torchvision."""
+    from .nn import datasets
+
+    if name not in datasets.SPLITS:
+        raise UsageError(f"there is no data set '{name}'{did_you_mean(name, datasets.SPLITS)}", f"data sets: {', '.join(datasets.SPLITS)}")
+    with _clear_stdout(True):
+        datasets.download(name, folder)
+    if json_:
+        _print_json({"name": name, "path": str(folder), "splits": list(datasets.SPLITS[name])})
+    else:
+        typer.echo(f'{name} is in {folder}; in a recipe: uses = "images.torchvision", name = "{name}", path = "{folder}"')
+
+
+@data_app.command()
 def restore(
     quarantine: Annotated[Path, typer.Argument(metavar="QUARANTINE", help="What data check --quarantine filled.", show_default=False)],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that the pictures came from.", show_default=False)],

@@ -1,4 +1,4 @@
-"""Pictures in, sized and laid out: `images.samples`, `.folder`, `.archive`, `.video`, `.resize`, `.grid` and `.sheet`."""
+"""Pictures in, sized and laid out: `images.samples`, `.folder`, `.archive`, `.torchvision`, `.video`, `.resize`, `.grid` and `.sheet`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from genart import Batch, Duration, Images, InputPath, Params, PictureInput, Run, stage
+from genart.nn.datasets import SPLITS
 from genart.nn.samples import COLOUR, FILES, read_names
 
 if TYPE_CHECKING:
@@ -126,9 +127,8 @@ def one_size(resolution: int | tuple[int, int] | None, info: ValidationInfo) -> 
 
 
 class SourceParams(Params):
-    """Parameters of the stages that read many still pictures."""
+    """Parameters of all stages that read many still pictures."""
 
-    path: Paths = Field(description="Where the pictures are.")
     crop: Crop = None
     resolution: Size = None
     fit: Fit = "crop"
@@ -140,10 +140,14 @@ class SourceParams(Params):
     _one_size = field_validator("resolution")(one_size)
 
 
-class FolderParams(SourceParams):
-    """Parameters of `images.folder`."""
+class FolderPath(Params):
+    """Where `images.folder` reads."""
 
     path: Paths = Field(description="A folder, read with all folders in it, or one picture, or a list of such.")
+
+
+class FolderParams(SourceParams, FolderPath):
+    """Parameters of `images.folder`."""
 
 
 def size_and_fit(params: SourceParams | VideoParams) -> tuple[tuple[int, int] | None, str]:
@@ -201,8 +205,8 @@ def _numbered(text: str) -> list[str]:
     return [text[: found.start()] + str(i).zfill(len(found[1])) + text[found.end() :] for i in range(first, last + 1)]
 
 
-class ArchiveParams(SourceParams):
-    """Parameters of `images.archive`."""
+class ArchivePath(Params):
+    """Where `images.archive` reads."""
 
     path: Annotated[
         tuple[InputPath, ...],
@@ -214,6 +218,10 @@ class ArchiveParams(SourceParams):
         "auto",
         description="Where a picture's class is from: a .cls or .json beside it, else its folder; its folder; a .txt beside it; nowhere.",
     )
+
+
+class ArchiveParams(SourceParams, ArchivePath):
+    """Parameters of `images.archive`."""
 
 
 @stage("images.archive", depends=("pillow",))
@@ -234,6 +242,47 @@ def images_archive(_: None, params: ArchiveParams, run: Run) -> Iterator[Batch]:
     from .archive import read_archives
 
     return read_archives(run, params.path, wanted(params), labels=params.labels, count=params.count, strict=params.strict)
+
+
+class SetPath(Params):
+    """What `images.torchvision` reads, and where."""
+
+    name: Literal[tuple(SPLITS)] = Field(description="Name of the data set, as torchvision writes it.")  # type: ignore[valid-type]
+    path: InputPath = Field(description="The folder that holds it, torchvision's `root`; `genart data download NAME FOLDER` fills one.")
+    split: str | None = Field(None, description="Part of the set, such as train, val or test; by default the one to train on.")
+
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, split: str | None, info: ValidationInfo) -> str | None:
+        splits = SPLITS.get(info.data.get("name", ""), {})
+        if split is not None and splits and split not in splits:
+            raise ValueError(f"expected one of {', '.join(splits)}, the parts of {info.data['name']}")
+        return split
+
+
+class TorchvisionParams(SourceParams, SetPath):
+    """Parameters of `images.torchvision`."""
+
+
+@stage("images.torchvision", depends=("pillow", "torchvision"))
+def images_torchvision(_: None, params: TorchvisionParams, run: Run) -> Iterator[Batch]:
+    """Read a public data set, such as Fashion-MNIST or CIFAR-10, with its classes, from the files that torchvision keeps of it.
+
+    `genart data download FashionMNIST FOLDER` fetches the files; a recipe opens no connection. Each picture's metadata holds the name of
+    its class as `label`, as in a folder of class folders. Data sets whose files are pickles are not read: CIFAR is read from the binary
+    version that its authors offer.
+
+    Example:
+        [[stage]]
+        uses = "images.torchvision"
+        name = "FashionMNIST"
+        path = "data"
+        resolution = 32
+    """
+    from .sets import read_set
+
+    split = params.split or next(iter(SPLITS[params.name]))
+    return read_set(run, params.name, params.path, split, wanted(params), count=params.count, strict=params.strict)
 
 
 class VideoParams(Params):

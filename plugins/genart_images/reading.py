@@ -27,7 +27,7 @@ class Given:
 
     Attributes:
         name: what people call it; no path.
-        meta: its metadata.
+        meta: its metadata, whole once it is read.
         read: decodes it, as `genart.nn.pictures.decode` does; called in another thread.
         bytes: that it holds in memory.
     """
