@@ -135,7 +135,7 @@ def class_of(file: Path, root: Path) -> str | None:
 def empty_classes(root: Path, files: Sequence[Path]) -> list[str]:
     """Names of the folders directly below `root` that hold none of the files, where others hold some."""
     full = {class_of(file, root) for file in files} - {None}
-    folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))}
+    folders = {name for name in os.listdir(root) if os.path.isdir(root / name) and not name.startswith((".", "__MACOSX"))}
     return sorted(folders - full) if full else []
 
 
