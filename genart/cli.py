@@ -683,7 +683,8 @@ def download(
     if json_:
         _print_json({"name": name, "path": str(folder), "splits": list(datasets.SPLITS[name])})
     else:
-        typer.echo(f'{name} is in {folder}; in a recipe: uses = "images.torchvision", name = "{name}", path = "{folder}"')
+        place = printable(str(folder))
+        typer.echo(f'{name} is in {place}; in a recipe: uses = "images.torchvision", name = "{name}", path = "{place}"')
 
 
 @data_app.command()

@@ -42,7 +42,7 @@ def _table(*columns: str) -> Any:
 
 def _facts(report: Report) -> Any:
     table = _table("", "")
-    others = f", {report.others:,} other files" if report.others else ""
+    others = f", {report.others:,} other file{'s' * (report.others != 1)}" if report.others else ""
     table.add_row("pictures", f"{report.files:,} ({size(report.bytes)}){others}; {report.usable:,} to train on")
     table.add_row("formats", _listed(report.formats))
     table.add_row("colours", _listed(report.modes))

@@ -215,56 +215,62 @@ def test_near_pictures_are_those_that_a_comparison_of_all_pairs_finds():
     """Nothing that the bands should bring together is missed, and what differs is not called the same."""
     rng = np.random.default_rng(0)
     thumbs = np.stack([smooth(i % 120, eyes.THUMB) for i in range(240)]).astype(int)
-    thumbs = np.clip(thumbs + rng.normal(0, 3, thumbs.shape), 0, 255).astype(np.uint8)
+    thumbs = np.clip(thumbs + rng.normal(0, 1.5, thumbs.shape), 0, 255).astype(np.uint8)
     hashes = eyes.difference_hash(eyes.reduced(thumbs))
     bits = eyes.BITS_SET[hashes[:, None] ^ hashes[None]].sum(2)
     values = thumbs.reshape(240, -1).astype(float)
     apart = np.sqrt(((values[:, None] - values[None]) ** 2).mean(2))
     allowed = np.maximum(eyes.NEAR_LEVELS, eyes.NEAR_SHARE * values.std(1))
     same = (bits <= eyes.NEAR_BITS) & (apart <= np.maximum(allowed[:, None], allowed[None]))
-    expected = {(a, b) for a, b in np.argwhere(same) if a < b}
-    found = {tuple(sorted(pair)) for pairs in eyes.near_pairs(thumbs) for pair in pairs.tolist()}
-    assert found == expected
-    assert {(i, i + 120) for i in range(120)} & found
-    assert all(b - a == 120 for a, b in found)
+    expected: dict[int, int] = {}
+    for i in range(240):
+        before = [j for j in range(i) if same[i, j] and j not in expected]
+        if before:
+            expected[i] = before[0]
+    assert eyes.shown_before(thumbs) == expected
+    assert len(expected) > 40
+    assert all(i - of == 120 for i, of in expected.items())
 
 
-def test_many_pictures_are_not_compared_each_with_each(monkeypatch):
-    """Of 10,000 pictures fewer than a hundredth of all pairs is looked at."""
-    thumbs = np.random.default_rng(0).integers(0, 256, (10_000, 8, 8, 3), np.uint8).repeat(2, 1).repeat(2, 2)
+@pytest.mark.parametrize("kind", ["all different", "all alike"])
+def test_many_pictures_are_not_compared_each_with_each(monkeypatch, kind):
+    """Of 6,000 pictures fewer than a hundredth of all pairs is looked at, whether they differ or are one film of nothing moving."""
+    rng = np.random.default_rng(0)
+    thumbs = rng.integers(0, 256, (6000, 8, 8, 3), np.uint8)
+    if kind == "all alike":
+        thumbs = np.clip(thumbs[:1].astype(int) + rng.integers(-1, 2, thumbs.shape), 0, 255).astype(np.uint8)
     looked = 0
-    pairs_within = eyes._pairs_within
+    close = eyes._close
 
-    def counted(ends):
+    def counted(hashes, i, others):
         nonlocal looked
-        for first, second in pairs_within(ends):
-            looked += len(first)
-            yield first, second
+        looked += len(others)
+        return close(hashes, i, others)
 
-    monkeypatch.setattr(eyes, "_pairs_within", counted)
-    assert sum(map(len, eyes.near_pairs(thumbs))) == 0
-    assert 0 < looked < 10_000**2 / 2 / 100
-
-
-def test_all_pairs_within_bands_are_given_in_bounded_parts(monkeypatch):
-    monkeypatch.setattr(eyes, "PAIRS_AT_A_TIME", 7)
-    keys = np.array([0, 0, 0, 1, 2, 2, 2, 2, 2, 3])
-    parts = list(eyes._pairs_within(np.searchsorted(keys, keys, side="right")))
-    pairs = [(a, b) for first, second in parts for a, b in zip(first.tolist(), second.tolist(), strict=True)]
-    assert pairs == [(a, b) for a in range(10) for b in range(a + 1, 10) if keys[a] == keys[b]]
-    assert max(len(first) for first, _ in parts) <= 7
+    monkeypatch.setattr(eyes, "_close", counted)
+    found = eyes.shown_before(thumbs.repeat(2, 1).repeat(2, 2))
+    assert found == ({} if kind == "all different" else dict.fromkeys(range(1, 6000), 0))
+    assert 0 < looked < 6000**2 / 2 / 100
 
 
 def test_frames_of_a_film_do_not_all_go_for_the_first(tmp_path):
     """A chain of pictures, each like the next: only what is like one that stays is named."""
     wide = smooth(0, 400)[:48]
     files = [save(tmp_path / f"{i:03d}.png", np.ascontiguousarray(wide[:, i : i + 48])) for i in range(0, 300, 2)]
-    found = eyes.repeated(files, seen := [eyes.look(file) for file in files])
+    seen = [eyes.look(file) for file in files]
+    found = eyes.repeated(files, seen)
     assert 0 < len(found) < len(files) - 2
-    near = {tuple(sorted(pair)) for pairs in eyes.near_pairs(np.stack([one.thumb for one in seen])) for pair in pairs.tolist()}
     for i, (of, _) in found.items():
         assert of not in found
-        assert (min(i, of), max(i, of)) in near
+        assert eyes.shown_before(np.stack([seen[of].thumb, seen[i].thumb])) == {1: 0}
+
+
+def test_what_equals_a_near_picture_repeats_the_one_that_stays(tmp_path):
+    large = save(tmp_path / "large.png", smooth(3, 96))
+    Image.fromarray(smooth(3, 96)).resize((48, 48)).save(tmp_path / "a.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    files = [tmp_path / "a.png", tmp_path / "b.png", large]
+    assert eyes.repeated(files, [eyes.look(file) for file in files]) == {0: (2, False), 1: (2, True)}
 
 
 # hostile folders

@@ -36,8 +36,8 @@ BRIGHTER = 2.0
 NEAR_SHARE, NEAR_LEVELS = 0.09, 3.0
 #: Files that one task of a worker looks at.
 FILES_PER_TASK = 16
-#: Pairs of pictures that are compared at a time.
-PAIRS_AT_A_TIME = 1 << 18
+#: Pictures that are compared with those before them between two looks at whether to go on.
+PICTURES_PER_TELL = 500
 #: Pixels along a side of a picture on the sheet.
 CELL = 144
 
@@ -135,60 +135,70 @@ def difference_hash(grey: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.packbits(shuffled, axis=1)).view(np.uint16)
 
 
-def near_pairs(thumbs: np.ndarray, tell: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
-    """Find pictures that show the same, in time that grows with the number of pictures that look alike, not with its square.
+class _Places:
+    """A list of integers that grows, as an array."""
 
-    Two hashes that differ in at most seven bits agree in one of eight bands at least: only pictures that share a band are compared, by
-    the hash, by their greys and then by their thumbnails, which differ by little beside their own contrast.
+    def __init__(self) -> None:
+        self._array = np.empty(4, np.int64)
+        self._count = 0
+
+    def append(self, place: int) -> None:
+        if self._count == len(self._array):
+            self._array = np.resize(self._array, 2 * self._count)
+        self._array[self._count] = place
+        self._count += 1
+
+    @property
+    def array(self) -> np.ndarray:
+        return self._array[: self._count]
+
+
+def shown_before(thumbs: np.ndarray, tell: Callable[[], None] = lambda: None) -> dict[int, int]:
+    """Say which pictures show what one before them shows, in time that does not grow with the square of their number.
+
+    Two hashes that differ in at most seven bits agree in one of eight bands at least. So each picture is compared only with those that
+    share a band with it, and among them only with those that repeat none themselves: by the hash, then by their greys and by their
+    thumbnails, which are to differ by little beside their own contrast.
 
     Args:
         thumbs: (N, 16, 16, 3) uint8.
         tell: called now and then; may raise to stop.
 
-    Yields:
-        (M, 2) int64: places of pictures that show the same; a pair may come more than once.
+    Returns:
+        place of a picture -> place of the first that shows the same and repeats none.
     """
     grey = reduced(thumbs)
     hashes = difference_hash(grey)
     flat = [grey.reshape(len(grey), -1), thumbs.reshape(len(thumbs), -1)]
     allowed = np.maximum(NEAR_LEVELS, NEAR_SHARE * np.array([thumb.std() for thumb in thumbs], np.float32))
-    for band in range(BANDS):
-        order = np.argsort(hashes[:, band], kind="stable")
-        keys = hashes[order, band]
-        ends = np.searchsorted(keys, keys, side="right")
-        for first, second in _pairs_within(ends):
+    stay: list[dict[int, _Places]] = [defaultdict(_Places) for _ in range(BANDS)]
+    result: dict[int, int] = {}
+    for i, bands in enumerate(hashes.tolist()):
+        if i % PICTURES_PER_TELL == 0:
             tell()
-            a, b = order[first], order[second]
-            close = BITS_SET[hashes[a] ^ hashes[b]].sum(1) <= NEAR_BITS
-            a, b = a[close], b[close]
-            for values in flat:  # the greys are means of the thumbnails, so they differ by no more
-                close = _apart(values, a, b) <= np.maximum(allowed[a], allowed[b])
-                a, b = a[close], b[close]
-            yield np.stack([a, b], 1)
+        held = [places[band] for places, band in zip(stay, bands, strict=True)]
+        others = _close(hashes, i, np.concatenate([places.array for places in held]))
+        for values in flat if len(others) else ():  # the greys are means of the thumbnails, so they differ by no more
+            others = others[_apart(values, i, others) <= np.maximum(allowed[i], allowed[others])]
+        if len(others):
+            result[i] = int(others.min())
+        else:
+            for places in held:
+                places.append(i)
+    return result
 
 
-def _apart(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Root of the mean square of the differences between rows `a` and `b` of values (N, K): (M,) float32."""
-    difference = values[a].astype(np.float32)
-    difference -= values[b]
-    apart: np.ndarray = np.sqrt(np.einsum("mk,mk->m", difference, difference) / values.shape[1])
+def _close(hashes: np.ndarray, i: int, others: np.ndarray) -> np.ndarray:
+    """Those of the other places whose hash differs from that of `i` in few bits."""
+    close: np.ndarray = others[BITS_SET[hashes[others] ^ hashes[i]].sum(1) <= NEAR_BITS]
+    return close
+
+
+def _apart(values: np.ndarray, i: int, others: np.ndarray) -> np.ndarray:
+    """Root of the mean square of the differences between row `i` of values (N, K) and other rows: (M,) float32."""
+    difference = values[others].astype(np.float32) - values[i]
+    apart: np.ndarray = np.sqrt(np.mean(difference**2, 1))
     return apart
-
-
-def _pairs_within(ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield places (first, second), first < second < ends[first], a bounded number at a time."""
-    partners = ends - np.arange(len(ends)) - 1
-    totals = np.cumsum(partners)
-    at = 0
-    while at < len(ends):
-        before = totals[at - 1] if at else 0
-        stop = max(at + 1, int(np.searchsorted(totals, before + PAIRS_AT_A_TIME, side="right")))
-        counts = partners[at:stop]
-        if counts.any():
-            first = np.repeat(np.arange(at, stop), counts)
-            begins = np.repeat(np.cumsum(counts) - counts, counts)
-            yield first, first + 1 + np.arange(len(first)) - begins
-        at = stop
 
 
 def repeated(files: Sequence[Path], seen: Sequence[Seen], tell: Callable[[], None] = lambda: None) -> dict[int, tuple[int, bool]]:
@@ -207,22 +217,13 @@ def repeated(files: Sequence[Path], seen: Sequence[Seen], tell: Callable[[], Non
     """
     if not seen:
         return {}
-    result = {i: (first, True) for i, first in _equal_files(files, seen).items()}
-    left = [i for i in range(len(seen)) if i not in result]
-    near: dict[int, set[int]] = defaultdict(set)
-    for pairs in near_pairs(np.stack([seen[i].thumb for i in left]), tell):
-        for a, b in pairs.tolist():
-            near[left[a]].add(left[b])
-            near[left[b]].add(left[a])
-    stay: set[int] = set()
-    for i in sorted(near, key=lambda i: (-seen[i].header.width * seen[i].header.height, i)):
-        kept = near[i] & stay
-        if kept:
-            result[i] = (min(kept), False)
-        else:
-            stay.add(i)
+    equal = _equal_files(files, seen)
+    left = [i for i in range(len(seen)) if i not in equal]
+    left.sort(key=lambda i: (-seen[i].header.width * seen[i].header.height, i))
+    near = shown_before(np.stack([seen[i].thumb for i in left]), tell)
+    result = {left[i]: (left[of], False) for i, of in near.items()}
     # what equals a picture that is near to another one repeats that other one too
-    return {i: (result[of][0], exact) if of in result else (of, exact) for i, (of, exact) in result.items()}
+    return result | {i: (result[of][0] if of in result else of, True) for i, of in equal.items()}
 
 
 def _equal_files(files: Sequence[Path], seen: Sequence[Seen]) -> dict[int, int]:
