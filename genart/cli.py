@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,9 +17,10 @@ import typer
 from typer.exceptions import TyperException
 
 from . import __version__, completion
-from .errors import GenartError, Interrupted, ResourceError, StageError, UsageError, did_you_mean, printable
+from .errors import DataError, GenartError, Interrupted, ResourceError, StageError, UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
+    from .display import Display
     from .events import Events
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
@@ -41,6 +42,8 @@ cache_app = typer.Typer(help="Look after the store of results.", no_args_is_help
 app.add_typer(cache_app, name="cache")
 new_app = typer.Typer(help="Begin a plugin or a recipe with files that work as they are.", no_args_is_help=True)
 app.add_typer(new_app, name="new")
+data_app = typer.Typer(help="Look after folders of pictures to train on.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/painting.toml.", show_default=False)]
 PluginFiles = Annotated[list[Path] | None, typer.Option("-p", "--plugin", metavar="PLUGIN.py", help="Also use the stages of this file.")]
@@ -291,7 +294,7 @@ def apply(
 @contextmanager
 def _clear_stdout(wanted: bool) -> Iterator[None]:
     """Keep what a stage prints away from the pictures on standard output."""
-    from contextlib import nullcontext, redirect_stdout
+    from contextlib import redirect_stdout
 
     with redirect_stdout(sys.stderr) if wanted else nullcontext():
         yield
@@ -644,19 +647,129 @@ def _bytes(text: str) -> int:
     return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
 
 
+# data sets
+
+DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of pictures, with class folders or without.", show_default=False)]
+
+
+@data_app.command("check")
+def check_data(
+    folder: DataFolder,
+    quarantine: Annotated[
+        Path | None,
+        typer.Option("--quarantine", metavar="DIR", help="Move what no training should see there: corrupt, blank and repeated pictures."),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="Write a contact sheet of what is odd: PNG, JPEG or WebP.")
+    ] = None,
+    plugin: PluginFiles = None,
+    json_: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Say what a folder of pictures holds, what is odd in it, and what can be trained on it: 0 if anything can, else 3."""
+    from .doctor import NOT_TO_SEE, check_sheet, draw_sheet, examine
+    from .plugins import Plugins
+    from .quarantine import check_place, set_aside
+
+    if sheet is not None:
+        check_sheet(folder, sheet)
+    if quarantine is not None:
+        check_place(folder, quarantine)
+    with _telling(folder.name, quiet=quiet or json_) as tell:
+        report = examine(folder, Plugins(plugin or ()).stages(), tell)
+    if sheet is not None:
+        draw_sheet(report, sheet)
+    aside = [(one.file, f"{one.kind}: {one.reason}") for one in report.odd if one.kind in NOT_TO_SEE]
+    moved = set_aside(folder, quarantine, aside) if quarantine is not None else 0
+    if json_:
+        _print_json(report.as_json() | {"moved": moved}, ascii_=True)
+    elif not quiet:
+        from .doctor_view import view
+
+        console = _console(stderr=True)
+        console.print(view(report))
+        if moved:
+            back = shlex.join(["genart", "data", "restore", str(quarantine), str(folder)])
+            told = f"moved {moved} pictures to {quarantine}; they come back with: {back}"
+            console.print(printable(told), highlight=False, markup=False, soft_wrap=True)
+    if not report.fits:
+        raise typer.Exit(DataError.exit_code)
+
+
+@contextmanager
+def _telling(name: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows (done, total) pictures of one piece of work, from 0 on, and stops it at a signal."""
+    from .events import Events
+    from .run import Progress, Stop
+
+    stop = Stop()
+    with _display(live=True) if not quiet else nullcontext() as display, _signals(stop):
+        events = Events(*([display] if display else []))
+        progress = Progress(events, name)
+
+        def tell(done: int, total: int) -> None:
+            if stop.signal is not None:
+                raise Interrupted(stop.signal, kept=False)
+            if done == 0:
+                events.emit("stage_started", stage=name, reason=f"{total:,} pictures", resumed_at=None)
+            progress(done, total, "pictures")
+
+        yield tell
+        events.emit("stage_finished", stage=name, seconds=progress.seconds)
+
+
+@data_app.command()
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set, such as FashionMNIST.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its files go.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Fetch a public data set over the network, for images.torchvision."""
+    from .nn import datasets
+
+    if name not in datasets.SPLITS:
+        raise UsageError(f"there is no data set '{name}'{did_you_mean(name, datasets.SPLITS)}", f"data sets: {', '.join(datasets.SPLITS)}")
+    with _clear_stdout(True):
+        datasets.download(name, folder)
+    if json_:
+        _print_json({"name": name, "path": str(folder), "splits": list(datasets.SPLITS[name])})
+    else:
+        place = printable(str(folder))
+        typer.echo(f'{name} is in {place}; in a recipe: uses = "images.torchvision", name = "{name}", path = "{place}"')
+
+
+@data_app.command()
+def restore(
+    quarantine: Annotated[Path, typer.Argument(metavar="QUARANTINE", help="What data check --quarantine filled.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that the pictures came from.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Move the pictures of a quarantine back to where they were."""
+    from .quarantine import bring_back
+
+    back, taken = bring_back(quarantine, folder)
+    if json_:
+        _print_json({"restored": back, "taken": taken}, ascii_=True)
+        return
+    typer.echo(f"{back} pictures are back in {printable(str(folder))}")
+    for name in taken:
+        typer.echo(f"stays, since its place is taken: {printable(name)}")
+
+
 # printing
 
 
-def _console() -> Any:
+def _console(*, stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=stderr)
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: Any, *, ascii_: bool = False) -> None:
+    """Print one object; in ASCII where it holds names of strangers' files, which need be no text."""
     from .events import finite
 
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=ascii_, allow_nan=False) + "\n")
 
 
 @contextmanager
@@ -664,7 +777,6 @@ def _observers(
     json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True, terse: bool = False
 ) -> Iterator[Events]:
     """Yield the events of a run with everyone who wants to hear them; of programs in one pipe only the first may be `live`."""
-    from .display import Display, LiveDisplay, PlainDisplay, TerseDisplay
     from .events import Events, write_json_line
 
     observers: list[Callable[[dict[str, Any]], None]] = [_PluginObservers(plugins)]
@@ -674,18 +786,20 @@ def _observers(
         observers.append(TensorBoard(tensorboard))
     if json_:
         observers.append(write_json_line)
-    display: Display | None = None
-    if not quiet and not json_:
-        live = live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
-        plain = TerseDisplay if terse else PlainDisplay
-        display = LiveDisplay(sys.stderr) if live else plain(sys.stderr)
-        observers.append(display)
-    events = Events(*observers)
-    if display is None:
-        yield events
-    else:
-        with display:
-            yield events
+    if quiet or json_:
+        yield Events(*observers)
+        return
+    with _display(live=live, terse=terse) as display:
+        yield Events(*observers, display)
+
+
+def _display(*, live: bool, terse: bool = False) -> Display:
+    """What people see on standard error."""
+    from .display import LiveDisplay, PlainDisplay, TerseDisplay
+
+    if live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ:
+        return LiveDisplay(sys.stderr)
+    return TerseDisplay(sys.stderr) if terse else PlainDisplay(sys.stderr)
 
 
 class _PluginObservers:

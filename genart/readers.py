@@ -20,7 +20,10 @@ from .streams import PNG, Y4M, Bytes, nothing_in, read_pictures
 #: What is read as a film, where a plugin can, as a model, and as a stream of pictures; all else are pictures.
 FILMS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif", ".apng")
 MODEL, STREAMS = ".safetensors", (".y4m", ".pngs")
-READS_PICTURES, READS_FILM, READS_MODEL, READS_STREAM = "images.folder", "images.video", "apply.model", "apply.stream"
+#: The ends of names of archives of pictures.
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz")
+READS_PICTURES, READS_ARCHIVE, READS_FILM = "images.folder", "images.archive", "images.video"
+READS_MODEL, READS_STREAM = "apply.model", "apply.stream"
 #: A safetensors file begins with 8 bytes of a length and then with JSON.
 MODEL_HEAD = 9
 
@@ -82,9 +85,9 @@ def reader(path: Path, plugins: Plugins) -> Stage:
     if path.is_file() and (suffix == MODEL or suffix in STREAMS):
         bring_in(plugins)
         return open_model if suffix == MODEL else open_stream
-    if path.is_file() and suffix in FILMS:
+    if path.is_file() and suffix in FILMS + ARCHIVES:
         try:
-            return plugins.stage(READS_FILM)
+            return plugins.stage(READS_FILM if suffix in FILMS else READS_ARCHIVE)
         except UsageError:  # no plugin reads films; of a GIF the first frame is a picture
             return plugins.stage(READS_PICTURES)
     return plugins.stage(READS_PICTURES)

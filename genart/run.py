@@ -94,6 +94,42 @@ class Checkpoints:
         return sorted(self.folder.glob("checkpoint-*.safetensors"))
 
 
+class Progress:
+    """Tells how far something is, at most ten times a second, with the mean rate so far.
+
+    Args:
+        events: where it is told.
+        name: of the stage.
+    """
+
+    def __init__(self, events: Events, name: str) -> None:
+        self._events = events
+        self._name = name
+        self._made = time.monotonic()
+        self._reported = 0.0
+        self._began: tuple[float, float] | None = None
+
+    def __call__(self, done: float, total: float | None, unit: str, *, eta_sec: float | None = None) -> None:
+        """Tell; see `Run.progress`."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = (now, done)
+        finished = total is not None and done >= total
+        if now - self._reported < PROGRESS_EVERY and not finished:
+            return
+        self._reported = now
+        seconds, advance = now - self._began[0], done - self._began[1]
+        rate = advance / seconds if seconds > 0 and advance > 0 else None
+        if eta_sec is None and rate and total is not None:
+            eta_sec = (total - done) / rate
+        self._events.emit("progress", stage=self._name, done=done, total=total, unit=unit, rate=rate, eta_sec=eta_sec)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the work began."""
+        return time.monotonic() - self._made
+
+
 class Run:
     """Handed to a stage as its third argument.
 
@@ -142,8 +178,7 @@ class Run:
         self._backbone = backbone
         self._extension = extension
         self._sinks: dict[str, ImagesWriter] = {}
-        self._reported = 0.0
-        self._began: tuple[float, float] | None = None
+        self._progress = Progress(events, stage_id)
         self._choices: dict[str, Any] = self._read_choices()
 
     # random numbers
@@ -171,18 +206,7 @@ class Run:
             unit: of both.
             eta_sec: seconds left, where the stage knows better than the mean rate so far.
         """
-        now = time.monotonic()
-        if self._began is None:
-            self._began = (now, done)
-        finished = total is not None and done >= total
-        if now - self._reported < PROGRESS_EVERY and not finished:
-            return
-        self._reported = now
-        seconds, advance = now - self._began[0], done - self._began[1]
-        rate = advance / seconds if seconds > 0 and advance > 0 else None
-        if eta_sec is None and rate and total is not None:
-            eta_sec = (total - done) / rate
-        self._events.emit("progress", stage=self.stage_id, done=done, total=total, unit=unit, rate=rate, eta_sec=eta_sec)
+        self._progress(done, total, unit, eta_sec=eta_sec)
 
     def metric(self, **values: float) -> None:
         """Report numbers by name, such as `nimg=6400, loss_D=0.7`."""

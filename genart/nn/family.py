@@ -232,8 +232,11 @@ def load(family: Family, images: Images, params: TrainParams, run: Run) -> tuple
         DataError: if they cannot be trained on; the message says what they are and what to do.
     """
     array = images.array()
-    if len(array) < 2:
-        raise DataError(f"it needs at least 2 pictures, got {len(array)}", "look at the stage before it; a few hundred make a good start")
+    if len(array) < params.least_pictures:
+        least = params.least_pictures
+        raise DataError(
+            f"it needs at least {least} pictures, got {len(array)}", "look at the stage before it; a few hundred make a good start"
+        )
     height, width, channels = array.shape[1:]
     if params.resolution is None and (height != width or height not in family.resolutions):
         *others, last = map(str, family.resolutions)

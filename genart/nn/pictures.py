@@ -11,7 +11,7 @@ import functools
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import (
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
     ImageCms,
@@ -56,6 +57,9 @@ MAGIC: list[tuple[bytes, Opener]] = [
 #: Kinds of pictures that are read, by the ends of their names; and those that are not, named at the end rather than passed over in silence.
 SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
 OTHER_SUFFIXES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf"}
+
+#: From this EXIF orientation on width and height are exchanged.
+SIDEWAYS = 5
 
 #: Errors of the system that come of a file's own content: an offset in it that leads nowhere, a link in a circle.
 OF_THE_CONTENT = (None, errno.EINVAL, errno.EOVERFLOW, errno.ELOOP)
@@ -122,6 +126,77 @@ def _looks_like_picture(file: Path) -> bool:
     return opener(head) is not None and not head.startswith(b"BM")
 
 
+def class_of(file: Path, root: Path) -> str | None:
+    """The class of a picture below `root`: the name of the folder directly below `root` that it lies in; None if it lies in none."""
+    parts = file.relative_to(root).parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def empty_classes(root: Path, files: Sequence[Path]) -> list[str]:
+    """Names of the folders directly below `root` that hold none of the files, where others hold some."""
+    full = {class_of(file, root) for file in files} - {None}
+    folders = {name for name in os.listdir(root) if os.path.isdir(root / name) and not name.startswith((".", "__MACOSX"))}
+    return sorted(folders - full) if full else []
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's file says of it, before any pixel is decoded.
+
+    Attributes:
+        format: PNG, JPEG, WEBP, GIF, BMP or TIFF.
+        mode: Pillow's name of its colours: L, RGB, RGBA, P, CMYK, I;16, ...
+        width: pixels across, upright.
+        height: pixels down, upright.
+        turned: its EXIF orientation says that it is stored turned or mirrored.
+        transparent: it has an alpha channel or a transparent colour.
+        moving: it has more than one frame, of which the first is read.
+        bytes: size of the file.
+    """
+
+    format: str
+    mode: str
+    width: int
+    height: int
+    turned: bool
+    transparent: bool
+    moving: bool
+    bytes: int
+
+
+def header(path: Path) -> Header:
+    """Read what a picture's file says of it.
+
+    Raises:
+        Unreadable: if it is no picture of a known kind within bounds; its pixels may still prove damaged.
+        Unread: if the system does not say what it is.
+    """
+    with _regular(path) as file, _open(file) as picture:
+        width, height = picture.size
+        orientation = _orientation(picture)
+        if orientation >= SIDEWAYS:
+            width, height = height, width
+        return Header(
+            format=picture.format or "",
+            mode=picture.mode,
+            width=width,
+            height=height,
+            turned=orientation > 1,
+            transparent=picture.has_transparency_data,
+            moving=bool(getattr(picture, "is_animated", False)),
+            bytes=os.fstat(file.fileno()).st_size,
+        )
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or the block is damaged."""
+    try:
+        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # the parser raises nearly anything, and the pixels are whole
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
 def decode(path: Path, want: Want) -> np.ndarray:
     """Read one picture.
 
@@ -132,6 +207,14 @@ def decode(path: Path, want: Want) -> np.ndarray:
         Unreadable: if it is not a whole picture of a known kind within bounds.
         Unread: if the system does not say what it is.
     """
+    with _regular(path) as file:
+        picture, profile = _load(file, want)
+    return _as_wanted(picture, profile, want)
+
+
+@contextmanager
+def _regular(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a regular file of a size within bounds; what a decoder raises on it is said as `Unreadable`."""
     with _plainly():
         if path.is_symlink() and not path.exists():
             raise Unreadable("a link that leads nowhere")
@@ -143,8 +226,7 @@ def decode(path: Path, want: Want) -> np.ndarray:
         if info.st_size > MAX_FILE_BYTES:
             raise Unreadable(f"{info.st_size >> 20} MB, above the limit of {MAX_FILE_BYTES >> 20}")
         with open(path, "rb") as file:
-            picture, profile = _load(file, want)
-    return _as_wanted(picture, profile, want)
+            yield file
 
 
 def decode_bytes(data: bytes, want: Want) -> np.ndarray:
@@ -159,6 +241,11 @@ def decode_bytes(data: bytes, want: Want) -> np.ndarray:
     with _plainly():
         picture, profile = _load(io.BufferedReader(io.BytesIO(data)), want)
     return _as_wanted(picture, profile, want)
+
+
+def from_array(array: np.ndarray, want: Want) -> np.ndarray:
+    """Bring a picture that is decoded already, (H, W) or (H, W, 3) uint8 sRGB, to what is wanted: (H, W, 3 or 4) uint8."""
+    return _as_wanted(Image.fromarray(array), None, want)
 
 
 def _as_wanted(picture: Image.Image, profile: bytes | None, want: Want) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,15 @@ Policy = Literal["translation", "cutout", "scale", "rotate", "mirror", "color"]
 
 
 class TrainParams(Params):
-    """Parameters of every stage that trains a generator."""
+    """Parameters of every stage that trains a generator.
+
+    Attributes:
+        least_pictures: with fewer it refuses to train.
+        enough_pictures: with fewer, as a rule of thumb, it learns the pictures by heart rather than what they have in common.
+    """
+
+    least_pictures: ClassVar[int] = 2
+    enough_pictures: ClassVar[int] = 500
 
     resolution: Annotated[
         Resolution | Literal["auto"] | None,

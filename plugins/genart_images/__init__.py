@@ -1,15 +1,19 @@
-"""Pictures in, sized and laid out: `images.samples`, `.folder`, `.video`, `.resize`, `.grid` and `.sheet`."""
+"""Pictures in, sized and laid out: `images.samples`, `.folder`, `.archive`, `.torchvision`, `.video`, `.resize`, `.grid` and `.sheet`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from genart import Batch, Duration, Images, InputPath, Params, PictureInput, Run, stage
+from genart.nn.datasets import SPLITS
 from genart.nn.samples import COLOUR, FILES, read_names
+
+if TYPE_CHECKING:
+    from genart.nn.pictures import Want
 
 #: Largest side of a picture, in pixels, that a parameter may ask for.
 MAX_SIDE = 16384
@@ -122,10 +126,9 @@ def one_size(resolution: int | tuple[int, int] | None, info: ValidationInfo) -> 
     return resolution
 
 
-class FolderParams(Params):
-    """Parameters of `images.folder`."""
+class SourceParams(Params):
+    """Parameters of all stages that read many still pictures."""
 
-    path: Paths = Field(description="A folder, read with all folders in it, or one picture, or a list of such.")
     crop: Crop = None
     resolution: Size = None
     fit: Fit = "crop"
@@ -137,12 +140,30 @@ class FolderParams(Params):
     _one_size = field_validator("resolution")(one_size)
 
 
-def size_and_fit(params: FolderParams | VideoParams) -> tuple[tuple[int, int] | None, str]:
+class FolderPath(Params):
+    """Where `images.folder` reads."""
+
+    path: Paths = Field(description="A folder, read with all folders in it, or one picture, or a list of such.")
+
+
+class FolderParams(SourceParams, FolderPath):
+    """Parameters of `images.folder`."""
+
+
+def size_and_fit(params: SourceParams | VideoParams) -> tuple[tuple[int, int] | None, str]:
     """Width and height to bring pictures to, or None for their own, and how; a crop is a square."""
     if params.crop is not None:
         return (params.crop, params.crop), "crop"
     size = params.resolution
     return ((size, size) if isinstance(size, int) else size), params.fit
+
+
+def wanted(params: SourceParams) -> Want:
+    """What every picture is to be brought to."""
+    from genart.nn.pictures import Want
+
+    size, fit = size_and_fit(params)
+    return Want(size, fit, params.background, keep_alpha=params.alpha == "keep")
 
 
 @stage("images.folder", depends=("pillow",))
@@ -162,17 +183,106 @@ def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
     """
     from .folder import read_folder
 
-    size, fit = size_and_fit(params)
-    return read_folder(
-        run,
-        params.path,
-        size=size,
-        fit=fit,
-        count=params.count,
-        background=params.background,
-        keep_alpha=params.alpha == "keep",
-        strict=params.strict,
+    return read_folder(run, params.path, wanted(params), count=params.count, strict=params.strict)
+
+
+#: Names that one pattern may stand for.
+MAX_SHARDS = 100_000
+
+
+def shards(value: Any) -> Any:
+    """Read one path as a list of one, and shards-{0000..0009}.tar as ten paths."""
+    return tuple(path for one in one_or_more(value) for path in (_numbered(one) if isinstance(one, str) else [one]))
+
+
+def _numbered(text: str) -> list[str]:
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", text)
+    if found is None:
+        return [text]
+    first, last = int(found[1]), int(found[2])
+    if not 0 <= last - first < MAX_SHARDS:
+        raise ValueError(f"{found[0]} must go up, by less than {MAX_SHARDS:,}")
+    return [text[: found.start()] + str(i).zfill(len(found[1])) + text[found.end() :] for i in range(first, last + 1)]
+
+
+class ArchivePath(Params):
+    """Where `images.archive` reads."""
+
+    path: Annotated[
+        tuple[InputPath, ...],
+        Field(min_length=1),
+        BeforeValidator(shards),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}]}),
+    ] = Field(description="A ZIP or tar archive, or a list of such; shards-{0000..0009}.tar stands for ten.")
+    labels: Literal["auto", "folder", "txt", "none"] = Field(
+        "auto",
+        description="Where a picture's class is from: a .cls or .json beside it, else its folder; its folder; a .txt beside it; nowhere.",
     )
+
+
+class ArchiveParams(SourceParams, ArchivePath):
+    """Parameters of `images.archive`."""
+
+
+@stage("images.archive", depends=("pillow",))
+def images_archive(_: None, params: ArchiveParams, run: Run) -> Iterator[Batch]:
+    """Read the pictures in ZIP and tar archives (.tar, .tar.gz, .tar.bz2, .tar.xz) and WebDataset shards, without unpacking them to disk.
+
+    Pictures are read as images.folder reads them, and class folders become classes; one folder around all of them says nothing. In shards
+    the class of `0001.jpg` is what `0001.cls` says, or `0001.json` under the key label, class or cls. Those of a ZIP come in the order of
+    their sorted paths, those of a tar in the order in which they lie in it. Links, hidden and encrypted files are passed over; an archive
+    that unpacks to far more than it is is refused, and of a damaged one the pictures before the damage are read.
+
+    Example:
+        [[stage]]
+        uses = "images.archive"
+        path = "shards-{0000..0009}.tar"
+        crop = 64
+    """
+    from .archive import read_archives
+
+    return read_archives(run, params.path, wanted(params), labels=params.labels, count=params.count, strict=params.strict)
+
+
+class SetPath(Params):
+    """What `images.torchvision` reads, and where."""
+
+    name: Literal[tuple(SPLITS)] = Field(description="Name of the data set, as torchvision writes it.")  # type: ignore[valid-type]
+    path: InputPath = Field(description="The folder that holds it, torchvision's `root`; `genart data download NAME FOLDER` fills one.")
+    split: str | None = Field(None, description="Part of the set, such as train, val or test; by default the one to train on.")
+
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, split: str | None, info: ValidationInfo) -> str | None:
+        splits = SPLITS.get(info.data.get("name", ""), {})
+        if split is not None and splits and split not in splits:
+            raise ValueError(f"expected one of {', '.join(splits)}, the parts of {info.data['name']}")
+        return split
+
+
+class TorchvisionParams(SourceParams, SetPath):
+    """Parameters of `images.torchvision`."""
+
+
+@stage("images.torchvision", depends=("pillow", "torchvision"))
+def images_torchvision(_: None, params: TorchvisionParams, run: Run) -> Iterator[Batch]:
+    """Read a public data set, such as Fashion-MNIST or CIFAR-10, with its classes, from the files that torchvision keeps of it.
+
+    `genart data download FashionMNIST FOLDER` fetches the files; a recipe opens no connection. Each picture's metadata holds the name of
+    its class as `label`, as in a folder of class folders. Data sets whose files are pickles are not read: CIFAR is read from the binary
+    version that its authors offer.
+
+    Example:
+        [[stage]]
+        uses = "images.torchvision"
+        name = "FashionMNIST"
+        path = "data"
+        resolution = 32
+    """
+    from .sets import read_set
+
+    split = params.split or next(iter(SPLITS[params.name]))
+    return read_set(run, params.name, params.path, split, wanted(params), count=params.count, strict=params.strict)
 
 
 class VideoParams(Params):

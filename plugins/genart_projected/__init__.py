@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from genart.nn.train_params import GanParams
 class TrainParams(GanParams):
     """Parameters of projected.train."""
 
+    enough_pictures: ClassVar[int] = 200  # the frozen network knows what pictures look like
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 5e-4
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 5e-4
     loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "hinge"

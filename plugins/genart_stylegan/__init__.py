@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from genart.nn.train_params import GanParams
 class TrainParams(GanParams):
     """Parameters of stylegan.train."""
 
+    enough_pictures: ClassVar[int] = 1000  # it changes nothing of what D sees unless asked
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
     loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "relativistic_paired"

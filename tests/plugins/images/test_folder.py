@@ -493,10 +493,14 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "in" / "pipe.png")
     os.mkfifo(tmp_path / "in" / "pipe")
     os.symlink(tmp_path / "gone.png", tmp_path / "in" / "link.png")
+    (tmp_path / "in" / "class").mkdir()
+    save(tmp_path / "in" / "class", "a.png", np.zeros((4, 4, 3), np.uint8))
+    os.symlink("circle.png", tmp_path / "in" / "circle.png")
     events = []
-    assert read(tmp_path / "in", tmp_path / "work", events).count == 2
+    assert read(tmp_path / "in", tmp_path / "work", events).count == 3
     (warning,) = [event["message"] for event in events if event["event"] == "warning"]
     assert "pipe.png (not a regular file)" in warning
+    assert "circle.png (a link that leads nowhere)" in warning
     assert "link.png (a link that leads nowhere)" in warning
 
 
