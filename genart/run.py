@@ -260,7 +260,13 @@ class Run:
     def _read_choices(self) -> dict[str, Any]:
         try:
             return dict(json.loads((self.work / "choices.json").read_bytes()))
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # of a disk that fails, what was chosen before is not known
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+            ValueError,
+            TypeError,
+            RecursionError,
+        ):  # a disk that fails is no reason to choose anew
             return {}
 
     # results
