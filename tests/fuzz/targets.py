@@ -97,9 +97,15 @@ def folder() -> Path:
 
 def written(data: bytes, name: str) -> Path:
     """A file of these bytes."""
+    path = _place(name)
+    path.write_bytes(data)
+    return path
+
+
+@cache
+def _place(name: str) -> Path:
     path = folder() / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
     return path
 
 
@@ -371,15 +377,15 @@ def read_report(data: bytes) -> None:
 TARGETS = {
     "recipe": Target(read_recipe, seeds.recipes, 2.0, 4096, tuple(word.encode() for word in seeds.TOML_WORDS)),
     "path": Target(read_path, seeds.paths, 1.5, 256, (b"..", b"/", b"\\", b"~", b":", b"run.json", b".png", b".gif", b"\x00", b"%2e")),
-    "words": Target(read_words, seeds.words, 0.5, 512, (b".", b"=", b"1e9", b"m", b"GiB", b"'''", b"[[", b"\x1b[2J", b"\xe2\x80\xae")),
-    "picture": Target(read_picture, seeds.any_pictures, 1.5, 4096, seeds.PICTURE_WORDS),
+    "words": Target(read_words, seeds.words, 1.0, 512, (b".", b"=", b"1e9", b"m", b"GiB", b"'''", b"[[", b"\x1b[2J", b"\xe2\x80\xae")),
+    "picture": Target(read_picture, seeds.any_pictures, 2.0, 4096, seeds.PICTURE_WORDS),
     "stream": Target(read_stream, seeds.any_streams, 1.5, 4096, seeds.PICTURE_WORDS + seeds.Y4M_WORDS),
-    "tags": Target(read_tags, seeds.any_tagged, 2.0, 4096, seeds.PICTURE_WORDS + seeds.JSON_WORDS),
+    "tags": Target(read_tags, seeds.any_tagged, 3.0, 4096, seeds.PICTURE_WORDS + seeds.JSON_WORDS),
     "film": Target(read_tags, seeds.films, 1.0, 4096, seeds.FILM_WORDS),
     "provenance": Target(read_provenance, seeds.provenances, 1.5, 4096, seeds.JSON_WORDS),
-    "model": Target(read_model, seeds.models, 1.0, 2048, seeds.JSON_WORDS),
+    "model": Target(read_model, seeds.models, 1.5, 2048, seeds.JSON_WORDS),
     "store": Target(read_store, seeds.store_files, 1.0, 1024, seeds.JSON_WORDS),
-    "report": Target(read_report, seeds.reports, 1.0, 4096, seeds.JSON_WORDS),
+    "report": Target(read_report, seeds.reports, 0.5, 4096, seeds.JSON_WORDS),
 }
 
 
