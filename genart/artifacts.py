@@ -281,12 +281,12 @@ class ImagesWriter:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        mark = _read_json(folder / "sync.json")
         self.folder = folder
         self.runs: list[list[int]] = []
         self.count = 0
         self._ends = [0, 0]  # bytes in pixels.bin and meta.jsonl
         self._files: list[BinaryIO] = [self._open("pixels.bin"), self._open("meta.jsonl")]
-        mark = _read_json(folder / "sync.json")
         if _is_mark(mark) and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
             self.runs, self.count, self._ends = mark["runs"], mark["count"], mark["ends"]
         else:

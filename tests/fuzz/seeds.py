@@ -66,11 +66,12 @@ def recipes() -> list[bytes]:
     head = '[recipe]\nname = "a"\n'
     more = [
         head + '[[stage]]\nuses = "images.samples"\n',
-        head + 'seed = 3\n[[stage]]\nuses = "images.folder"\npath = "film"\n[[stage]]\nuses = "images.resize"\nsize = 4\nsave = "b"\n',
+        head
+        + 'seed = 3\n[[stage]]\nuses = "images.folder"\npath = "film"\n[[stage]]\nuses = "images.resize"\nresolution = 16\nsave = "b"\n',
         head + '[[stage]]\nuses = "images.samples"\nid = "a"\n[[stage]]\nuses = "video.assemble"\nfrom = ["a", "a"]\nsave = "c/d.gif"\n',
         head + '[sweep]\n"s.count" = [1, 2]\nshow = "s"\n[[stage]]\nuses = "images.samples"\nid = "s"\n',
         head + 'stage = [{uses = "images.samples"}]\n',
-        head + '[[stage]]\nuses = "images.samples"\n[[stage]]\nuses = "augment.apply"\nid = "x"\nops = [{ op = "flip" }]\n',
+        head + '[[stage]]\nuses = "images.samples"\n[[stage]]\nuses = "augment"\nid = "x"\nops = [{ op = "RandomHorizontalFlip" }]\n',
     ]
     return [text.encode() for text in (*plain, *more)]
 
@@ -231,9 +232,14 @@ def any_tagged() -> list[bytes]:
     return [b"\0" + data for data in (*files, *pictures(), gif, bare)]
 
 
-@cache
 def films() -> list[bytes]:
     """A small film of each container, with a text in it."""
+    return [b"\0" + put(data, '{"a":1}') for data in bare_films()]
+
+
+@cache
+def bare_films() -> list[bytes]:
+    """A small MP4, MOV and WebM."""
     import av
 
     files = []
@@ -244,7 +250,7 @@ def films() -> list[bytes]:
             stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
             out.mux(stream.encode(av.VideoFrame.from_ndarray(noise(16, 32, 3), "rgb24")))
             out.mux(stream.encode(None))
-        files.append(b"\0" + put(file.getvalue(), '{"a":1}'))
+        files.append(file.getvalue())
     return files
 
 
