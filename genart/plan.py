@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, seeds
-from .errors import DataError, UsageError
+from .errors import UsageError
+from .folders import files_below
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
 from .plugins import Plugins
 from .recipe import Node, Recipe
@@ -255,19 +256,8 @@ def _settled(newest_ns: int) -> bool:
     return time.time_ns() - newest_ns > 2_000_000_000
 
 
-def _unreadable(error: OSError) -> None:
-    """Else a folder that could not be read would count as an empty one."""
-    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}", "make it readable, or name another") from error
-
-
 def _files_below(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = []
-    for folder, folders, names in os.walk(path, onerror=_unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file.is_file())
+    return [file for file in files_below(path) if file.is_file()] if path.is_dir() else [path]
 
 
 # this machine

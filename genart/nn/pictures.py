@@ -6,6 +6,7 @@ on pixels is a global, so ours is checked here, between the header and the first
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -29,6 +30,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from genart.errors import DataError
+from genart.folders import files_below
+
 #: Pictures with more pixels than this are refused from their header. A 50,000x50,000 PNG of one colour is a few
 #: kilobytes on disk and 7.5 GB in memory.
 MAX_PIXELS = 100_000_000
@@ -49,8 +53,24 @@ MAGIC: list[tuple[bytes, Opener]] = [
 ]
 
 
+#: Kinds of pictures that are read, by the ends of their names; and those that are not, named at the end rather than passed over in silence.
+SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+OTHER_SUFFIXES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf"}
+
+#: Errors of the system that come of a file's own content: an offset in it that leads nowhere, a link in a circle.
+OF_THE_CONTENT = (None, errno.EINVAL, errno.EOVERFLOW, errno.ELOOP)
+
+
 class Unreadable(Exception):
     """A picture cannot be used; the text says why in a few words."""
+
+
+class Unread(Unreadable):
+    """The system did not give a picture's content, which may be whole and be there the next time: passing over it would be no result."""
+
+    def named(self, name: str) -> DataError:
+        """The error that stops a stage."""
+        return DataError(f"{name}: {self}", "the same command goes on once this picture can be read; or take it away")
 
 
 @dataclass(frozen=True)
@@ -70,6 +90,38 @@ class Want:
     keep_alpha: bool = False
 
 
+def picture_files(path: Path) -> list[Path]:
+    """List the pictures below a folder, sorted by path, hidden files and folders left out; a file is listed as it is.
+
+    Raises:
+        DataError: if there is nothing at `path`, no picture in it, or a folder that cannot be read.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder or picture", "check the path; in a recipe it is relative to the recipe's folder")
+    files = [file for file in files_below(path) if not _of_macos(file.relative_to(path)) and _looks_like_picture(file)]
+    if not files:
+        raise DataError(f"{path}: no picture in this folder", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, in folders below it too")
+    return files
+
+
+def _of_macos(name: Path) -> bool:
+    """What macOS puts into archives beside each file."""
+    return any(part.startswith("__MACOSX") for part in name.parts[:-1])
+
+
+def _looks_like_picture(file: Path) -> bool:
+    if file.suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
+        return True
+    if not file.is_file():
+        return False
+    with open(file, "rb") as handle:
+        head = handle.read(16)
+    # two letters, as BMP begins with, prove nothing without a suffix
+    return opener(head) is not None and not head.startswith(b"BM")
+
+
 def decode(path: Path, want: Want) -> np.ndarray:
     """Read one picture.
 
@@ -78,8 +130,11 @@ def decode(path: Path, want: Want) -> np.ndarray:
 
     Raises:
         Unreadable: if it is not a whole picture of a known kind within bounds.
+        Unread: if the system does not say what it is.
     """
     with _plainly():
+        if path.is_symlink() and not path.exists():
+            raise Unreadable("a link that leads nowhere")
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
             raise Unreadable("not a regular file")
@@ -119,7 +174,7 @@ def _plainly() -> Iterator[None]:
     except Unreadable:
         raise
     except OSError as error:
-        raise Unreadable(_reason(error)) from error
+        raise (Unreadable if error.errno in OF_THE_CONTENT else Unread)(_reason(error)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise Unreadable(f"damaged ({type(error).__name__})") from error
 

@@ -14,11 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from genart import Batch, DataError, Run
-from genart.nn.pictures import Unreadable, Want, decode, opener
-
-PICTURES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-#: Pictures that we do not read: named at the end rather than passed over in silence.
-OTHER_PICTURES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf"}
+from genart.nn.pictures import Unread, Unreadable, Want, decode, picture_files
 
 #: Bytes of pixels in one batch.
 BATCH_BYTES = 4 << 20
@@ -99,46 +95,6 @@ def empty_classes(root: Path, files: list[Path]) -> list[str]:
     return sorted(folders - full) if full else []
 
 
-def picture_files(path: Path) -> list[Path]:
-    """List the pictures below a folder, sorted by path, hidden files and folders left out; a file is listed as it is.
-
-    Raises:
-        DataError: if there is nothing at `path`, or no picture in it.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder or picture", "check `path`; in a recipe it is relative to the recipe's folder")
-    found = []
-    for folder, folders, names in os.walk(path, onerror=_unreadable):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    # by parts, so that the order of folders is the same whatever separator the system has
-    files = sorted(filter(_looks_like_picture, found), key=lambda file: file.relative_to(path).parts)
-    if not files:
-        raise DataError(f"{path}: no picture in this folder", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, in folders below it too")
-    return files
-
-
-def _unreadable(error: OSError) -> None:
-    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}", "make it readable, or name another") from error
-
-
-def _looks_like_picture(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    if suffix in PICTURES or suffix in OTHER_PICTURES:
-        return True
-    if not file.is_file():
-        return False
-    try:
-        with open(file, "rb") as handle:
-            head = handle.read(16)
-    except OSError:
-        return False
-    # two letters, as BMP begins with, prove nothing without a suffix
-    return opener(head) is not None and not head.startswith(b"BM")
-
-
 @dataclass(frozen=True)
 class Found:
     """A file, and the folder that it was found in."""
@@ -201,6 +157,8 @@ def _decode_each(files: list[Found], want: Want) -> list[np.ndarray | Unreadable
     for file in files:
         try:
             results.append(decode(file.file, want))
+        except Unread as error:
+            raise error.named(file.name) from error
         except Unreadable as error:
             results.append(error)
     return results

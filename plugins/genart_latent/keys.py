@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genart import DataError, Images, Run, UsageError, picture_meta
 from genart.nn.latent_space import Space
+from genart.nn.pictures import picture_files
 
 from ._walk import COURSES, WalkParams
 
@@ -75,7 +76,7 @@ def _metadata(path: Path, run: Run) -> list[Record]:
     side = run.sides.get(str(path))
     if isinstance(side, Images):
         return [meta for batch in side.settled() for meta in batch.meta]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES) if path.is_dir() else [path]
+    files = [file for file in picture_files(path) if file.suffix.lower() in PICTURES]
     if not files:
         raise DataError(
             f"{run.stage_id}.keys_from: {path.name}: no picture in this folder", "save pictures of latent.sample or latent.project there"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from genart import Batch, DataError, Images, Run
 from genart.nn import metrics
 from genart.nn.data import over_white
 from genart.nn.images import grid, to_uint8, to_unit
-from genart.nn.pictures import Unreadable, Want, decode, opener
+from genart.nn.pictures import Unread, Unreadable, Want, decode, picture_files
 
 from . import QualityParams
 
@@ -207,37 +206,24 @@ def real_pictures(params: QualityParams, run: Run, size: Size) -> tuple[Tensor, 
         return pictures_of(side, params.count, size)
     files = picture_files(params.real)
     pictures, names, skipped = [], [], []
-    for i in spread_over(len(files), params.count) if files else ():
+    for i in spread_over(len(files), params.count):
         try:
             array = np.asarray(decode(files[i], Want((size[1], size[0]))))
+        except Unread as error:
+            raise error.named(files[i].name) from error
         except Unreadable as error:
             skipped.append(f"{files[i].name} ({error})")
             continue
         pictures.append(torch.from_numpy(array.copy()).permute(2, 0, 1))
         names.append(files[i].name)
     if not pictures:
-        why = f"none can be read, such as {skipped[0]}" if skipped else "there is no picture"
         raise DataError(
-            f"{run.stage_id}.real: {params.real.name}: {why}", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, or takes a stage's id"
+            f"{run.stage_id}.real: {params.real.name}: none can be read, such as {skipped[0]}",
+            "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, or takes a stage's id",
         )
     if skipped:
         run.warn(f"skipped {len(skipped)} of the training pictures, such as {skipped[0]}")
     return torch.stack(pictures), names
-
-
-def picture_files(path: Path) -> list[Path]:
-    """The pictures below a folder, sorted, without hidden ones; or the one file."""
-    if path.is_file():
-        return [path]
-    files = [file for file in path.rglob("*") if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    return sorted((file for file in files if _is_picture(file)), key=lambda file: file.relative_to(path).parts)
-
-
-def _is_picture(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    with open(file, "rb") as handle:
-        return opener(handle.read(16)) is not None
 
 
 def covering(array: np.ndarray, size: Size) -> Tensor:

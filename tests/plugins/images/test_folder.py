@@ -1,5 +1,7 @@
 """`images.folder`: any file, any damage, in order."""
 
+import builtins
+import errno
 import io
 import os
 import struct
@@ -495,7 +497,22 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     assert read(tmp_path / "in", tmp_path / "work", events).count == 2
     (warning,) = [event["message"] for event in events if event["event"] == "warning"]
     assert "pipe.png (not a regular file)" in warning
-    assert "link.png (no such file or directory)" in warning
+    assert "link.png (a link that leads nowhere)" in warning
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOENT])
+def test_a_picture_that_the_system_does_not_give_is_not_passed_over(tmp_path, monkeypatch, code):
+    number_pictures(tmp_path / "in", 2)
+    opened = builtins.open
+
+    def failing(file, *arguments, **options):
+        if str(file).endswith("001.png"):
+            raise OSError(code, os.strerror(code), str(file))
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", failing)
+    with pytest.raises(DataError, match=f"001.png: {os.strerror(code).lower()}"):
+        read(tmp_path / "in", tmp_path / "work")
 
 
 def test_pillows_global_limit_is_neither_used_nor_changed(tmp_path, monkeypatch):

@@ -8,10 +8,11 @@ from PIL import Image
 from genart.artifacts import Batch, Images
 from genart.errors import DataError
 from genart.nn import vgg
+from genart.nn.pictures import picture_files
 from genart.params import ParamProblem
 from genart.testing import run_stage, tiny_images
 from genart_metrics import metrics_quality
-from genart_metrics.quality import covering, picture_files, spread_over
+from genart_metrics.quality import covering, spread_over
 
 NUMBERS = {"kid_x1000", "kid_error_x1000", "frechet", "precision", "recall", "density", "coverage", "copies"}
 
@@ -162,7 +163,7 @@ def test_a_folder_of_pictures_serves_too(measured, tmp_path):
 
 def test_a_folder_without_pictures_is_refused(measured, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: there is no picture"):
+    with pytest.raises(DataError, match="empty: no picture in this folder"):
         measured(images(blobs(10, 0)), tmp_path / "empty")
     (tmp_path / "empty" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nand nothing")
     with pytest.raises(DataError, match=r"none can be read, such as torn.png"):
