@@ -28,6 +28,7 @@ from genart.run import Checkpoints, Run
 from genart.store import Store
 from genart_dcgan import dcgan_train
 from tests import trainings
+from tests.conftest import tree
 from tests.security.conftest import CONTROLS
 from tests.trainings import Killed, at_step, bytes_of, kill
 
@@ -102,6 +103,24 @@ def test_a_disk_that_fails_is_no_fresh_start(tmp_path, monkeypatch, name):
     monkeypatch.setattr(Path, "read_bytes", fails)
     with pytest.raises(OSError, match="input/output"):
         OPENED[name](tmp_path)
+
+
+def test_an_old_folder_comes_back_when_the_new_one_cannot_take_its_place(run_toy, recipe, monkeypatch):
+    path = recipe(TWO)
+    assert run_toy(path).code == 0
+    before = tree(Path("out"))
+    rename = os.rename
+
+    def fails(source, target):
+        if Path(target).name == "pics" and ".tmp" in Path(source).name:
+            raise OSError(errno.EIO, "input/output error", str(source))
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fails)
+        result = run_toy(path, "--set", "n.size=9")
+    assert result.code == 5, result.err
+    assert tree(Path("out")) == before
 
 
 # keys

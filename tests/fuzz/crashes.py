@@ -34,10 +34,10 @@ def crashes() -> dict[str, tuple[str, bytes]]:
     """Target and input by what is wrong with it."""
     deep = b"[" * 100_000
     return {
-        "save is a space": ("path", b" "),
-        "save ends in a dot": ("path", b"film./a.png"),
-        "save holds an escape of one byte": ("path", b"c\xc2\x9b2J"),
-        "save turns the direction of a text": ("path", "c\u202egnp".encode()),
+        "save is a space": ("save", b" "),
+        "save ends in a dot": ("save", b"film./a.png"),
+        "save holds an escape of one byte": ("save", b"c\xc2\x9b2J"),
+        "save turns the direction of a text": ("save", "c\u202egnp".encode()),
         "size of 400 digits": ("words", b"9" * 400),
         "colour profile for a space that is no text": ("picture", b"\0" + odd_profile()),
         "PNG in a pipe with a second, short header": ("stream", b"\0" + png(HEADER, (b"IHDR", b"\0\0\0"), (b"IEND", b""))),

@@ -31,6 +31,7 @@ PICTURE_WORDS = (
     b"MM\0*", b"II+\0", b"BM", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"<genart:deflated>", b"</genart:deflated>",
     b"<genart:provenance>", b"</genart:provenance>",
 )  # fmt: skip
+PATH_WORDS = (b"..", b"/", b"\\", b"~", b":", b"run.json", b".png", b".gif", b"\x00", b"%2e", b"\xc2\x9b", b"\xe2\x80\xae")
 Y4M_WORDS = (b"YUV4MPEG2 ", b"FRAME\n", b" W2 H2", b" F25:1", b" C420", b" C422", b" C444", b" Cmono", b" XCOLORRANGE=FULL", b" C420paldv")
 FILM_WORDS = (
     b"ftyp", b"moov", b"mvhd", b"trak", b"udta", b"meta", b"ilst", b"data", b"\xa9cmt", b"keys", b"mdta", b"mdat", b"stsz", b"stco",
@@ -70,7 +71,7 @@ def recipes() -> list[bytes]:
         + 'seed = 3\n[[stage]]\nuses = "images.folder"\npath = "film"\n[[stage]]\nuses = "images.resize"\nresolution = 16\nsave = "b"\n',
         head + '[[stage]]\nuses = "images.samples"\nid = "a"\n[[stage]]\nuses = "video.assemble"\nfrom = ["a", "a"]\nsave = "c/d.gif"\n',
         head + '[sweep]\n"s.count" = [1, 2]\nshow = "s"\n[[stage]]\nuses = "images.samples"\nid = "s"\n',
-        head + 'stage = [{uses = "images.samples"}]\n',
+        'stage = [{uses = "images.samples"}]\n' + head,
         head + '[[stage]]\nuses = "images.samples"\n[[stage]]\nuses = "augment"\nid = "x"\nops = [{ op = "RandomHorizontalFlip" }]\n',
     ]
     return [text.encode() for text in (*plain, *more)]

@@ -28,6 +28,7 @@ from genart.params import canonical_json, parse_duration, plain_value
 from genart.plan import content_hash, device_kind
 from genart.plugins import Plugins
 from genart.run import Run
+from genart.stages import Stage
 from genart.store import Store
 
 from . import seeds
@@ -165,19 +166,30 @@ def stays_inside(name: str) -> bool:
     return depth > 0
 
 
-def read_path(data: bytes) -> None:
-    """Names that files give to files: none leaves its folder, and any can be asked for."""
-    text, told_name = data.decode("utf-8", "surrogateescape"), data.decode("utf-8", "replace")  # of a command line; of TOML or JSON
-    inside = folder() / "inside"
-    for name in ("latent.grid", "video.assemble", "dcgan.train"):
+@cache
+def savers() -> tuple[Stage, ...]:
+    """A stage of each kind of output."""
+    return tuple(plugins().stage(name) for name in ("latent.grid", "video.assemble", "dcgan.train"))
+
+
+def read_save(data: bytes) -> None:
+    """Names that files give to files: none leaves its folder."""
+    text = data.decode("utf-8", "replace")
+    for stage in savers():
         with documented():
-            clean = recipe._check_save("r.toml", Draft({"save": told_name}, 1, {}), plugins().stage(name), {})
+            clean = recipe._check_save("r.toml", Draft({"save": text}, 1, {}), stage, {})
             assert clean is not None
             assert stays_inside(clean), clean
             assert os.path.normpath(f"/out/{clean}").startswith("/out/")
     with contextlib.suppress(ValidationError):
-        told = provenance.FileTold(name=told_name, content="0" * 64)
+        told = provenance.FileTold(name=text, content="0" * 64)
         assert os.path.dirname(os.path.normpath(f"/out/{told.name}")) == "/out", told.name
+
+
+def read_path(data: bytes) -> None:
+    """Paths can be asked for whatever they are, and a page shows nothing outside of its folder."""
+    text = data.decode("utf-8", "surrogateescape")
+    inside = folder() / "inside"
     found = recipe.existing(inside, Path(text))
     assert found is None or (found.is_absolute() and found.exists())
     shown = report.Gallery(inside)._inside(text)
@@ -246,7 +258,9 @@ def read_picture(data: bytes) -> None:
     try:
         with small_pictures():
             array = pictures.decode_bytes(data[1:] if choice & 0x80 else mended(data[1:]), want)
-    except pictures.Unreadable:
+    except pictures.Unreadable as error:
+        if isinstance(error, pictures.Unread):  # the bytes are there: it is they that are wrong
+            raise
         return
     assert array.dtype == "uint8"
     assert array.ndim == 3
@@ -376,7 +390,8 @@ def read_report(data: bytes) -> None:
 #: Readers by name.
 TARGETS = {
     "recipe": Target(read_recipe, seeds.recipes, 2.0, 4096, tuple(word.encode() for word in seeds.TOML_WORDS)),
-    "path": Target(read_path, seeds.paths, 1.5, 256, (b"..", b"/", b"\\", b"~", b":", b"run.json", b".png", b".gif", b"\x00", b"%2e")),
+    "save": Target(read_save, seeds.paths, 1.0, 256, seeds.PATH_WORDS),
+    "path": Target(read_path, seeds.paths, 0.5, 256, seeds.PATH_WORDS),
     "words": Target(read_words, seeds.words, 1.0, 512, (b".", b"=", b"1e9", b"m", b"GiB", b"'''", b"[[", b"\x1b[2J", b"\xe2\x80\xae")),
     "picture": Target(read_picture, seeds.any_pictures, 2.0, 4096, seeds.PICTURE_WORDS),
     "stream": Target(read_stream, seeds.any_streams, 1.5, 4096, seeds.PICTURE_WORDS + seeds.Y4M_WORDS),

@@ -77,8 +77,23 @@ def keys_of(text: str, store: Store) -> dict[str, str]:
     return {name: step.ancestry for name, step in Planner(loaded(text), plugins(), store, "cpu").steps().items()}
 
 
-CHAIN = '[recipe]\nname = "r"\nseed = {seed}\n[[stage]]\nuses = "images.samples"\nid = "a"\ncount = {count}\n[[stage]]\n'
-CHAIN += 'uses = "augment"\nid = "b"\nops = [{{ op = "RandomHorizontalFlip" }}]\n[[stage]]\nuses = "images.resize"\nid = "c"\nresolution = {size}\n'
+CHAIN = """
+[recipe]
+name = "r"
+seed = {seed}
+[[stage]]
+uses = "images.samples"
+id = "a"
+count = {count}
+[[stage]]
+uses = "augment"
+id = "b"
+ops = [{{ op = "RandomHorizontalFlip" }}]
+[[stage]]
+uses = "images.resize"
+id = "c"
+resolution = {size}
+"""
 
 
 @settings(max_examples=40)
