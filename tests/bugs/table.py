@@ -104,7 +104,7 @@ DURABILITY = (
         "genart/store.py",
         "        finally:\n            shutil.rmtree(work, ignore_errors=True)\n        self._verified.add(key)",
         "        finally:\n            pass\n        self._verified.add(key)",
-        (f"{FAULTS}[first-run]",),
+        ("tests/bugs/test_gaps.py::test_a_run_leaves_nothing_in_the_store_but_results",),
     ),
     Bug(
         "the mark of an entry comes before its content",
@@ -149,7 +149,7 @@ STORE = (
         "genart/store.py",
         'manifest.pop("sha256", None) == _sha256_of_json(manifest)',
         'manifest.pop("sha256", None) is not None',
-        ("tests/test_store.py::test_damage_in_any_file_is_found_and_mended[flip]",),
+        ("tests/bugs/test_gaps.py::test_a_manifest_that_says_something_else_is_no_entry",),
     ),
     Bug(
         "a missing file of an entry is no damage",
@@ -191,7 +191,7 @@ STORE = (
         "genart/store.py",
         "held = _stands_at(path, file.fileno())",
         "held = True",
-        ("tests/test_store.py::test_the_lock_is_one_persons_after_many_hands",),
+        ("tests/bugs/test_gaps.py::test_a_lock_on_a_file_that_was_removed_meanwhile_is_none",),
     ),
     Bug(
         "a disk that fails looks like a fresh start",

@@ -105,6 +105,40 @@ def test_a_disk_that_fails_is_no_fresh_start(tmp_path, monkeypatch, name):
         OPENED[name](tmp_path)
 
 
+def test_a_manifest_that_says_something_else_is_no_entry(tmp_path):
+    store = committed(Store(tmp_path), "aa1")
+    path = store.find("aa1").folder / "manifest.json"
+    told = json.loads(path.read_bytes())
+    for change in ({"stage": "another"}, {"outputs": {}}, {"more": 1}, {"sha256": "0" * 64}):
+        path.write_text(json.dumps(told | change))
+        assert store.find("aa1") is None
+    path.write_text(json.dumps(told))
+    assert store.find("aa1") is not None
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    """Its last holder removed it, and somebody else made another: who has the old one must try again."""
+    fcntl = pytest.importorskip("fcntl", reason="this system has no flock")
+    path, flock, calls = tmp_path / "work" / "aa1.lock", fcntl.flock, []
+
+    def late(handle, how):
+        calls.append(how)
+        if len(calls) == 1:
+            path.unlink()
+            path.touch()
+        return flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with Store(tmp_path).lock("aa1", lambda: None, lambda: None), open(path, "rb") as other, pytest.raises(BlockingIOError):
+        flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert len(calls) == 2
+
+
+def test_a_run_leaves_nothing_in_the_store_but_results(run_toy, recipe, store):
+    assert run_toy(recipe(TWO)).code == 0
+    assert [path for kind in ("work", "tmp", "scratch") for path in store.glob(f"{kind}/*")] == []
+
+
 def test_an_old_folder_comes_back_when_the_new_one_cannot_take_its_place(run_toy, recipe, monkeypatch):
     path = recipe(TWO)
     assert run_toy(path).code == 0
