@@ -145,10 +145,10 @@ def test_an_old_folder_comes_back_when_the_new_one_cannot_take_its_place(run_toy
     before = tree(Path("out"))
     rename = os.rename
 
-    def fails(source, target):
+    def fails(source, target, **where):
         if Path(target).name == "pics" and ".tmp" in Path(source).name:
             raise OSError(errno.EIO, "input/output error", str(source))
-        rename(source, target)
+        rename(source, target, **where)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", fails)

@@ -256,6 +256,22 @@ def test_durations_add_up(hours, minutes, seconds):
     assert parse_duration(text) == 3600 * hours + 60 * minutes + seconds == recipe.seconds_of(text)
 
 
+@settings(max_examples=40)
+@given(st.floats(0.001, 10**7), st.integers(1, 4), st.integers(0, 4))
+def test_a_budget_is_shared_evenly_by_those_that_have_none_of_their_own(budget, trainings, given_one):
+    given_one = min(given_one, trainings - 1)
+    text = '[recipe]\nname = "r"\n[[stage]]\nuses = "images.samples"\nid = "s"\n'
+    text += "".join(f'[[stage]]\nuses = "dcgan.train"\nid = "t{i}"\nfrom = "s"\nbudget = "9m"\n' for i in range(trainings))
+    path = Held("r.toml")
+    path.data = text.encode()
+    overrides = tuple(f"t{i}.budget=7" for i in range(given_one))
+    read = recipe.load(path, plugins(), overrides=overrides, budget_sec=budget)
+    budgets = [node.params.budget for node in read.nodes if node.id != "s"]
+    assert budgets[:given_one] == [7] * given_one
+    assert len(set(budgets[given_one:])) == 1
+    assert sum(budgets[given_one:]) == pytest.approx(budget)
+
+
 # provenance
 
 KINDS = {
