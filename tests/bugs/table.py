@@ -260,11 +260,10 @@ CHECKPOINTS = (
         (f"{DCGAN}::test_after_kills_the_same_command_gives_the_same_bytes",),
     ),
     Bug(
-        "the fade-in is forgotten after a resume",
-        "plugins/genart_progan/train.py",
-        "        alpha = min(1.0, (nimg - phase.begin) / fading) if fading else 1.0",
-        '        first = self.__dict__.setdefault("first", nimg)\n'
-        "        alpha = min(1.0, (nimg - max(first, phase.begin)) / fading) if fading else 1.0",
+        "level and fade-in begin anew after a resume",
+        "genart/nn/gan.py",
+        "                trainer.schedule(int(place))",
+        '                trainer.schedule(int(place - self.__dict__.setdefault("first", place)))',
         (f"{PROGAN}::test_after_kills_within_a_fade_in_the_same_command_gives_the_same_bytes",),
     ),
     Bug(
@@ -279,24 +278,21 @@ CHECKPOINTS = (
         "genart/nn/gan.py",
         'checkpoint.unpack(self.trainer.parts | {"sums": self.sums}, tensors',
         "checkpoint.unpack(self.trainer.parts, tensors",
-        (f"{DCGAN}::test_after_kills_the_same_command_gives_the_same_bytes",),
+        ("tests/bugs/test_gaps.py::test_a_resume_between_two_ticks_tells_the_mean_of_both_halves",),
     ),
     Bug(
         "the last good state is not in the checkpoint",
         "genart/nn/gan.py",
         'self.run.checkpoints.save(tensors | beside, state | {"good": self.good[1]})',
         'self.run.checkpoints.save(tensors, state | {"good": self.good[1]})',
-        (
-            f"{DCGAN}::test_a_kill_after_a_return_changes_nothing",
-            "tests/bugs/test_gaps.py::test_a_return_after_a_resume_finds_the_last_good_state",
-        ),
+        ("tests/bugs/test_gaps.py::test_a_return_after_a_resume_finds_the_last_good_state",),
     ),
     Bug(
         "a timelapse is not cut back to its checkpoint",
         "genart/nn/gan.py",
         '        self.run.sink("progress").truncate(self.log.snapshots)\n        self.timed = self._ticked',
         "        self.timed = self._ticked",
-        (f"{DCGAN}::test_after_kills_the_same_command_gives_the_same_bytes", f"{DCGAN}::test_a_kill_during_the_last_snapshot"),
+        ("tests/bugs/test_gaps.py::test_a_kill_between_pictures_and_their_checkpoint_shows_none_twice",),
     ),
     Bug(
         "a checkpoint of numbers that are none is saved",
@@ -334,7 +330,7 @@ KEYS = (
         "genart/plan.py",
         "            inputs.append(entry.digest(source.output))",
         "            inputs.append(source.output)",
-        ("tests/test_plan.py::test_a_change_of_code_reruns_the_stage_and_spares_what_follows", "tests/test_store.py::test_early_cut_off"),
+        ("tests/bugs/test_gaps.py::test_what_follows_another_input_is_another_result",),
     ),
     Bug(
         "keys take 1, 1.0 and true for the same",

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from genart import plan, provenance, report, tags
 from genart.artifacts import MAX_HEADER_BYTES, ImagesWriter, parse_safetensors_header
 from genart.events import Events
+from genart.nn import gan
 from genart.nn.pictures import Unreadable, Want, decode_bytes
 from genart.nn.players import Players
 from genart.plan import content_hash
@@ -175,12 +177,55 @@ def test_every_picture_has_its_own_seed(tmp_path):
     assert len({run.seed(label, index) for label in ("", "z") for index in (None, *range(100))}) == 202
 
 
+def test_what_follows_another_input_is_another_result(run_toy, recipe):
+    for seed in (1, 2):
+        assert run_toy(recipe(TWO), "--seed", seed, "--out", f"out{seed}").code == 0
+    colours = []
+    for seed in (1, 2):
+        with Image.open(f"out{seed}/pics/00000.png") as picture:
+            colours.append(picture.tobytes())
+    assert colours[0] != colours[1]
+
+
 # trainings
+
+#: 6 steps.
+TINY = {"width": 4, "batch_size": 8, "kimg": 0.048, "precision": "fp32", "evaluations": 0}
+
+
+def test_a_resume_between_two_ticks_tells_the_mean_of_both_halves(tmp_path, monkeypatch):
+    monkeypatch.setattr(gan, "TICKS", 2)
+    trainings.attempt(dcgan_train, tmp_path / "whole", **TINY)
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, kill)
+        with pytest.raises(Killed):
+            trainings.attempt(dcgan_train, tmp_path / "killed", **TINY)
+    trainings.attempt(dcgan_train, tmp_path / "killed", **TINY)
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+
+
+def test_a_kill_between_pictures_and_their_checkpoint_shows_none_twice(tmp_path, monkeypatch):
+    """The pictures are synced first: after the kill there are more of them than the checkpoint before knows."""
+    trainings.attempt(dcgan_train, tmp_path / "whole", **TINY)
+    monkeypatch.setattr(Checkpoints, "due", lambda self: True)
+    save, saves = Checkpoints.save, []
+
+    def killed(self, *arguments):
+        saves.append(1)
+        if len(saves) == 4:
+            raise Killed
+        save(self, *arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", killed)
+    with pytest.raises(Killed):
+        trainings.attempt(dcgan_train, tmp_path / "killed", **TINY)
+    trainings.attempt(dcgan_train, tmp_path / "killed", **TINY)
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
 
 
 def test_a_return_after_a_resume_finds_the_last_good_state(tmp_path, monkeypatch):
     """A training that was killed, and explodes after it goes on, ends in the bytes of one that exploded at the same step."""
-    tiny = {"width": 4, "batch_size": 8, "kimg": 0.048, "precision": "fp32", "evaluations": 0}
     step = Players.step
 
     def poisoned(self, number, *args):
@@ -192,13 +237,13 @@ def test_a_return_after_a_resume_finds_the_last_good_state(tmp_path, monkeypatch
         return told
 
     monkeypatch.setattr(Players, "step", poisoned)
-    trainings.attempt(dcgan_train, tmp_path / "whole", **tiny)
+    trainings.attempt(dcgan_train, tmp_path / "whole", **TINY)
     monkeypatch.setattr(Checkpoints, "due", lambda self: True)
     with monkeypatch.context() as patch:
         at_step(patch, 4, kill)
         with pytest.raises(Killed):
-            trainings.attempt(dcgan_train, tmp_path / "killed", **tiny)
-    _, run = trainings.attempt(dcgan_train, tmp_path / "killed", **tiny)
+            trainings.attempt(dcgan_train, tmp_path / "killed", **TINY)
+    _, run = trainings.attempt(dcgan_train, tmp_path / "killed", **TINY)
     assert "rolled back" in [event.get("act") for event in run.events_seen]
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
 
