@@ -336,7 +336,7 @@ KEYS = (
         "keys take 1, 1.0 and true for the same",
         "genart/params.py",
         '        return {"int": str(value)}',
-        "        return str(float(value))",
+        "        return canonical(float(value))",
         (
             "tests/test_params.py::test_lookalikes_differ",
             "tests/test_params.py::test_canonical_json_is_the_same_exactly_for_the_same_values",
