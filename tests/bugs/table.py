@@ -100,10 +100,10 @@ DURABILITY = (
         ("tests/bugs/test_gaps.py::test_an_old_folder_comes_back_when_the_new_one_cannot_take_its_place",),
     ),
     Bug(
-        "work stays after its result is stored",
+        "folders of what was half-built stay",
         "genart/store.py",
-        "        finally:\n            shutil.rmtree(work, ignore_errors=True)\n        self._verified.add(key)",
-        "        finally:\n            pass\n        self._verified.add(key)",
+        "            with contextlib.suppress(OSError):\n                folder.rmdir()\n\n    def write",
+        "            pass\n\n    def write",
         ("tests/bugs/test_gaps.py::test_a_run_leaves_nothing_in_the_store_but_results",),
     ),
     Bug(

@@ -83,6 +83,7 @@ def paths() -> list[bytes]:
         "a.png",
         "film/a.gif",
         "../a.png",
+        "film\\..\\..\\a.png",
         "/etc/passwd",
         "..\\a.png",
         "c:a.png",
