@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -280,13 +281,13 @@ class ImagesWriter:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        mark = _read_json(folder / "sync.json")
         self.folder = folder
         self.runs: list[list[int]] = []
         self.count = 0
         self._ends = [0, 0]  # bytes in pixels.bin and meta.jsonl
         self._files: list[BinaryIO] = [self._open("pixels.bin"), self._open("meta.jsonl")]
-        mark = _read_json(folder / "sync.json")
-        if mark is not None and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
+        if _is_mark(mark) and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
             self.runs, self.count, self._ends = mark["runs"], mark["count"], mark["ends"]
         else:
             (folder / "sync.json").unlink(missing_ok=True)
@@ -407,8 +408,21 @@ def _any_meta(path: Path, count: int) -> bool:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # a disk that fails is no reason to begin anew
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):  # a disk that fails is no reason to begin anew
         return None
+
+
+def _is_mark(mark: Any) -> bool:
+    """True for what `ImagesWriter.sync` writes, undamaged: its numbers fit each other."""
+    try:
+        runs, ends = mark["runs"], mark["ends"]
+        numbers = [mark["count"], *ends, *(number for run in runs for number in run)]
+        fit = [sum(run[0] for run in runs), sum(math.prod(run) for run in runs)] == [mark["count"], ends[0]]
+        return (
+            fit and len(ends) == 2 and all(type(number) is int and number >= 0 for number in numbers) and {len(run) for run in runs} <= {4}
+        )
+    except (TypeError, KeyError, IndexError):
+        return False
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview, through: Path | None = None) -> None:

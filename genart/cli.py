@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -642,9 +643,10 @@ def gc(
 
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", text.strip())
-    if not match:
+    count = float(match[1]) * 1000 ** " kMGT".index(match[2] or " ") if match else math.inf
+    if math.isinf(count):
         raise UsageError(f"--max-size {text}: expected a size such as 500MB or 10GB")
-    return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
+    return int(count)
 
 
 # data sets

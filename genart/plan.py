@@ -229,7 +229,7 @@ def content_hash(path: Path, cache: Path) -> str:
     memory_path = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
     try:
         memory: dict[str, list[Any]] = json.loads(memory_path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         memory = {}
     if not isinstance(memory, dict):
         memory = {}
@@ -241,7 +241,7 @@ def content_hash(path: Path, cache: Path) -> str:
         name = file.relative_to(base).as_posix() if path.is_dir() else ""
         mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         known = memory.get(name)
-        digest = known[4] if known and known[:4] == mark else sha256_of(file)
+        digest = str(known[4]) if isinstance(known, list) and len(known) == 5 and known[:4] == mark else sha256_of(file)
         fresh[name] = [*mark, digest]
         total.update(json.dumps([name, digest]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
@@ -300,7 +300,7 @@ def device_kind(wanted: str, cache: Path) -> str:
     path = cache / "device.json"
     try:
         remembered = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         remembered = None
     if not (isinstance(remembered, dict) and remembered.get("mark") == mark):
         remembered = {"mark": mark, "devices": _probe()}

@@ -13,7 +13,7 @@ from typing import Any
 from . import sweep
 from .artifacts import Kind
 from .drafts import OWN_KEYS, Draft, TableLines
-from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean
+from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean, printable
 from .params import ParamProblem, Params, input_paths, parse_duration, registered_names, resolve, stage_kind
 from .plugins import Plugins
 from .stages import Stage
@@ -474,21 +474,16 @@ def _check_save(name: str, draft: Draft, stage: Stage, saves: dict[str, int]) ->
         return None
     where = f"{name}:{draft.at('save')}"
     pure = PurePosixPath(save)
-    bad = (
-        pure.is_absolute()
-        or ".." in pure.parts
-        or "\\" in save
-        or ":" in save
-        or not pure.parts
-        or any(ord(c) < 32 or ord(c) == 127 for c in save)
-    )
+    bad = pure.is_absolute() or ".." in pure.parts or "\\" in save or ":" in save or not pure.parts or save != printable(save)
     if bad:
         raise RefusedError(
             f"{where}: save = {save!r} leaves the output folder", "a save is a relative path inside it, such as film/painting.gif"
         )
     clean = pure.as_posix()
-    if any(part.startswith(".") for part in pure.parts) or pure.parts[0] in RESERVED or len(clean.encode()) > 200:
-        raise RefusedError(f"{where}: save = {save!r} is reserved", "choose another name, short and without a dot in front")
+    odd = any(part.startswith(".") or part.endswith((".", " ")) for part in pure.parts)  # the latter are dropped by another system
+    if odd or pure.parts[0] in RESERVED or len(clean.encode()) > 200:
+        hint = "choose another name, short, without a dot in front, and with neither dot nor space at an end"
+        raise RefusedError(f"{where}: save = {save!r} is reserved", hint)
     allowed = SUFFIXES[stage.gives["output"]]
     if pure.suffix.lower() not in allowed:
         say = ", ".join("a folder" if s == "" else s for s in allowed)

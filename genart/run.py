@@ -284,7 +284,8 @@ class Run:
     def _read_choices(self) -> dict[str, Any]:
         try:
             return dict(json.loads((self.work / "choices.json").read_bytes()))
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # of a disk that fails, what was chosen before is not known
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
+            # an error of the disk is another matter: then it is not known what was chosen before
             return {}
 
     # results

@@ -212,7 +212,7 @@ class Store:
         """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
         try:
             note = json.loads(self._place("notes", ancestry).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 
@@ -353,7 +353,7 @@ class Store:
         """Return what `remember` noted last."""
         try:
             return dict(json.loads((self.root / "history" / f"{slot}.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def last_seconds(self, stage: str, params: dict[str, Any]) -> float | None:

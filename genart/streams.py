@@ -253,7 +253,9 @@ def _chunks(source: Bytes, where: str) -> Iterator[tuple[bytes, bytes, tuple[byt
             raise DataError(f"{where} is damaged (checksum of its chunk {kind.decode('ascii', 'replace')!r})")
         if first:
             _check_header(kind, body, where)
-            first = False
+        elif kind == b"IHDR":
+            raise DataError(f"{where} is damaged (it has two headers)")
+        first = False
         yield kind, body, (head, rest)
 
 
