@@ -91,7 +91,7 @@ def read_folder(
 def empty_classes(root: Path, files: list[Path]) -> list[str]:
     """Names of the folders directly below `root` that hold none of the files, where others hold some."""
     full = {file.relative_to(root).parts[0] for file in files if file.parent != root}
-    folders = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))}
+    folders = {name for name in os.listdir(root) if not name.startswith((".", "__MACOSX")) and os.path.isdir(root / name)}
     return sorted(folders - full) if full else []
 
 
