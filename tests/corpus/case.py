@@ -13,8 +13,8 @@ from typing import Literal
 #:
 #: ok: it is used. skip: as one of a folder it is left out and named, alone it is bad data (exit 3). either: ok or skip, where its pixels are
 #: whole and something beside them is broken. data: exit 3. usage: exit 2. refused: exit 7. healed: what it belongs to is made again.
-#: silent: it is no picture, and a folder that holds it is read without it and without a word.
-Expected = Literal["ok", "skip", "either", "data", "usage", "refused", "healed", "silent"]
+#: different: exit 9. silent: it is no picture, and a folder that holds it is read without it and without a word.
+Expected = Literal["ok", "skip", "either", "data", "usage", "refused", "healed", "silent", "different"]
 #: The command that a user would give it to; see `law.WORDS`.
 Use = Literal["folder", "alone", "check", "model", "film", "show", "remake", "run", "report", "verify"]
 Content = bytes | Callable[[Path], None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genart.errors import printable
+from genart.remake import DIFFERENT
 from tests.faults.forge import TOYS, Forge, Outcome
 from tests.security.audit import violations
 from tests.security.conftest import CONTROLS
@@ -45,6 +46,7 @@ CODES: dict[Expected, set[int]] = {
     "refused": {7},
     "healed": {0},
     "silent": {0},
+    "different": {DIFFERENT},
 }
 
 
@@ -115,7 +117,7 @@ class Court:
             return
         if outcome.code not in CODES[case.expected]:
             yield f"ended with {outcome.code}, not {' or '.join(map(str, sorted(CODES[case.expected])))}: {outcome.err[-600:]}"
-        if outcome.code and not names(outcome.err, [case.file]):
+        if outcome.code and not names(outcome.out if outcome.code == DIFFERENT else outcome.err, [case.file]):
             yield f"does not name the file: {outcome.err[-600:]}"
 
 
@@ -134,8 +136,8 @@ def wrong_with_any(outcome: Outcome, more_kb: int) -> Iterator[str]:
     told = outcome.out + outcome.err
     if found := [control for control in CONTROLS if control in told]:
         yield f"wrote {found}"
-    said = re.search(r"^(?:genart: |error).*", outcome.err, re.MULTILINE | re.DOTALL)
-    if outcome.code and not said:
+    said = re.search(r"^genart: .*", outcome.err, re.MULTILINE | re.DOTALL) if outcome.code != DIFFERENT else None
+    if outcome.code not in (0, DIFFERENT) and not said:
         yield f"said nothing: {outcome.err!r}"
     elif said and len(said[0].splitlines()) > 3:
         yield f"said too much: {outcome.err[-1500:]}"
