@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ MAX_HEADER_BYTES = 64 << 20
 MAX_TENSORS = 10_000
 #: Numbers in a latent, and pixels along a side, that a model may claim.
 MAX_MODEL_NUMBER = 1 << 16
+#: Largest JSON file of genart's own that is read, in bytes: a million files have an index of a hundred megabytes.
+MAX_RECORD_BYTES = 256 << 20
 
 
 class Batch:
@@ -285,8 +288,8 @@ class ImagesWriter:
         self.count = 0
         self._ends = [0, 0]  # bytes in pixels.bin and meta.jsonl
         self._files: list[BinaryIO] = [self._open("pixels.bin"), self._open("meta.jsonl")]
-        mark = _read_json(folder / "sync.json")
-        if mark is not None and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
+        mark = read_json(folder / "sync.json")
+        if _is_mark(mark) and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
             self.runs, self.count, self._ends = mark["runs"], mark["count"], mark["ends"]
         else:
             (folder / "sync.json").unlink(missing_ok=True)
@@ -404,11 +407,27 @@ def _any_meta(path: Path, count: int) -> bool:
     return path.stat().st_size > 3 * count  # an empty object and its newline are 3 bytes
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a file of genart's own holds; None if it is not there, or cannot be what genart wrote.
+
+    Raises:
+        OSError: if the system does not give it: a disk that fails is no reason to begin anew.
+    """
     try:
+        info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_RECORD_BYTES:
+            return None
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # a disk that fails is no reason to begin anew
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+
+
+def _is_mark(value: Any) -> bool:
+    """True for what `ImagesWriter.sync` writes."""
+    try:
+        return len(value["ends"]) == 2 and value["count"] == sum(count for count, *_ in value["runs"])
+    except (TypeError, KeyError, ValueError):
+        return False
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview, through: Path | None = None) -> None:
@@ -611,7 +630,7 @@ def from_picture(images: Images, start: int) -> Images:
 
 def result_files(folder: Path) -> list[Path]:
     """The files of a finished output that belong to the result, sorted; not what a writer keeps beside them."""
-    index = _read_json(folder / "index.json")
+    index = read_json(folder / "index.json")
     left_out = {"sync.json"} if index is None or index["meta"] else {"sync.json", "meta.jsonl"}
     return sorted(path for path in folder.iterdir() if path.name not in left_out and not path.name.startswith("."))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, seeds
+from .artifacts import read_json
 from .errors import UsageError
 from .folders import files_below
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
@@ -230,12 +232,7 @@ def content_hash(path: Path, cache: Path) -> str:
         cache: where the memory lies.
     """
     memory_path = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
-    try:
-        memory: dict[str, list[Any]] = json.loads(memory_path.read_bytes())
-    except (OSError, ValueError):
-        memory = {}
-    if not isinstance(memory, dict):
-        memory = {}
+    memory = _remembered(memory_path)
     fresh: dict[str, list[Any]] = {}
     total = hashlib.sha256()
     base = path if path.is_dir() else path.parent
@@ -244,13 +241,22 @@ def content_hash(path: Path, cache: Path) -> str:
         name = file.relative_to(base).as_posix() if path.is_dir() else ""
         mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         known = memory.get(name)
-        digest = known[4] if known and known[:4] == mark else _digest(file, stat)
+        digest = known[4] if isinstance(known, list) and len(known) == 5 and known[:4] == mark else _digest(file, stat)
         fresh[name] = [*mark, digest]
         total.update(json.dumps([name, digest]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
     if fresh != memory and _settled(newest):
         Store(cache).write(memory_path, json.dumps(fresh).encode())
     return total.hexdigest()
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    """What was noted for later runs; nothing if that cannot be read."""
+    with contextlib.suppress(OSError):
+        noted = read_json(path)
+        if isinstance(noted, dict):
+            return noted
+    return {}
 
 
 def _digest(file: Path, stat: os.stat_result) -> str:
@@ -329,11 +335,8 @@ def device_kind(wanted: str, cache: Path) -> str:
         return wanted
     mark = [version_of("torch"), os.environ.get("CUDA_VISIBLE_DEVICES", ""), _gpu_there()]
     path = cache / "device.json"
-    try:
-        remembered = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        remembered = None
-    if not (isinstance(remembered, dict) and remembered.get("mark") == mark):
+    remembered = _remembered(path)
+    if remembered.get("mark") != mark:
         remembered = {"mark": mark, "devices": _probe()}
         Store(cache).write(path, json.dumps(remembered).encode())
     devices = remembered["devices"]

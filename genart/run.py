@@ -8,10 +8,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Artifact, Batch, ImagesWriter, Model, sync_folder, write_atomically
+from .artifacts import Artifact, Batch, ImagesWriter, Model, read_json, sync_folder, write_atomically
 from .errors import Interrupted, StageError
 from .events import Events
 from .seeds import derive
@@ -82,7 +83,8 @@ class Checkpoints:
             with open(path, "rb") as file:
                 file.readinto(data)
             if hashlib.sha256(memoryview(data)[DIGEST_BYTES:]).digest() == bytes(data[:DIGEST_BYTES]):
-                return read(data, DIGEST_BYTES)
+                with suppress(ValueError, KeyError, TypeError, RecursionError):  # not one of ours, under a sum that is right
+                    return read(data, DIGEST_BYTES)
         return None
 
     @property
@@ -258,10 +260,8 @@ class Run:
         return dict(self._choices)
 
     def _read_choices(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads((self.work / "choices.json").read_bytes()))
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # of a disk that fails, what was chosen before is not known
-            return {}
+        choices = read_json(self.work / "choices.json")
+        return choices if isinstance(choices, dict) else {}
 
     # results
 

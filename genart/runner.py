@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, from_picture, write_atomically
+from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, from_picture, read_json, write_atomically
 from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
 from .events import Events
 from .params import input_paths
@@ -409,9 +409,8 @@ class Runner:
 
     def _read_run_json(self) -> dict[str, Any]:
         try:
-            outputs = json.loads((self.out / "run.json").read_bytes())["outputs"]
-            return {record["path"]: record for record in outputs}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {record["path"]: record for record in read_json(self.out / "run.json")["outputs"]}
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
 
     def _write_run_json(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 #: different: exit 9. silent: it is no picture, and a folder that holds it is read without it and without a word.
 Expected = Literal["ok", "skip", "either", "data", "usage", "refused", "healed", "silent", "different"]
 #: The command that a user would give it to; see `law.WORDS`.
-Use = Literal["folder", "alone", "check", "model", "film", "show", "remake", "run", "report", "verify"]
+Use = Literal["folder", "alone", "check", "model", "film", "show", "remake", "run", "report"]
 Content = bytes | Callable[[Path], None]
 
 
