@@ -603,9 +603,9 @@ def _console() -> Any:
 
 
 def _print_json(value: Any) -> None:
-    from .events import finite
+    from .events import as_json
 
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(as_json(value) + "\n")
 
 
 @contextmanager

@@ -133,6 +133,7 @@ class Run:
         self.work = work
         self.checkpoints = Checkpoints(work / "checkpoints")
         self.warnings: list[str] = []
+        self.skipped: list[dict[str, str]] = []
         self.sides: dict[str, Artifact] = {}
         self.workers = 1
         self.made: Callable[[int], Batch] = _nothing_made
@@ -204,6 +205,16 @@ class Run:
         if message not in self.warnings:
             self.warnings.append(message)
             self._events.emit("warning", stage=self.stage_id, message=message)
+
+    def skip(self, name: str, reason: str) -> None:
+        """Tell that a file cannot be used; `run.json` lists all of them.
+
+        Args:
+            name: of the file, within the folder that the stage reads.
+            reason: in a few words.
+        """
+        self.skipped.append({"file": name, "reason": reason})
+        self._events.emit("skipped", stage=self.stage_id, file=name, reason=reason)
 
     def note(self, message: str) -> None:
         """Tell the user something in passing, such as how a stage is going to work."""

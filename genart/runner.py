@@ -283,6 +283,7 @@ class Runner:
             "inputs": inputs,
             "choices": run.choices,
             "warnings": run.warnings,
+            "skipped": run.skipped,
             "seconds": round(seconds, 3),
             "made_with": made_with(),
         }
@@ -400,7 +401,7 @@ class Runner:
         manifest = step.entry.manifest
         record = {"id": step.node.id, "uses": step.node.stage.name, "key": step.entry.key, "cached": cached}
         record["seconds"] = round(manifest["seconds"] if cached else seconds, 3)
-        return record | {name: manifest[name] for name in ("choices", "warnings") if manifest.get(name)}
+        return record | {name: manifest[name] for name in ("choices", "warnings", "skipped") if manifest.get(name)}
 
     def _outcome(self, step: Step) -> dict[str, Any]:
         """What run.json says of a stage beyond what its outputs say; of one that nobody asked for, that it was not needed."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,23 +24,15 @@ FILES_PER_TASK = 16
 NAMES_LISTED = 5
 
 
-@dataclass
-class Skipped:
-    """Files that could not be used: all are counted, the first few named."""
+def first_of(skipped: Sequence[Mapping[str, str]]) -> str:
+    """The first few of the files that could not be used, with the reasons, and how many more there are."""
+    first = [f"{_printable(one['file'])} ({one['reason']})" for one in skipped[:NAMES_LISTED]]
+    more = len(skipped) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
-    count: int = 0
-    first: list[str] = field(default_factory=list)
 
-    def add(self, name: str, reason: str) -> None:
-        """Note one file."""
-        self.count += 1
-        name = "".join(sign if sign.isprintable() else "?" for sign in name)
-        if len(self.first) < NAMES_LISTED:
-            self.first.append(f"{name} ({reason})")
-
-    def __str__(self) -> str:
-        more = self.count - len(self.first)
-        return ", ".join(self.first) + (f" and {more} more" if more else "")
+def _printable(name: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in name)
 
 
 def read_folder(
@@ -72,17 +64,19 @@ def read_folder(
     found = {path: picture_files(path) for path in paths}
     files = [Found(file, path if path.is_dir() else path.parent) for path in paths for file in found[path]]
     run.expect(None)
-    skipped, given = Skipped(), 0
+    given = 0
     want = Want(size, fit, background, keep_alpha)
-    with closing(_decoded(files, want, strict=strict, skipped=skipped, run=run)) as decoded:
+    with closing(_decoded(files, want, strict=strict, run=run)) as decoded:
         for batch in _batches(islice(decoded, count)):
             given += len(batch)
             yield batch
     if given == 0:
         where = f"{paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-        raise DataError(f"{where}: none of the {len(files)} pictures can be used", f"{skipped}")
-    if skipped.count:
-        run.warn(f"skipped {skipped.count} of {len(files)} files: {skipped}")
+        raise DataError(f"{where}: none of the {len(files)} pictures can be used", first_of(run.skipped))
+    if run.skipped:
+        run.warn(f"skipped {len(run.skipped)} of {len(files)} files: {first_of(run.skipped)}")
+        if len(run.skipped) > NAMES_LISTED:
+            run.note("run.json and --json name every skipped file")
     empty = [name for path in found if path.is_dir() for name in empty_classes(path, found[path])]
     if empty:
         run.warn(f"no picture in the class folder{'s' * (len(empty) > 1)} {', '.join(empty)}: nothing is learned of it")
@@ -122,7 +116,7 @@ class Decoded:
     meta: dict[str, str]
 
 
-def _decoded(files: list[Found], want: Want, *, strict: bool, skipped: Skipped, run: Run) -> Generator[Decoded, None, None]:
+def _decoded(files: list[Found], want: Want, *, strict: bool, run: Run) -> Generator[Decoded, None, None]:
     """Yield the usable pictures in order; threads decode ahead of the reader, a bounded number of files at a time.
 
     Pillow leaves the interpreter's lock while it decodes and resizes, so threads use every core and nothing is copied between
@@ -143,7 +137,7 @@ def _decoded(files: list[Found], want: Want, *, strict: bool, skipped: Skipped, 
                 waiting.append(pool.submit(_decode_each, task, want))
             for file, result in zip(files[done : done + step], results, strict=True):
                 if isinstance(result, Unreadable):
-                    _skip(file.name, result, skipped, strict=strict)
+                    _skip(file.name, result, run, strict=strict)
                 else:
                     yield Decoded(result, file.meta)
             done += len(results)
@@ -164,10 +158,10 @@ def _decode_each(files: list[Found], want: Want) -> list[np.ndarray | Unreadable
     return results
 
 
-def _skip(name: str, error: Unreadable, skipped: Skipped, *, strict: bool) -> None:
+def _skip(name: str, error: Unreadable, run: Run, *, strict: bool) -> None:
     if strict:
         raise DataError(f"{name}: {error}", "mend or remove this picture, or leave out `strict` to skip such pictures") from error
-    skipped.add(name, str(error))
+    run.skip(name, str(error))
 
 
 def _batches(pictures: Iterable[Decoded]) -> Iterator[Batch]:
