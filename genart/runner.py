@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, from_picture, read_json, write_atomically
+from .artifacts import (
+    Artifact,
+    Batch,
+    Images,
+    ImagesWriter,
+    JoinedImages,
+    Model,
+    StoredImages,
+    Video,
+    from_picture,
+    read_json,
+    write_atomically,
+)
 from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
 from .events import Events
 from .params import input_paths

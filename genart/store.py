@@ -429,7 +429,9 @@ def _lists_files(outputs: Any) -> bool:
     if not (isinstance(outputs, dict) and outputs):
         return False
     return all(
-        isinstance(about, dict) and isinstance(about.get("files"), dict) and not any(os.path.basename(name) != name for name in about["files"])
+        isinstance(about, dict)
+        and isinstance(about.get("files"), dict)
+        and not any(os.path.basename(name) != name for name in about["files"])
         for about in outputs.values()
     )
 

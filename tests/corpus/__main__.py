@@ -1,4 +1,4 @@
-"""Give every file of the corpus to its command: `python -m tests.corpus [--group NAME] [--only TEXT]`; prints a table, and what is wrong."""
+"""Give every file of the corpus to its command and print a table: `python -m tests.corpus [--group NAME] [--only TEXT]`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.faults.forge import Forge
 
 from .law import Court, Tried
 from .make import COUNTS, corpus
+
+HEADS = ("files", "used", "left out", "exit 2", "exit 3", "exit 7", "exit 9", "most s", "most MB", "failed")
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
             for text in tried.wrong:
                 print(f"{case}: {text}", file=sys.stderr, flush=True)
     forge.close()
-    print(f"{'group':24}{'files':>8}{'used':>8}{'left out':>10}{'exit 2':>8}{'exit 3':>8}{'exit 7':>8}{'most s':>8}{'most MB':>9}{'failed':>8}")
+    print(f"{'group':24}" + "".join(f"{head:>9}" for head in HEADS))
     for group, found in rows.items():
         print(f"{group:24}" + _row(found))
     failures = sum(bool(tried.wrong) for found in rows.values() for tried in found)
@@ -42,11 +44,10 @@ def main() -> None:
 def _row(found: list[Tried]) -> str:
     codes = [tried.outcome.code for tried in found]
     left_out = sum(tried.outcome.code == 0 and "skipped" in tried.outcome.err for tried in found)
-    numbers = (len(found), codes.count(0) - left_out), left_out, (codes.count(2), codes.count(3), codes.count(7))
-    most = max(tried.outcome.cpu_sec for tried in found), max(tried.peak_kb for tried in found) >> 10
-    (files, used), left, others = numbers
-    row = f"{files:8}{used:8}{left:10}" + "".join(f"{number:8}" for number in others)
-    return row + f"{most[0]:8.1f}{most[1]:9}{sum(bool(tried.wrong) for tried in found):8}"
+    most = f"{max(tried.outcome.cpu_sec for tried in found):.1f}", max(tried.peak_kb for tried in found) >> 10
+    others = (codes.count(code) for code in (2, 3, 7, 9))
+    numbers = (len(found), codes.count(0) - left_out, left_out, *others, *most, sum(bool(tried.wrong) for tried in found))
+    return "".join(f"{number:>9}" for number in numbers)
 
 
 if __name__ == "__main__":

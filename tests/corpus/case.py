@@ -11,10 +11,14 @@ from typing import Literal
 
 #: What has to become of a file, by what is in it.
 #:
-#: ok: it is used. skip: as one of a folder it is left out and named, alone it is bad data (exit 3). either: ok or skip, where its pixels are
-#: whole and something beside them is broken. data: exit 3. usage: exit 2. refused: exit 7. healed: what it belongs to is made again.
-#: different: exit 9. silent: it is no picture, and a folder that holds it is read without it and without a word.
-Expected = Literal["ok", "skip", "either", "data", "usage", "refused", "healed", "silent", "different"]
+#: ok: it is used.
+#: skip: as one of a folder it is left out and named, alone it is bad data (exit 3).
+#: either: ok or skip, where its pixels are whole and something beside them is broken.
+#: any: the same, and a folder may be silent about it.
+#: silent: it is no picture, and a folder that holds it is read without it and without a word.
+#: data, usage, refused, different: exit 3, 2, 7, 9.
+#: healed: what it belongs to is made again, the same to the byte.
+Expected = Literal["ok", "skip", "either", "data", "usage", "refused", "healed", "silent", "different", "any"]
 #: The command that a user would give it to; see `law.WORDS`.
 Use = Literal["folder", "alone", "check", "model", "film", "show", "remake", "run", "report"]
 Content = bytes | Callable[[Path], None]
@@ -55,9 +59,7 @@ class Case:
 def stored(data: bytes) -> bytes:
     """A zlib stream that compresses nothing: the same bytes whatever library is at hand."""
     pieces = [data[i : i + 0xFFFF] for i in range(0, len(data), 0xFFFF)] or [b""]
-    blocks = b"".join(
-        struct.pack("<BHH", piece is pieces[-1], len(piece), len(piece) ^ 0xFFFF) + piece for piece in pieces
-    )
+    blocks = b"".join(struct.pack("<BHH", piece is pieces[-1], len(piece), len(piece) ^ 0xFFFF) + piece for piece in pieces)
     return b"\x78\x01" + blocks + zlib.adler32(data).to_bytes(4, "big")
 
 

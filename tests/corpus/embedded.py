@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from .case import Case, Expected, Use, stored, zeros
+from .case import Case, Expected, stored, zeros
 from .jpeg import jpeg, segment
 from .png import ESC, chunk, png
 from .still import END, image, screen
@@ -99,7 +99,11 @@ def _shown() -> Found:
     yield "ESC in its values", "ok", saying(sealed({**TOLD, "picture": {"note": ESC.decode("latin-1") + "\u202e\x9b31m"}}))
     yield "a name that is a path", "data", saying(sealed(stage(files={"path": {"name": "../../etc/passwd", "content": SUM}})))
     yield "100,000 stages", "data", saying(sealed({**TOLD, "stages": TOLD["stages"] * 20_000}))
-    yield "a JPEG that says it twice", "data", jpeg(*[segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<genart:provenance>{}</genart:provenance>")] * 2)
+    yield (
+        "a JPEG that says it twice",
+        "data",
+        jpeg(*[segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<genart:provenance>{}</genart:provenance>")] * 2),
+    )
     yield "a GIF whose comment is rubbish", "data", screen() + b"\x21\xfe" + b'\4{"a"' + b"\0" + image() + END
     yield "a chunk of 2 GB", "data", png()[:33] + struct.pack(">I", 0x7FFFFFFF) + b"iTXtgenart\0"
 
@@ -110,8 +114,16 @@ def _made_again() -> Found:
     yield "a plugin that is code", "usage", saying(sealed(stage(uses="__import__('os').system")))
     yield "a parameter that nobody has", "data", saying(sealed(stage(params={"evil": 1})))
     yield "a parameter of another type", "data", saying(sealed(stage(params={"count": "eval"})))
-    yield "a file that is not here", "data", saying(sealed(stage(uses="images.folder", params={}, seed=None, files={"path": {"name": "passwd", "content": SUM}})))
-    yield "a file named as a device", "data", saying(sealed(stage(uses="images.folder", params={}, seed=None, files={"path": {"name": "null", "content": SUM}})))
+    yield (
+        "a file that is not here",
+        "data",
+        saying(sealed(stage(uses="images.folder", params={}, seed=None, files={"path": {"name": "passwd", "content": SUM}}))),
+    )
+    yield (
+        "a file named as a device",
+        "data",
+        saying(sealed(stage(uses="images.folder", params={}, seed=None, files={"path": {"name": "null", "content": SUM}}))),
+    )
     yield "a path among its parameters", "data", saying(sealed(stage(uses="images.folder", params={"path": ["/etc/passwd"]}, seed=None)))
     yield "a stage that reads itself", "data", saying(sealed(stage(uses="toy.invert", **{"from": ["noise"]}, params={}, seed=None)))
     yield "a stage that is not told", "data", saying(sealed(stage(uses="toy.invert", **{"from": ["other"]}, params={}, seed=None)))

@@ -50,7 +50,9 @@ def mov(
     lengths = [len(one) for one in frames] if lengths is None else lengths
     start = len(FTYP) + 8 if place is None else place
     width, height = size
-    entry = box(codec, bytes(6), b"\0\1", bytes(16), struct.pack(">HHIIIH", width, height, 0x480000, 0x480000, 0, 1), bytes(32), b"\0\x18\xff\xff")
+    entry = box(
+        codec, bytes(6), b"\0\1", bytes(16), struct.pack(">HHIIIH", width, height, 0x480000, 0x480000, 0, 1), bytes(32), b"\0\x18\xff\xff"
+    )
     table = box(
         b"stbl",
         full(b"stsd", struct.pack(">I", 1), entry),
@@ -68,7 +70,11 @@ def mov(
         box(b"minf", box(b"vmhd", b"\0\0\0\1" + bytes(8)), sources, table),
     )
     track = full(b"tkhd", struct.pack(">5I", 0, 0, 1, 0, length), bytes(16), MATRIX, struct.pack(">II", width << 16, height << 16))
-    moov = box(b"moov", full(b"mvhd", struct.pack(">4I", 0, 0, 600, length), bytes(16), MATRIX, bytes(24), struct.pack(">I", 2)), box(b"trak", track, media))
+    moov = box(
+        b"moov",
+        full(b"mvhd", struct.pack(">4I", 0, 0, 600, length), bytes(16), MATRIX, bytes(24), struct.pack(">I", 2)),
+        box(b"trak", track, media),
+    )
     return FTYP + (data + moov if data_first else moov + data)
 
 

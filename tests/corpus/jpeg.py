@@ -141,7 +141,13 @@ def _scans() -> Found:
 
 
 def _kinds() -> Found:
-    for kind, name in [(0xC3, "lossless"), (0xC5, "differential"), (0xC9, "arithmetic"), (0xCB, "arithmetic and lossless"), (0xC8, "reserved")]:
+    for kind, name in [
+        (0xC3, "lossless"),
+        (0xC5, "differential"),
+        (0xC9, "arithmetic"),
+        (0xCB, "arithmetic and lossless"),
+        (0xC8, "reserved"),
+    ]:
         yield name, "either" if kind == 0xC9 else "skip", jpeg(head=frame(kind=kind))
     yield "12 bits", "skip", jpeg(head=frame(bits=12))
 

@@ -52,7 +52,9 @@ def cases() -> Iterator[Case]:
         yield Case("models", name, f"m{number:03d}.safetensors", expected, content, "model")
     for number, (name, content, suffix) in enumerate(_pickles()):
         # by its name it is no model, unless that lies
-        yield Case("models", f"{name} called {suffix}", f"k{number:02d}.{suffix}", "data" if suffix == "safetensors" else "usage", content, "model")
+        yield Case(
+            "models", f"{name} called {suffix}", f"k{number:02d}.{suffix}", "data" if suffix == "safetensors" else "usage", content, "model"
+        )
 
 
 def _lengths() -> Found:
@@ -143,7 +145,14 @@ def pickled(module: str, name: str, argument: str) -> bytes:
 
 
 def _pickles() -> Iterator[tuple[str, bytes, str]]:
-    calls = [("posix", "system"), ("builtins", "eval"), ("builtins", "exec"), ("subprocess", "Popen"), ("runpy", "run_path"), ("os", "popen")]
+    calls = [
+        ("posix", "system"),
+        ("builtins", "eval"),
+        ("builtins", "exec"),
+        ("subprocess", "Popen"),
+        ("runpy", "run_path"),
+        ("os", "popen"),
+    ]
     for module, name in [*calls, ("logging", "FileHandler"), ("_pyrepl.pager", "pipe_pager")]:
         for suffix in ("safetensors", "pt"):
             yield f"a pickle of {module}.{name}", pickled(module, name, "touch pwned"), suffix
@@ -154,7 +163,10 @@ def _pickles() -> Iterator[tuple[str, bytes, str]]:
 def _containers() -> Iterator[tuple[str, bytes]]:
     call = pickled("posix", "system", "touch pwned")
     yield "torch's ZIP", zipped({"archive/data.pkl": call, "archive/version": b"3"})
-    yield "an array of objects", b"\x93NUMPY\1\0\x46\0" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(69) + b"\n" + call
+    yield (
+        "an array of objects",
+        b"\x93NUMPY\1\0\x46\0" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(69) + b"\n" + call,
+    )
     yield "arrays in a ZIP", zipped({"w.npy": b"\x93NUMPY\1\0\x02\0{}" + call})
     yield "HDF5", b"\x89HDF\r\n\x1a\n" + bytes(200)
     yield "ONNX with weights elsewhere", b"\x08\x07:\x20\n\x1e*\x1cr\x1a\n\x08location\x12\x0e../../etc/passwd"

@@ -130,9 +130,7 @@ def _data() -> Found:
     yield "a preset dictionary", "skip", idat(b"\x78\x20" + short[2:])
     yield "one byte a chunk", "ok", png(pixels=b"".join(chunk(b"IDAT", short[i : i + 1]) for i in range(len(short))))
     yield "a thousand empty chunks", "ok", png(pixels=chunk(b"IDAT") * 1000 + chunk(b"IDAT", short))
-    yield "data in two places", "either", png(
-        pixels=chunk(b"IDAT", short[:100]) + chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", short[100:])
-    )
+    yield "data in two places", "either", png(pixels=chunk(b"IDAT", short[:100]) + chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", short[100:]))
     yield "unknown row filter", "skip", idat(stored(rows(filter_=9)))
     yield "a block whose length lies", "skip", idat(short[:5] + b"\0\0" + short[7:])
     yield "a block of an unknown type", "skip", idat(b"\x78\x01\x07" + short[3:])
@@ -142,7 +140,13 @@ def _data() -> Found:
 
 def _texts() -> Found:
     big = zeros(64 << 20)
-    for name, text in [("NUL", b"a\0b\0c"), ("ESC", ESC), ("HTML", b"<script>alert(1)</script>"), ("CRLF", b"a\r\nb\rc"), ("latin", b"\xe9\xff")]:
+    for name, text in [
+        ("NUL", b"a\0b\0c"),
+        ("ESC", ESC),
+        ("HTML", b"<script>alert(1)</script>"),
+        ("CRLF", b"a\r\nb\rc"),
+        ("latin", b"\xe9\xff"),
+    ]:
         yield f"text with {name}", "ok", png(chunk(b"tEXt", b"Comment\0" + text))
     yield "zTXt of 64 MiB", "either", png(chunk(b"zTXt", b"Comment\0\0" + big))
     yield "iTXt of 64 MiB", "either", png(chunk(b"iTXt", b"Comment\0\1\0\0\0" + big))
@@ -191,8 +195,10 @@ def _palettes() -> Found:
     yield "transparency before the palette", "either", paletted(chunk(b"tRNS", bytes(3)), palette)
     yield "an empty transparency", "either", paletted(palette, chunk(b"tRNS"))
     yield "a transparency of 3 bytes in RGB", "either", png(chunk(b"tRNS", bytes(3)))
-    yield "a transparency in RGBA", "either", png(
-        chunk(b"tRNS", bytes(6)), head=ihdr(8, 8, 8, 6), pixels=chunk(b"IDAT", stored(rows(bits=32)))
+    yield (
+        "a transparency in RGBA",
+        "either",
+        png(chunk(b"tRNS", bytes(6)), head=ihdr(8, 8, 8, 6), pixels=chunk(b"IDAT", stored(rows(bits=32)))),
     )
 
 
@@ -207,9 +213,7 @@ def _sound() -> Found:
             chunks = (chunk(b"PLTE", bytes(range(3 << depth))),)
         yield f"{name} of {depth} bits", "ok", png(*chunks, head=ihdr(8, 8, depth, colour), pixels=chunk(b"IDAT", stored(rows(bits=bits))))
     adam = [(1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4)]
-    yield "interlaced", "ok", png(
-        head=ihdr(8, 8, 8, 2, 0, 0, 1), pixels=chunk(b"IDAT", stored(b"".join(rows(*size) for size in adam)))
-    )
+    yield "interlaced", "ok", png(head=ihdr(8, 8, 8, 2, 0, 0, 1), pixels=chunk(b"IDAT", stored(b"".join(rows(*size) for size in adam))))
     yield "one pixel", "ok", png(head=ihdr(1, 1), pixels=chunk(b"IDAT", stored(rows(1, 1))))
 
 

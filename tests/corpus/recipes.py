@@ -103,8 +103,12 @@ def _types() -> Found:
     values = {"integer": "1", "number": "1.5", "truth": "true", "list": "[]", "table": "{}", "date": "1979-05-27"}
     for field in ("name", "description"):
         for kind in ("integer", "list", "table"):
-            yield f"recipe.{field} is a {kind}", "usage", HEAD.replace('name = "x"', f'name = {values[kind]}') + NOISE if field == "name" else (
-                HEAD + f"description = {values[kind]}\n" + NOISE
+            yield (
+                f"recipe.{field} is a {kind}",
+                "usage",
+                HEAD.replace('name = "x"', f"name = {values[kind]}") + NOISE
+                if field == "name"
+                else (HEAD + f"description = {values[kind]}\n" + NOISE),
             )
     for field in ("seed", "report"):
         for kind in ("number", "list", "date"):
@@ -156,12 +160,23 @@ def _graphs() -> Found:
 
 def _paths() -> Found:
     for name in ("../x", "/tmp/x", "a/../../x", "..\\x", "C:\\x", "x\0y", ".x", "run.json", "//x", "."):
-        yield f"saved as {ascii(name)}", "refused", GOOD + f"save = {json.dumps(name)}\n"
+        yield f"saved as {name!a}", "refused", GOOD + f"save = {json.dumps(name)}\n"
     yield "saved as nothing", "refused", GOOD + 'save = ""\n'
     yield "saved as ~/x", "ok", GOOD + 'save = "~/x"\n'
     yield "saved as x.exe", "usage", GOOD + 'save = "x.exe"\n'
     yield "saved as 300 letters", "refused", GOOD + f'save = "{"x" * 300}"\n'
-    for name in ("nowhere", "/dev/zero", "~nobody-at-all/x", "x\0y", "x" * 5000, "http://127.0.0.1/x.png", "", "/proc/self/fd/0", "$HOME", "*"):
+    for name in (
+        "nowhere",
+        "/dev/zero",
+        "~nobody-at-all/x",
+        "x\0y",
+        "x" * 5000,
+        "http://127.0.0.1/x.png",
+        "",
+        "/proc/self/fd/0",
+        "$HOME",
+        "*",
+    ):
         yield f"read from {ascii(name)[:30]}", "usage", HEAD + f'[[stage]]\nuses = "images.folder"\npath = {json.dumps(name)}\n'
     yield "read from here", "ok", HEAD + '[[stage]]\nuses = "images.folder"\npath = "."\n'
     yield "read from two places of which one is not there", "usage", HEAD + '[[stage]]\nuses = "images.folder"\npath = [".", "x"]\n'

@@ -192,7 +192,9 @@ SHORT, LONG = 3, 4
 Tags = dict[int, tuple[int, Sequence[int]]]
 
 
-def tiff(changed: Tags | None = None, *, pixels: bytes = bytes(range(192)), next_: int = 0, first: int | None = None, big: bool = False) -> bytes:
+def tiff(
+    changed: Tags | None = None, *, pixels: bytes = bytes(range(192)), next_: int = 0, first: int | None = None, big: bool = False
+) -> bytes:
     """A TIFF of 8x8 RGB pixels whose tags are changed; one that is changed to nothing is left out."""
     tags: Tags = {256: (LONG, [8]), 257: (LONG, [8]), 258: (SHORT, [8, 8, 8]), 259: (SHORT, [1]), 262: (SHORT, [2]), 273: (LONG, [8])}
     tags |= {277: (SHORT, [3]), 278: (LONG, [8]), 279: (LONG, [len(pixels)])} | (changed or {})
@@ -236,6 +238,10 @@ def _tiff_data() -> Found:
     yield "tiles of 4 billion", "skip", tiff({273: (LONG, []), 322: (LONG, [0xFFFFFFF0]), 323: (LONG, [0xFFFFFFF0]), 324: (LONG, [8])})
     yield "an unknown packing", "skip", tiff({259: (SHORT, [999])})
     for packed, name in ((5, "LZW"), (8, "deflate"), (32773, "runs"), (7, "JPEG")):
-        yield f"{name} that is none", "either" if packed == 32773 else "skip", tiff({259: (SHORT, [packed])}, pixels=b"\xff\xfe rubbish" * 20)
+        yield (
+            f"{name} that is none",
+            "either" if packed == 32773 else "skip",
+            tiff({259: (SHORT, [packed])}, pixels=b"\xff\xfe rubbish" * 20),
+        )
     yield "500 colours a pixel", "skip", tiff({277: (SHORT, [500]), 258: (SHORT, [8] * 500)})
     yield "7 bits a colour", "skip", tiff({258: (SHORT, [7, 7, 7])})
