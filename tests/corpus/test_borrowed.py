@@ -16,7 +16,7 @@ from .borrowed import cases
 from .law import Court
 
 #: Fewer files than this were not what was looked at.
-LEAST = {"Pillow's pictures": 1000, "PngSuite": 100, "toml-test": 700}
+LEAST = {"Pillow's pictures": 1000, "PngSuite": 25, "toml-test": 700}
 
 
 @pytest.mark.slow
