@@ -15,7 +15,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from .artifacts import Artifact, Images, Kind, Model, StoredImages, Video
-from .errors import Interrupted, RefusedError, UsageError, did_you_mean, printable
+from .errors import Interrupted, RefusedError, UsageError, did_you_mean, naming, printable
 from .events import Events
 from .params import ParamProblem, Params, input_paths, resolve, type_name
 from .pipes import DASH, Ends, PipedImages, Sender, reader_of
@@ -465,7 +465,8 @@ def apply_stage(
         output = None if ends.stdout else ends.output
         planner, steps = steps_of(recipe_of(stage, options, inputs, output, plugins, seed=seed))
         applier = Applier(planner, steps, Path() if output is None else output.parent, events, stop, sender)
-        applier.run()
+        with naming(ends.inputs[0]) if stage.takes == "model" and source is None else nullcontext():
+            applier.run()
         return applier.result()
 
 

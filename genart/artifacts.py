@@ -15,6 +15,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ MAX_HEADER_BYTES = 64 << 20
 MAX_TENSORS = 10_000
 #: Numbers in a latent, and pixels along a side, that a model may claim.
 MAX_MODEL_NUMBER = 1 << 16
+#: Largest JSON file of genart's own that is read, in bytes: a million files have an index of a hundred megabytes.
+MAX_RECORD_BYTES = 256 << 20
 
 
 class Batch:
@@ -281,7 +284,7 @@ class ImagesWriter:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        mark = _read_json(folder / "sync.json")
+        mark = read_json(folder / "sync.json")  # before anything is opened: the disk may fail
         self.folder = folder
         self.runs: list[list[int]] = []
         self.count = 0
@@ -405,10 +408,18 @@ def _any_meta(path: Path, count: int) -> bool:
     return path.stat().st_size > 3 * count  # an empty object and its newline are 3 bytes
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a file of genart's own holds; None if it is not there, or cannot be what genart wrote.
+
+    Raises:
+        OSError: if the system does not give it: a disk that fails is no reason to begin anew.
+    """
     try:
+        info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_RECORD_BYTES:
+            return None
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):  # a disk that fails is no reason to begin anew
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
 
 
@@ -418,9 +429,8 @@ def _is_mark(mark: Any) -> bool:
         runs, ends = mark["runs"], mark["ends"]
         numbers = [mark["count"], *ends, *(number for run in runs for number in run)]
         fit = [sum(run[0] for run in runs), sum(math.prod(run) for run in runs)] == [mark["count"], ends[0]]
-        return (
-            fit and len(ends) == 2 and all(type(number) is int and number >= 0 for number in numbers) and {len(run) for run in runs} <= {4}
-        )
+        whole = all(type(number) is int and number >= 0 for number in numbers)
+        return fit and whole and len(ends) == 2 and {len(run) for run in runs} <= {4}
     except (TypeError, KeyError, IndexError):
         return False
 
@@ -625,7 +635,7 @@ def from_picture(images: Images, start: int) -> Images:
 
 def result_files(folder: Path) -> list[Path]:
     """The files of a finished output that belong to the result, sorted; not what a writer keeps beside them."""
-    index = _read_json(folder / "index.json")
+    index = read_json(folder / "index.json")
     left_out = {"sync.json"} if index is None or index["meta"] else {"sync.json", "meta.jsonl"}
     return sorted(path for path in folder.iterdir() if path.name not in left_out and not path.name.startswith("."))
 

@@ -684,7 +684,7 @@ def check_data(
     aside = [(one.file, f"{one.kind}: {one.reason}") for one in report.odd if one.kind in NOT_TO_SEE]
     moved = set_aside(folder, quarantine, aside) if quarantine is not None else 0
     if json_:
-        _print_json(report.as_json() | {"moved": moved}, ascii_=True)
+        _print_json(report.as_json() | {"moved": moved})
     elif not quiet:
         from .doctor_view import view
 
@@ -751,7 +751,7 @@ def restore(
 
     back, taken = bring_back(quarantine, folder)
     if json_:
-        _print_json({"restored": back, "taken": taken}, ascii_=True)
+        _print_json({"restored": back, "taken": taken})
         return
     typer.echo(f"{back} pictures are back in {printable(str(folder))}")
     for name in taken:
@@ -767,11 +767,10 @@ def _console(*, stderr: bool = False) -> Any:
     return Console(stderr=stderr)
 
 
-def _print_json(value: Any, *, ascii_: bool = False) -> None:
-    """Print one object; in ASCII where it holds names of strangers' files, which need be no text."""
-    from .events import finite
+def _print_json(value: Any) -> None:
+    from .events import as_json
 
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=ascii_, allow_nan=False) + "\n")
+    sys.stdout.write(as_json(value) + "\n")
 
 
 @contextmanager

@@ -17,7 +17,8 @@ GenartError                 exit 1 when raised bare
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class GenartError(Exception):
@@ -102,6 +103,17 @@ class Interrupted(GenartError):
         super().__init__("interrupted")
         self.exit_code = 128 + signal_number
         self.kept = kept
+
+
+@contextmanager
+def naming(file: object) -> Iterator[None]:
+    """Put a file's name before an error that comes of what is in it, unless the error has it."""
+    try:
+        yield
+    except (DataError, UsageError) as error:
+        if str(file) not in error.message:
+            error.message = f"{file}: {error.message}"
+        raise
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:

@@ -10,6 +10,7 @@
 | metric | stage, nimg, and numbers by name |
 | preview | stage, strip (rows of [r, g, b]) |
 | warning | stage, message |
+| skipped | stage, file, reason (of each file that cannot be used) |
 | watchdog | stage, trouble, act, message, nimg |
 | note | message |
 | saved | stage, path, bytes, sha256, unchanged |
@@ -55,10 +56,15 @@ def write_json_line(record: dict[str, Any]) -> None:
     if record["event"] == "preview":
         return
     try:
-        sys.stdout.write(json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(as_json(record) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         raise Interrupted(13) from None  # SIGPIPE: whoever read has gone
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON in ASCII: names that are no text can be written, and nothing in it moves a terminal."""
+    return json.dumps(finite(value), ensure_ascii=True, allow_nan=False)
 
 
 def finite(value: Any) -> Any:

@@ -52,8 +52,15 @@ class _ReadsPath:
     """Marks a parameter whose value is a file or folder that the stage reads: its content enters the key."""
 
 
+def _some_path(value: Any) -> Any:
+    """Refuse a path of no letters, which would stand for the current folder."""
+    if value == "":
+        raise ValueError("expected a path; '.' is this folder")
+    return value
+
+
 #: A file or folder that the stage reads; relative to the recipe. Its content, not its name or date, decides what is new.
-InputPath = Annotated[Path, _ReadsPath()]
+InputPath = Annotated[Path, _ReadsPath(), BeforeValidator(_some_path)]
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,10 @@ class _OrStage:
 
 
 #: A picture: a file, or the id of another stage of the recipe, whose first picture is meant; see `Run.sides`.
-PictureInput = Annotated[Path, _ReadsPath(), _OrStage("images")]
+PictureInput = Annotated[Path, _ReadsPath(), _OrStage("images"), BeforeValidator(_some_path)]
 
 #: A trained model: a .safetensors file, or the id of another stage of the recipe; `Run.open_model` opens it.
-ModelInput = Annotated[Path, _ReadsPath(), _OrStage("model")]
+ModelInput = Annotated[Path, _ReadsPath(), _OrStage("model"), BeforeValidator(_some_path)]
 
 
 @dataclass(frozen=True)

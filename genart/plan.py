@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -10,20 +12,23 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import __version__, seeds
+from .artifacts import read_json
 from .errors import UsageError
 from .folders import files_below
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
 from .plugins import Plugins
 from .recipe import Node, Recipe
-from .store import Entry, Store, sha256_of
+from .store import CHUNK, Entry, Store, sha256_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+#: A file of at least so many bytes, of which hardly any are on the disk, is hashed by what is there.
+HOLLOW_BYTES = 1 << 30
 
 
 @dataclass
@@ -227,12 +232,7 @@ def content_hash(path: Path, cache: Path) -> str:
         cache: where the memory lies.
     """
     memory_path = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
-    try:
-        memory: dict[str, list[Any]] = json.loads(memory_path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        memory = {}
-    if not isinstance(memory, dict):
-        memory = {}
+    memory = _remembered(memory_path)
     fresh: dict[str, list[Any]] = {}
     total = hashlib.sha256()
     base = path if path.is_dir() else path.parent
@@ -241,13 +241,50 @@ def content_hash(path: Path, cache: Path) -> str:
         name = file.relative_to(base).as_posix() if path.is_dir() else ""
         mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         known = memory.get(name)
-        digest = str(known[4]) if isinstance(known, list) and len(known) == 5 and known[:4] == mark else sha256_of(file)
+        digest = known[4] if isinstance(known, list) and len(known) == 5 and known[:4] == mark else _digest(file, stat)
         fresh[name] = [*mark, digest]
         total.update(json.dumps([name, digest]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
     if fresh != memory and _settled(newest):
         Store(cache).write(memory_path, json.dumps(fresh).encode())
     return total.hexdigest()
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    """What was noted for later runs; nothing if that cannot be read."""
+    with contextlib.suppress(OSError):
+        noted = read_json(path)
+        if isinstance(noted, dict):
+            return noted
+    return {}
+
+
+def _digest(file: Path, stat: os.stat_result) -> str:
+    """SHA-256 of a file; of one that is nearly all hole, a terabyte perhaps, by the places and contents of what is there."""
+    if stat.st_size < HOLLOW_BYTES or 512 * getattr(stat, "st_blocks", stat.st_size) > stat.st_size // 8:
+        return sha256_of(file)
+    total = hashlib.sha256(f"hollow {stat.st_size}".encode())
+    with open(file, "rb") as handle:
+        for start, end in _filled(handle.fileno(), stat.st_size):
+            total.update(f"\0{start} {end}\0".encode())
+            handle.seek(start)
+            while piece := handle.read(min(CHUNK, end - handle.tell())):
+                total.update(piece)
+    return total.hexdigest()
+
+
+def _filled(handle: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a file that are not hole."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(handle, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but hole up to the end
+                raise
+            return
+        end = os.lseek(handle, start, os.SEEK_HOLE)
+        yield start, end
 
 
 def _settled(newest_ns: int) -> bool:
@@ -298,11 +335,8 @@ def device_kind(wanted: str, cache: Path) -> str:
         return wanted
     mark = [version_of("torch"), os.environ.get("CUDA_VISIBLE_DEVICES", ""), _gpu_there()]
     path = cache / "device.json"
-    try:
-        remembered = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        remembered = None
-    if not (isinstance(remembered, dict) and remembered.get("mark") == mark):
+    remembered = _remembered(path)
+    if remembered.get("mark") != mark:
         remembered = {"mark": mark, "devices": _probe()}
         Store(cache).write(path, json.dumps(remembered).encode())
     devices = remembered["devices"]

@@ -23,6 +23,8 @@ TABLES = ("recipe", "stage", "sweep")
 #: What genart itself puts into the output folder.
 RESERVED = ("run.json", "report.html")
 MAX_RECIPE_BYTES = 1 << 20
+#: Parts of a key, `a.b.c` having three.
+MAX_KEY_PARTS = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -152,15 +154,7 @@ def load(
     """
     text = _read(path)
     name = str(path)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message, line = _syntax(str(error), text)
-        raise RecipeError(name, line, f"not valid TOML: {message}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a list in a list in a list ...
-        longest = max(text.split("\n"), key=len)
-        line = text[: text.index(longest)].count("\n") + 1
-        raise RecipeError(name, line, f"not valid TOML: {'nested too deeply' if isinstance(error, RecursionError) else error}") from None
+    document = _parsed(name, text)
     tables = _tables_of(text)
     head = _check_head(name, document, tables)
     drafts = _drafts(name, document, tables)
@@ -206,6 +200,35 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _parsed(name: str, text: str) -> dict[str, Any]:
+    place = _long_key(text)
+    if place is not None:  # the parser's time and memory grow with the square of a key's parts
+        raise RecipeError(name, text.count("\n", 0, place) + 1, f"a key of more than {MAX_KEY_PARTS} parts")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message, line = _syntax(str(error), text)
+        raise RecipeError(name, line, f"not valid TOML: {message}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a list in a list in a list ...
+        longest = max(text.split("\n"), key=len)
+        line = text[: text.index(longest)].count("\n") + 1
+        raise RecipeError(name, line, f"not valid TOML: {'nested too deeply' if isinstance(error, RecursionError) else error}") from None
+
+
+def _long_key(text: str) -> int | None:
+    """Where a key has too many parts, in a text that need not be TOML; None if none has."""
+    dots, before = 0, "end"
+    for piece in _PIECE.finditer(text):
+        kind = piece.lastgroup
+        if kind is None:  # spaces
+            continue
+        dots = dots + 1 if kind == "dot" else 0 if kind == before or kind == "end" else dots
+        if dots >= MAX_KEY_PARTS:
+            return piece.start()
+        before = kind
+    return None
+
+
 def _syntax(message: str, text: str) -> tuple[str, int]:
     match = re.search(r"\(at (?:line (\d+), column \d+|end of document)\)", message)
     line = int(match[1]) if match and match[1] else text.rstrip("\n").count("\n") + 1
@@ -216,6 +239,7 @@ def _syntax(message: str, text: str) -> tuple[str, int]:
 
 
 _PART = r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[A-Za-z0-9_-]+)"""
+_PIECE = re.compile(r"""(?P<part>"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?|[A-Za-z0-9_-]+)|(?P<dot>\.)|[ \t]+|(?P<end>\#[^\n]*|.)""", re.DOTALL)
 _HEADER = re.compile(r"[ \t]*(\[\[?)[ \t]*([^\]#]+?)[ \t]*\]")
 _KEY = re.compile(rf"[ \t]*(({_PART})(?:[ \t]*\.[ \t]*{_PART})*)[ \t]*=")
 _OPENER = re.compile(r"""["'#\[\]{}]""")

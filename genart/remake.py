@@ -23,7 +23,7 @@ from typing import Any
 from . import tags
 from .apply import Applier
 from .artifacts import Artifact, Images, Model, Video, write_atomically
-from .errors import DataError, Interrupted, RefusedError, UsageError, printable
+from .errors import DataError, Interrupted, RefusedError, UsageError, naming, printable
 from .events import Events, finite
 from .origin import Contradiction, Given, locate, nowhere, recipe_of, told_files
 from .plan import Planner, Step, device_kind
@@ -266,7 +266,8 @@ class Remake:
         self.device = _device(device, self.told, store.root)
         self.from_scratch = from_scratch
         self.files = locate(self.told, self.given, (Path.cwd(), path.absolute().parent), store.root)
-        recipe_of(self.told, plugins, {})  # what cannot be followed is refused before anything is written
+        with naming(path):  # what cannot be followed is refused before anything is written
+            recipe_of(self.told, plugins, {})
         with open(path, "rb") as file:
             self.kind = tags.format_of(file)
 
@@ -285,7 +286,7 @@ class Remake:
         assert self.kind is not None  # its provenance was read
         if out is not None:
             _check_out(out, self.path, self.kind.name)
-        with self._workshop() as root:
+        with naming(self.path), self._workshop() as root:
             runner = self._runner(Store(root))
             runner.run()
             result, provenance = runner.result(), runner.provenance(runner.last)

@@ -8,10 +8,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Artifact, Batch, ImagesWriter, Model, sync_folder, write_atomically
+from .artifacts import Artifact, Batch, ImagesWriter, Model, read_json, sync_folder, write_atomically
 from .errors import Interrupted, StageError
 from .events import Events
 from .seeds import derive
@@ -82,7 +83,8 @@ class Checkpoints:
             with open(path, "rb") as file:
                 file.readinto(data)
             if hashlib.sha256(memoryview(data)[DIGEST_BYTES:]).digest() == bytes(data[:DIGEST_BYTES]):
-                return read(data, DIGEST_BYTES)
+                with suppress(ValueError, KeyError, TypeError, RecursionError):  # not one of ours, under a sum that is right
+                    return read(data, DIGEST_BYTES)
         return None
 
     @property
@@ -167,6 +169,7 @@ class Run:
         self.work = work
         self.checkpoints = Checkpoints(work / "checkpoints")
         self.warnings: list[str] = []
+        self.skipped: list[dict[str, str]] = []
         self.sides: dict[str, Artifact] = {}
         self.workers = 1
         self.made: Callable[[int], Batch] = _nothing_made
@@ -227,6 +230,16 @@ class Run:
             self.warnings.append(message)
             self._events.emit("warning", stage=self.stage_id, message=message)
 
+    def skip(self, name: str, reason: str) -> None:
+        """Tell that a file cannot be used; `run.json` lists all of them.
+
+        Args:
+            name: of the file, within the folder that the stage reads.
+            reason: in a few words.
+        """
+        self.skipped.append({"file": name, "reason": reason})
+        self._events.emit("skipped", stage=self.stage_id, file=name, reason=reason)
+
     def note(self, message: str) -> None:
         """Tell the user something in passing, such as how a stage is going to work."""
         self._events.emit("note", message=f"{self.stage_id}: {message}")
@@ -282,11 +295,8 @@ class Run:
         return dict(self._choices)
 
     def _read_choices(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads((self.work / "choices.json").read_bytes()))
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
-            # an error of the disk is another matter: then it is not known what was chosen before
-            return {}
+        choices = read_json(self.work / "choices.json")
+        return choices if isinstance(choices, dict) else {}
 
     # results
 

@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .artifacts import Artifact, Batch, Images, ImagesWriter, JoinedImages, Model, StoredImages, Video, from_picture, write_atomically
+from .artifacts import (
+    Artifact,
+    Batch,
+    Images,
+    ImagesWriter,
+    JoinedImages,
+    Model,
+    StoredImages,
+    Video,
+    from_picture,
+    read_json,
+    write_atomically,
+)
 from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
 from .events import Events
 from .params import input_paths
@@ -283,6 +295,7 @@ class Runner:
             "inputs": inputs,
             "choices": run.choices,
             "warnings": run.warnings,
+            "skipped": run.skipped,
             "seconds": round(seconds, 3),
             "made_with": made_with(),
         }
@@ -400,7 +413,7 @@ class Runner:
         manifest = step.entry.manifest
         record = {"id": step.node.id, "uses": step.node.stage.name, "key": step.entry.key, "cached": cached}
         record["seconds"] = round(manifest["seconds"] if cached else seconds, 3)
-        return record | {name: manifest[name] for name in ("choices", "warnings") if manifest.get(name)}
+        return record | {name: manifest[name] for name in ("choices", "warnings", "skipped") if manifest.get(name)}
 
     def _outcome(self, step: Step) -> dict[str, Any]:
         """What run.json says of a stage beyond what its outputs say; of one that nobody asked for, that it was not needed."""
@@ -409,9 +422,8 @@ class Runner:
 
     def _read_run_json(self) -> dict[str, Any]:
         try:
-            outputs = json.loads((self.out / "run.json").read_bytes())["outputs"]
-            return {record["path"]: record for record in outputs}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {record["path"]: record for record in read_json(self.out / "run.json")["outputs"]}
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
 
     def _write_run_json(self, seconds: float) -> None:

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Artifact, Model, StoredImages, Video, digest_of, result_files, sync_folder, write_atomically
+from .artifacts import Artifact, Model, StoredImages, Video, digest_of, read_json, result_files, sync_folder, write_atomically
 from .errors import ResourceError
 from .tags import SAFETENSORS
 
@@ -107,11 +107,11 @@ class Store:
         """Return the entry of a key if it is there, without reading its files."""
         folder = self._place("entries", key)
         try:
-            manifest = json.loads((folder / "manifest.json").read_bytes())
-        except (OSError, ValueError, RecursionError):
+            manifest = read_json(folder / "manifest.json")
+        except OSError:
             return None
         whole = isinstance(manifest, dict) and manifest.get("key") == key and manifest.pop("sha256", None) == _sha256_of_json(manifest)
-        return Entry(folder, manifest) if whole else None
+        return Entry(folder, manifest) if whole and _lists_files(manifest.get("outputs")) else None
 
     def find_by_ancestry(self, ancestry: str) -> Entry | None:
         """Return the result that this chain of stages gave before, whether or not its inputs are still stored."""
@@ -211,8 +211,8 @@ class Store:
     def note(self, ancestry: str) -> dict[str, Any]:
         """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
         try:
-            note = json.loads(self._place("notes", ancestry).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            note = read_json(self._place("notes", ancestry))
+        except OSError:
             return {}
         return note if isinstance(note, dict) else {}
 
@@ -352,9 +352,10 @@ class Store:
     def recall(self, slot: str) -> dict[str, Any] | None:
         """Return what `remember` noted last."""
         try:
-            return dict(json.loads((self.root / "history" / f"{slot}.json").read_bytes()))
-        except (OSError, ValueError, TypeError, RecursionError):
+            parts = read_json(self.root / "history" / f"{slot}.json")
+        except OSError:
             return None
+        return parts if isinstance(parts, dict) else None
 
     def last_seconds(self, stage: str, params: dict[str, Any]) -> float | None:
         """Seconds that a stage took most recently, preferably with these parameters, or None if it never ran."""
@@ -421,6 +422,18 @@ class Store:
                 path.unlink(missing_ok=True)
         if not any(self.entries()):
             shutil.rmtree(self.root / "notes", ignore_errors=True)
+
+
+def _lists_files(outputs: Any) -> bool:
+    """True for a manifest's outputs, each with files of its own folder."""
+    if not (isinstance(outputs, dict) and outputs):
+        return False
+    return all(
+        isinstance(about, dict)
+        and isinstance(about.get("files"), dict)
+        and not any(os.path.basename(name) != name for name in about["files"])
+        for about in outputs.values()
+    )
 
 
 def _stands_at(path: Path, handle: int) -> bool:

@@ -12,7 +12,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,10 @@ from genart.folders import files_below
 #: kilobytes on disk and 7.5 GB in memory.
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 1 << 30
+#: Scans of a progressive JPEG: programs write about ten. Thousands, of a few bytes each, cost as much as thousands of pictures.
+MAX_SCANS = 100
+#: Pixels that are converted at once: in a large picture, each copy counts.
+BAND_PIXELS = 1 << 22
 
 Opener = Callable[..., ImageFile.ImageFile]
 #: first bytes -> decoder
@@ -249,8 +253,26 @@ def from_array(array: np.ndarray, want: Want) -> np.ndarray:
 
 
 def _as_wanted(picture: Image.Image, profile: bytes | None, want: Want) -> np.ndarray:
+    """Bring a picture to its size and to sRGB, a band of rows after the other, so that a large one is not held many times over."""
     sized = picture if want.size is None else _fit(picture, want)
-    return np.asarray(_finish(_to_srgb(sized, profile), want))
+    width, height = sized.size
+    rows = max(1, BAND_PIXELS // width)
+    if rows >= height:
+        return np.asarray(_finish(_to_srgb(sized, profile), want))
+    pixels = np.empty((height, width, 4 if want.keep_alpha else 3), np.uint8)
+    for top in range(0, height, rows):
+        band = _band(sized, top, min(top + rows, height))
+        pixels[top : top + rows] = np.asarray(_finish(_to_srgb(band, profile), want))
+    return pixels
+
+
+def _band(picture: Image.Image, top: int, bottom: int) -> Image.Image:
+    """Some rows of a picture, and of its bars."""
+    box = (0, top, picture.width, bottom)
+    band = picture.crop(box)
+    if "bars" in picture.info:
+        band.info["bars"] = picture.info["bars"].crop(box)
+    return band
 
 
 @contextmanager
@@ -274,7 +296,9 @@ def _load(file: io.BufferedReader, want: Want) -> tuple[Image.Image, bytes | Non
             # Squared, since the EXIF orientation may turn it later.
             picture.draft(None, (2 * max(want.size), 2 * max(want.size)))
         picture.load()
-        return _plain(_upright(picture)), picture.info.get("icc_profile")
+        profile = picture.info.get("icc_profile")
+        _turn_upright(picture)
+        return _plain(picture), profile
 
 
 def _reason(error: OSError) -> str:
@@ -306,24 +330,34 @@ def _open(file: io.BufferedReader) -> ImageFile.ImageFile:
         raise Unreadable(f"{width}x{height} is {width * height / 1e6:,.0f} megapixels, above the limit of {MAX_PIXELS / 1e6:.0f}")
     if width * height == 0:
         raise Unreadable("no pixels")
+    if picture.info.get("progressive") and (scans := _scans(file)) > MAX_SCANS:
+        raise Unreadable(f"it comes in {scans:,} scans, above the limit of {MAX_SCANS}")
     return picture
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says; a damaged EXIF block leaves it as it lies."""
+def _scans(file: io.BufferedReader) -> int:
+    """Number of scans of a JPEG; in coded data FF is never followed by their mark."""
+    place = file.tell()
+    file.seek(0)
     try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # the parser raises nearly anything, and the pixels are whole
-        return picture
+        return file.read().count(b"\xff\xda")
+    finally:
+        file.seek(place)
+
+
+def _turn_upright(picture: Image.Image) -> None:
+    """Turn a picture as its EXIF orientation says; a damaged EXIF block leaves it as it lies."""
+    with suppress(Exception):  # the parser raises nearly anything, and the pixels are whole
+        ImageOps.exif_transpose(picture, in_place=True)
 
 
 def _plain(picture: Image.Image) -> Image.Image:
     """Return an 8-bit picture of mode L, RGB, RGBA or CMYK."""
     if picture.mode.startswith("I") or picture.mode == "F":
         return _from_deep(picture)
-    if picture.has_transparency_data:
+    if picture.mode != "RGBA" and picture.has_transparency_data:
         return picture.convert("RGBA")
-    if picture.mode in ("L", "RGB", "CMYK"):
+    if picture.mode in ("L", "RGB", "RGBA", "CMYK"):
         return picture
     return picture.convert("L" if picture.mode == "1" else "RGB")
 
@@ -333,12 +367,17 @@ def _from_deep(picture: Image.Image) -> Image.Image:
 
     32-bit integers are taken as 16-bit ones if all of them fit; else, and for floats beyond [0, 1], the largest is white.
     """
-    values = np.asarray(picture).astype(np.float64)
-    if not np.isfinite(values).all():
+    values = np.asarray(picture)
+    top = float(values.max(initial=0))
+    if not (np.isfinite(top) and np.isfinite(values.min(initial=0))):
         raise Unreadable("contains NaN or infinity")
-    top = values.max(initial=0.0)
     white = max(top, 1.0 if picture.mode == "F" else 65535.0)
-    return Image.fromarray(np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8))
+    scaled = np.empty(values.shape, np.uint8)
+    rows = max(1, BAND_PIXELS // values.shape[1])
+    for at in range(0, len(values), rows):
+        band = values[at : at + rows].astype(np.float64)
+        scaled[at : at + rows] = np.rint(band.clip(0, white) * (255 / white))
+    return Image.fromarray(scaled)
 
 
 def _fit(picture: Image.Image, want: Want) -> Image.Image:

@@ -10,8 +10,23 @@ from safetensors.torch import load_file
 from genart.artifacts import Model
 from genart.errors import DataError
 
+from .checkpoint import all_finite
+
 #: Begins the names of tensors that only training needs: those of the network that learned beside G.
 BESIDE = "beside/"
+
+
+def _check_size(cls: type[torch.nn.Module], parameters: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    """Make the network without memory first: parameters may ask for more than there is, while the weights are few.
+
+    Raises:
+        ValueError: if it has other weights.
+    """
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in cls(**parameters).state_dict().items()}
+    for name in {*wanted, *weights}:
+        if name not in wanted or name not in weights or wanted[name] != weights[name].shape:
+            raise ValueError(f"{name} is missing, too many or of another shape")
 
 
 def rebuild(cls: type[torch.nn.Module], model: Model, device: str) -> torch.nn.Module:
@@ -30,11 +45,14 @@ def rebuild(cls: type[torch.nn.Module], model: Model, device: str) -> torch.nn.M
     """
     parameters: dict[str, Any] = model.header["parameters"]
     try:
-        module = cls(**parameters)
         weights = {name: value for name, value in load_file(model.path).items() if not name.startswith(BESIDE)}
+        _check_size(cls, parameters, weights)
+        module = cls(**parameters)
         module.load_state_dict(weights, strict=True)
-    except (TypeError, RuntimeError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        if not all_finite(weights):
+            raise ValueError("NaN or infinity")
+    except Exception as error:  # parameters from a stranger's file, to which a class may say anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{model.path.name}: its weights do not fit the family '{model.family}' ({reason})", "was it made by another version?"
         ) from error

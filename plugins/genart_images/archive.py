@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 from genart import Batch, DataError, RefusedError, Run
 from genart.nn.pictures import OTHER_SUFFIXES, SUFFIXES, Unreadable, Want, decode_bytes
 
-from .reading import Given, Skipped, read_given
+from .reading import Given, read_given
 
 #: Entries of an archive, bytes of one picture in it, and of what else is read of it: a class, a line of JSON.
 MAX_ENTRIES, MAX_PICTURE_BYTES, MAX_WORD_BYTES = 2_000_000, 256 << 20, 1 << 20
@@ -111,6 +111,10 @@ class Labels:
         return parts[0] if len(parts) > 1 else None
 
 
+#: Told of a file that cannot be used and why, as `Run.skip` is.
+Skip = Callable[[str, str], None]
+
+
 def read_archives(
     run: Run, paths: Sequence[Path], want: Want, *, labels: str = "auto", count: int | None = None, strict: bool = False
 ) -> Iterator[Batch]:
@@ -130,29 +134,32 @@ def read_archives(
         DataError: if a file is no archive, none of its pictures is usable, or in strict mode one is not.
         RefusedError: if an archive unpacks to far more than it is, or has too many entries.
     """
-    skipped = Skipped()
     total, tops = 0, set()
     for path in paths:
         run.check()
-        for entry in _entries(path, Skipped(), strict=False):
+        for entry in _entries(path, _silently, strict=False):
             if entry.is_picture:
                 total += 1
                 tops.add(entry.path.parts[0] if len(entry.path.parts) > 1 else None)
     if not total:
         raise DataError(f"{_named(paths)}: no picture in it", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF in ZIP and tar archives")
     where = Labels(labels, tops.pop() if len(tops) == 1 else None)
-    given = (picture for path in paths for picture in _pictures(path, where, skipped, strict=strict))
+    given = (picture for path in paths for picture in _pictures(path, where, run.skip, strict=strict))
     with closing(given):
-        yield from read_given(run, given, want, total=total, where=_named(paths), count=count, strict=strict, skipped=skipped)
+        yield from read_given(run, given, want, total=total, where=_named(paths), count=count, strict=strict)
+
+
+def _silently(name: str, reason: str) -> None:
+    """Skip without a word: the entries are only counted."""
 
 
 def _named(paths: Sequence[Path]) -> str:
     return paths[0].name + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
-def _pictures(path: Path, labels: Labels, skipped: Skipped, *, strict: bool) -> Generator[Given, None, None]:
+def _pictures(path: Path, labels: Labels, skip: Skip, *, strict: bool) -> Generator[Given, None, None]:
     """Yield the pictures of an archive with their classes; files of one sample lie beside each other."""
-    with closing(_entries(path, skipped, strict=strict)) as entries:
+    with closing(_entries(path, skip, strict=strict)) as entries:
         wanted = (entry for entry in entries if entry.is_picture or entry.suffix in labels.words)
         for _, sample in groupby(wanted, lambda entry: entry.sample):
             yield from _sample(sample, labels)
@@ -214,7 +221,7 @@ def _word(entry: Entry) -> dict[str, str]:
 # archives
 
 
-def _entries(path: Path, skipped: Skipped, *, strict: bool) -> Generator[Entry, None, None]:
+def _entries(path: Path, skip: Skip, *, strict: bool) -> Generator[Entry, None, None]:
     """Yield the regular files of an archive, without hidden ones and without links. A damaged one ends early, and is named.
 
     Raises:
@@ -236,7 +243,7 @@ def _entries(path: Path, skipped: Skipped, *, strict: bool) -> Generator[Entry, 
             raise DataError(f"{path.name}: neither a whole ZIP nor a tar: {error}", "a tar may be packed as .gz, .bz2 or .xz") from error
         if strict:
             raise DataError(f"{path.name}: {error}", "get it again whole, or leave out `strict` to use what is there of it") from error
-        skipped.add(path.name, f"{error}, after entry {number}")
+        skip(path.name, f"{error}, after entry {number}")
 
 
 @contextmanager

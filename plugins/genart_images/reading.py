@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
@@ -38,23 +38,15 @@ class Given:
     bytes: int = 0
 
 
-@dataclass
-class Skipped:
-    """Pictures that could not be used: all are counted, the first few named."""
+def first_of(skipped: Sequence[Mapping[str, str]]) -> str:
+    """The first few of the pictures that could not be used, with the reasons, and how many more there are."""
+    first = [f"{_printable(one['file'])} ({one['reason']})" for one in skipped[:NAMES_LISTED]]
+    more = len(skipped) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
-    count: int = 0
-    first: list[str] = field(default_factory=list)
 
-    def add(self, name: str, reason: str) -> None:
-        """Note one picture."""
-        self.count += 1
-        name = "".join(sign if sign.isprintable() else "?" for sign in name)
-        if len(self.first) < NAMES_LISTED:
-            self.first.append(f"{name} ({reason})")
-
-    def __str__(self) -> str:
-        more = self.count - len(self.first)
-        return ", ".join(self.first) + (f" and {more} more" if more else "")
+def _printable(name: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in name)
 
 
 def read_given(
@@ -66,7 +58,6 @@ def read_given(
     where: str,
     count: int | None = None,
     strict: bool = False,
-    skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
     """Yield pictures in the order given; a batch holds pictures of one size.
 
@@ -78,21 +69,22 @@ def read_given(
         where: what they come from, for messages.
         count: stop after so many.
         strict: stop at the first that cannot be read.
-        skipped: what whoever gives them has passed over, and will.
 
     Raises:
         DataError: if none is usable, or in strict mode one is not.
     """
     run.expect(None)
-    skipped, made = skipped or Skipped(), 0
-    with closing(_decoded(given, want, total, strict=strict, skipped=skipped, run=run)) as decoded:
+    made = 0
+    with closing(_decoded(given, want, total, strict=strict, run=run)) as decoded:
         for batch in _batches(islice(decoded, count)):
             made += len(batch)
             yield batch
     if made == 0:
-        raise DataError(f"{where}: none of the {total} pictures can be used", f"{skipped}")
-    if skipped.count:
-        run.warn(f"skipped {skipped.count} of {total} files: {skipped}")
+        raise DataError(f"{where}: none of the {total} pictures can be used", first_of(run.skipped))
+    if run.skipped:
+        run.warn(f"skipped {len(run.skipped)} of {total} files: {first_of(run.skipped)}")
+        if len(run.skipped) > NAMES_LISTED:
+            run.note("run.json and --json name every skipped file")
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ class Decoded:
     meta: dict[str, str]
 
 
-def _decoded(given: Iterable[Given], want: Want, total: int, *, strict: bool, skipped: Skipped, run: Run) -> Generator[Decoded, None, None]:
+def _decoded(given: Iterable[Given], want: Want, total: int, *, strict: bool, run: Run) -> Generator[Decoded, None, None]:
     """Yield the usable pictures in order; threads decode ahead of the reader, a bounded number of pictures at a time."""
 
     def decode_each(task: list[Given]) -> list[tuple[Given, np.ndarray | Unreadable]]:
@@ -114,7 +106,7 @@ def _decoded(given: Iterable[Given], want: Want, total: int, *, strict: bool, sk
         for pairs in results:
             for picture, result in pairs:
                 if isinstance(result, Unreadable):
-                    _skip(picture.name, result, skipped, strict=strict)
+                    _skip(picture.name, result, run, strict=strict)
                 else:
                     yield Decoded(result, picture.meta)
             done += len(pairs)
@@ -144,10 +136,10 @@ def _decode(picture: Given, want: Want) -> np.ndarray | Unreadable:
         return error
 
 
-def _skip(name: str, error: Unreadable, skipped: Skipped, *, strict: bool) -> None:
+def _skip(name: str, error: Unreadable, run: Run, *, strict: bool) -> None:
     if strict:
         raise DataError(f"{name}: {error}", "mend or remove this picture, or leave out `strict` to skip such pictures") from error
-    skipped.add(name, str(error))
+    run.skip(name, str(error))
 
 
 def _batches(pictures: Iterable[Decoded]) -> Iterator[Batch]:

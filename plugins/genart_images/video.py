@@ -36,6 +36,8 @@ MAX_PIXELS = 1 << 26
 MAX_HEADER_BYTES = 64 << 20
 #: Frames per second beyond which a film's own rate is not believed.
 MAX_FPS = 240.0
+#: Frames beyond which a film's own length is not believed: eleven hours of 25 a second.
+MAX_FRAMES = 1_000_000
 #: A rate that the file states is believed if it is so near to the usual time between two frames; MKV rounds that to milliseconds.
 RATE_TOLERANCE = 0.05
 #: Bytes of pixels in one batch.
@@ -153,10 +155,10 @@ def read_video(
     try:
         film = open_film(path)
         timeline = film.timeline
+        wanted = frames_shown(timeline, timing)
     except Unreadable as error:
         raise DataError(f"{path}: {error}", READ) from error
     fps = timing.fps or timeline.fps
-    wanted = frames_shown(timeline, timing)
     if len(wanted) == 0:
         raise DataError(f"{path.name} lasts {timeline.duration:.4g} s; it has ended at {timing.start:.4g} s", "give an earlier `start`")
     run.expect(len(wanted), fps / timing.every)
@@ -181,8 +183,11 @@ def frames_shown(timeline: Timeline, timing: Timing) -> np.ndarray:
     end = min(timeline.duration, timing.end if timing.end is not None else timeline.duration)
     if timing.start >= end:
         return np.zeros(0, np.int64)
-    number = max(1, round((end - timing.start) * fps))
-    moments = timing.start + np.arange(number)[:: timing.every][: timing.count] / fps
+    number = -(-max(1, round((end - timing.start) * fps)) // timing.every)
+    number = min(number, timing.count or number)
+    if number > MAX_FRAMES:
+        raise Unreadable(f"{number:,} frames at {fps:g} a second, above the limit of {MAX_FRAMES:,}")
+    moments = timing.start + timing.every * np.arange(number) / fps
     # a frame's time may be rounded up to just after its moment
     slack = 0.25 * min(1 / fps, timeline.interval)
     return np.maximum(np.searchsorted(timeline.times, moments + slack, side="right") - 1, 0)

@@ -12,6 +12,7 @@ import json
 import os
 import pkgutil
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -75,6 +76,8 @@ class Outcome:
         err: standard error.
         calls: system calls below its folder, if they were watched.
         hit: the call that the fault hit, as strace wrote it; None if the command ended before.
+        cpu_sec: seconds of processor time that it took.
+        peak_kb: most memory that it had at once, with what the forge had loaded.
     """
 
     code: int
@@ -82,6 +85,8 @@ class Outcome:
     err: str
     calls: tuple[Call, ...] = ()
     hit: str | None = None
+    cpu_sec: float = 0.0
+    peak_kb: int = 0
 
 
 class Forge:
@@ -93,7 +98,14 @@ class Forge:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
     def run(
-        self, folder: Path, *words: object, fault: Fault | None = None, watch: Sequence[str] = (), plant: str = "", **environment: str
+        self,
+        folder: Path,
+        *words: object,
+        fault: Fault | None = None,
+        watch: Sequence[str] = (),
+        plant: str = "",
+        alarm_sec: int = 0,
+        **environment: str,
     ) -> Outcome:
         """Run `genart WORDS` in a folder, whose `store` is its store.
 
@@ -103,10 +115,11 @@ class Forge:
             fault: what to inject.
             watch: names of system calls to tell.
             plant: Python that is run before the command: a bug that ought to be found.
+            alarm_sec: end it by SIGALRM after so long, as one that hangs; 0 never.
             environment: variables.
         """
         job: dict[str, Any] = {"folder": str(folder), "words": [str(word) for word in words], "environment": environment}
-        job |= {"watch": list(watch), "plant": plant}
+        job |= {"watch": list(watch), "plant": plant, "alarm_sec": alarm_sec}
         if fault is not None:
             job |= {"inject": fault.expression, "watch": [fault.call.name]}
         assert self._process.stdin is not None
@@ -194,13 +207,13 @@ def served(job: dict[str, Any]) -> dict[str, Any]:
     tracer = attached(child, job, told["trace"]) if job["watch"] else None
     os.write(go, b"!")
     os.close(go)
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
     if tracer is not None:
         tracer.communicate()
     texts = {name: path.read_text(errors="backslashreplace") if path.exists() else "" for name, path in told.items()}
     for path in told.values():
         path.unlink(missing_ok=True)
-    return {"code": os.waitstatus_to_exitcode(status), **texts}
+    return {"code": os.waitstatus_to_exitcode(status), "cpu_sec": used.ru_utime + used.ru_stime, "peak_kb": used.ru_maxrss, **texts}
 
 
 def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[str]:
@@ -225,6 +238,7 @@ def begin(job: dict[str, Any], ready: int, told: dict[str, Path]) -> None:
     os.chdir(job["folder"])
     os.environ.update({"XDG_CACHE_HOME": f"{job['folder']}/store", **job["environment"]})
     os.read(ready, 1)
+    signal.alarm(job["alarm_sec"])
     code = 1
     try:
         from genart.cli import main as command

@@ -68,7 +68,8 @@ def violations(log: Path, folder: Path, allowed: Sequence[Path]) -> Iterator[str
         if event.startswith(NEVER):
             yield f"{event} {arguments}"
             continue
-        for path in arguments[: 2 if event in MOVING else 1]:
+        changed = arguments[1:2] if event == "shutil.copyfile" else arguments[: 2 if event in MOVING else 1]
+        for path in changed:
             if isinstance(path, int) or _is_relative_to_handle(event, arguments):
                 continue
             where = Path(os.path.normpath(folder / path))
