@@ -38,6 +38,8 @@ class Step:
         changes: why it must run, in words; empty when it is cached.
         forced: run even if cached.
         shaken: something before it is forced, so only the content of its inputs tells whether it is cached.
+        damaged: a result was found that is not whole.
+        note: what its last result was, if that is no longer there and somebody asked; see `Store.note`.
     """
 
     node: Node
@@ -48,6 +50,8 @@ class Step:
     changes: list[str] = field(default_factory=list)
     forced: bool = False
     shaken: bool = False
+    damaged: bool = False
+    note: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -165,8 +169,11 @@ class Planner:
             step.entry = self.store.find(key) if key else None
             if step.entry is not None:
                 self.store.alias(step.ancestry, step.partial, step.entry)
+            else:
+                key = key or (None if step.shaken else self.store.key_of(step.ancestry))
+                step.damaged |= key is not None and self.store.is_wreck(key)
         if step.entry is None:
-            step.changes = self._reasons(step, steps)
+            step.changes = ["its stored result was damaged"] if step.damaged else self._reasons(step, steps)
 
     def slot(self, node: Node) -> str:
         """Name under which the newest identity of a recipe's stage is remembered."""
@@ -226,13 +233,8 @@ def content_hash(path: Path, cache: Path) -> str:
         path: file or folder; hidden files and linked folders are left out.
         cache: where the memory lies.
     """
-    memory_path = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
-    try:
-        memory: dict[str, list[Any]] = json.loads(memory_path.read_bytes())
-    except (OSError, ValueError):
-        memory = {}
-    if not isinstance(memory, dict):
-        memory = {}
+    store, slot = Store(cache), f"hashes/{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+    memory: dict[str, list[Any]] = (store.read(slot) or {}).get("files", {})
     fresh: dict[str, list[Any]] = {}
     total = hashlib.sha256()
     base = path if path.is_dir() else path.parent
@@ -246,7 +248,7 @@ def content_hash(path: Path, cache: Path) -> str:
         total.update(json.dumps([name, digest]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
     if fresh != memory and _settled(newest):
-        Store(cache).write(memory_path, json.dumps(fresh).encode())
+        store.write(slot, {"files": fresh})
     return total.hexdigest()
 
 
@@ -297,14 +299,11 @@ def device_kind(wanted: str, cache: Path) -> str:
     if wanted == "cpu":
         return wanted
     mark = [version_of("torch"), os.environ.get("CUDA_VISIBLE_DEVICES", ""), _gpu_there()]
-    path = cache / "device.json"
-    try:
-        remembered = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        remembered = None
-    if not (isinstance(remembered, dict) and remembered.get("mark") == mark):
+    store = Store(cache)
+    remembered = store.read("device.json")
+    if remembered is None or remembered["mark"] != mark:
         remembered = {"mark": mark, "devices": _probe()}
-        Store(cache).write(path, json.dumps(remembered).encode())
+        store.write("device.json", remembered)
     devices = remembered["devices"]
     if wanted == "auto":
         return str(devices[0])
