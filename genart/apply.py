@@ -297,7 +297,10 @@ class Applier(Runner):
         """Make everything, and save or send the result."""
         saved = super().run()
         if self.sender is not None and not self.sender.began:
-            self._send_whole(self.sender, self.result())
+            try:
+                self._send_whole(self.sender, self.artifact(self.last))
+            finally:
+                self.store.release()
         return saved
 
     def result(self) -> Artifact:

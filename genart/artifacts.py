@@ -10,18 +10,19 @@ reads 20,000 of them at the speed of memory (docs/decisions/0001).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from .errors import DataError, StageError
+from .errors import DataError, LostWorkError, StageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,8 @@ Meta = dict[str, Any]
 #: Bytes of float32 pixels that a batch aims at when nobody asks for a size: 16 MiB.
 BATCH_BYTES = 16 << 20
 MAX_HEADER_BYTES = 64 << 20
+#: Entry of a small JSON file that holds the SHA-256 of the others.
+SEAL = "sha256"
 #: Tensors of a model.
 MAX_TENSORS = 10_000
 #: Numbers in a latent, and pixels along a side, that a model may claim.
@@ -284,20 +287,22 @@ class ImagesWriter:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        mark = read_json(folder / "sync.json")  # before anything is opened: the disk may fail
+        mark = read_sealed(folder / "sync.json")  # before anything is opened: the disk may fail
         self.folder = folder
         self.runs: list[list[int]] = []
         self.count = 0
         self._ends = [0, 0]  # bytes in pixels.bin and meta.jsonl
         self._files: list[BinaryIO] = [self._open("pixels.bin"), self._open("meta.jsonl")]
-        if _is_mark(mark) and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
+        if mark is not None and all(os.path.getsize(f.name) >= end for f, end in zip(self._files, mark["ends"], strict=True)):
             self.runs, self.count, self._ends = mark["runs"], mark["count"], mark["ends"]
         else:
-            (folder / "sync.json").unlink(missing_ok=True)
+            remove(folder / "sync.json")
         self._cut()
 
     def _open(self, name: str) -> BinaryIO:
         path = self.folder / name
+        if not is_regular(path):
+            remove(path)
         if path.exists() and path.stat().st_nlink > 1:
             copy = path.with_name(f".{name}.copy")  # a killed commit linked it into the store: what is there must not change
             shutil.copyfile(path, copy)
@@ -349,7 +354,9 @@ class ImagesWriter:
     def truncate(self, count: int) -> None:
         """Forget all pictures after the first `count`."""
         if count > self.count:
-            raise StageError(f"{self.count} pictures are kept, {count} were expected", "make this stage again from the start with --force")
+            raise LostWorkError(
+                f"{self.count} pictures are kept, {count} were expected", "make this stage again from the start with --force"
+            )
         if count == self.count:
             return
         with open(self.folder / "meta.jsonl", "rb") as file:
@@ -376,7 +383,7 @@ class ImagesWriter:
     def sync(self) -> None:
         """Make what is written so far survive a kill at any later moment."""
         self._flush(to_disk=True)
-        write_atomically(self.folder / "sync.json", json.dumps({"runs": self.runs, "count": self.count, "ends": self._ends}).encode())
+        write_sealed(self.folder / "sync.json", {"runs": self.runs, "count": self.count, "ends": self._ends})
 
     def finish(self, fps: float | None = None) -> None:
         """Close the sequence: after this, `StoredImages` reads the folder. A second call does nothing.
@@ -408,31 +415,94 @@ def _any_meta(path: Path, count: int) -> bool:
     return path.stat().st_size > 3 * count  # an empty object and its newline are 3 bytes
 
 
-def read_json(path: Path) -> Any:
-    """What a file of genart's own holds; None if it is not there, or cannot be what genart wrote.
+def is_regular(path: Path) -> bool:
+    """True for a file that is neither a folder nor a link, pipe or device."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file of genart's own to read it; never through a link, and without waiting at a pipe.
 
     Raises:
-        OSError: if the system does not give it: a disk that fails is no reason to begin anew.
+        ValueError: if something else than a file is there.
     """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_RECORD_BYTES:
-            return None
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        handle = os.open(path, flags)
+    except OSError as error:
+        if os.path.lexists(path) and not is_regular(path):
+            raise ValueError(f"{path} is not a file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError(f"{path} is not a file")
+    return os.fdopen(handle, "rb")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of genart's own; None if there is none, or nothing that can be read as JSON."""
+    try:
+        with open_regular(path) as file:
+            text = file.read(MAX_HEADER_BYTES + 1)
+        return json.loads(text) if len(text) <= MAX_HEADER_BYTES else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):  # a disk that fails is no reason to begin anew
         return None
 
 
-def _is_mark(mark: Any) -> bool:
-    """True for what `ImagesWriter.sync` writes, undamaged: its numbers fit each other."""
-    try:
-        runs, ends = mark["runs"], mark["ends"]
-        numbers = [mark["count"], *ends, *(number for run in runs for number in run)]
-        fit = [sum(run[0] for run in runs), sum(math.prod(run) for run in runs)] == [mark["count"], ends[0]]
-        whole = all(type(number) is int and number >= 0 for number in numbers)
-        return fit and whole and len(ends) == 2 and {len(run) for run in runs} <= {4}
-    except (TypeError, KeyError, IndexError):
-        return False
+def read_sealed(path: Path, label: str = "") -> dict[str, Any] | None:
+    """What `write_sealed` wrote under this name, or None if that is not there or was damaged.
+
+    Args:
+        path: the file.
+        label: as it was written.
+    """
+    return unsealed(read_json(path), label or path.name)
+
+
+def unsealed(found: Any, label: str) -> dict[str, Any] | None:
+    """What `sealed` sealed, or None if this is not it."""
+    if not isinstance(found, dict):
+        return None
+    seal = found.pop(SEAL, None)
+    return found if seal == sha256_of_json([label, found]) else None
+
+
+def sealed(value: dict[str, Any], label: str) -> dict[str, Any]:
+    """The value, as it is when it is read again, with a SHA-256 of itself and the label."""
+    plain = json.loads(json.dumps(value, allow_nan=False))  # numbers that are keys become texts
+    return {**plain, SEAL: sha256_of_json([label, plain])}
+
+
+def write_sealed(path: Path, value: dict[str, Any], label: str = "", *, through: Path | None = None) -> None:
+    """Write JSON with a SHA-256 of itself, so that damage is noticed, and whole or not at all; even a folder in its place gives way.
+
+    Args:
+        path: the file.
+        value: JSON-serialisable.
+        label: what is sealed with it, so that it counts for nothing else; by default the file's name.
+        through: as for `write_atomically`.
+    """
+    text = json.dumps(sealed(value, label or path.name), sort_keys=True)
+    if path.is_dir():
+        remove(path)
+    write_atomically(path, text.encode(), through=through)
+
+
+def sha256_of_json(value: Any) -> str:
+    """SHA-256 of a value as sorted JSON, in hex."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it, as far as the system lets us."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview, through: Path | None = None) -> None:

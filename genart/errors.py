@@ -5,6 +5,7 @@ GenartError                 exit 1 when raised bare
  │  └ RecipeError           2   wrong recipe: has a file and a line
  ├ DataError                3   the pictures, films or models given are not usable
  ├ StageError               4   a stage or a plugin failed
+ │  └ LostWorkError         4   what a killed run had kept is damaged; the runner begins the stage anew
  ├ ResourceError            5   disk, memory, permissions
  ├ BusyError                6   somebody else holds what is needed
  ├ RefusedError             7   refused for safety
@@ -65,6 +66,10 @@ class StageError(GenartError):
     """A stage or a plugin failed."""
 
     exit_code = 4
+
+
+class LostWorkError(StageError):
+    """What a killed run of a stage had kept is not all there; it begins anew."""
 
 
 class ResourceError(GenartError):

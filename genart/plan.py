@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import hashlib
@@ -18,17 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, seeds
-from .artifacts import read_json
 from .errors import UsageError
 from .folders import files_below
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
 from .plugins import Plugins
 from .recipe import Node, Recipe
-from .store import CHUNK, Entry, Store, sha256_of
+from .store import Entry, Store, sha256_of
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: A file of at least so many bytes, of which hardly any are on the disk, is hashed by what is there.
 HOLLOW_BYTES = 1 << 30
+#: Bytes read at once.
+CHUNK = 1 << 20
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Step:
         changes: why it must run, in words; empty when it is cached.
         forced: run even if cached.
         shaken: something before it is forced, so only the content of its inputs tells whether it is cached.
+        damaged: a result was found that is not whole.
+        note: what its last result was, if that is no longer there and somebody asked; see `Store.note`.
     """
 
     node: Node
@@ -53,6 +55,8 @@ class Step:
     changes: list[str] = field(default_factory=list)
     forced: bool = False
     shaken: bool = False
+    damaged: bool = False
+    note: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -170,8 +174,11 @@ class Planner:
             step.entry = self.store.find(key) if key else None
             if step.entry is not None:
                 self.store.alias(step.ancestry, step.partial, step.entry)
+            else:
+                key = key or (None if step.shaken else self.store.key_of(step.ancestry))
+                step.damaged |= key is not None and self.store.is_wreck(key)
         if step.entry is None:
-            step.changes = self._reasons(step, steps)
+            step.changes = ["its stored result was damaged"] if step.damaged else self._reasons(step, steps)
 
     def slot(self, node: Node) -> str:
         """Name under which the newest identity of a recipe's stage is remembered."""
@@ -231,8 +238,8 @@ def content_hash(path: Path, cache: Path) -> str:
         path: file or folder; hidden files and linked folders are left out.
         cache: where the memory lies.
     """
-    memory_path = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
-    memory = _remembered(memory_path)
+    store, slot = Store(cache), f"hashes/{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+    memory: dict[str, list[Any]] = (store.read(slot) or {}).get("files", {})
     fresh: dict[str, list[Any]] = {}
     total = hashlib.sha256()
     base = path if path.is_dir() else path.parent
@@ -241,22 +248,13 @@ def content_hash(path: Path, cache: Path) -> str:
         name = file.relative_to(base).as_posix() if path.is_dir() else ""
         mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         known = memory.get(name)
-        digest = known[4] if isinstance(known, list) and len(known) == 5 and known[:4] == mark else _digest(file, stat)
+        digest = known[4] if known and known[:4] == mark else _digest(file, stat)
         fresh[name] = [*mark, digest]
         total.update(json.dumps([name, digest]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
     if fresh != memory and _settled(newest):
-        Store(cache).write(memory_path, json.dumps(fresh).encode())
+        store.write(slot, {"files": fresh})
     return total.hexdigest()
-
-
-def _remembered(path: Path) -> dict[str, Any]:
-    """What was noted for later runs; nothing if that cannot be read."""
-    with contextlib.suppress(OSError):
-        noted = read_json(path)
-        if isinstance(noted, dict):
-            return noted
-    return {}
 
 
 def _digest(file: Path, stat: os.stat_result) -> str:
@@ -334,11 +332,11 @@ def device_kind(wanted: str, cache: Path) -> str:
     if wanted == "cpu":
         return wanted
     mark = [version_of("torch"), os.environ.get("CUDA_VISIBLE_DEVICES", ""), _gpu_there()]
-    path = cache / "device.json"
-    remembered = _remembered(path)
-    if remembered.get("mark") != mark:
+    store = Store(cache)
+    remembered = store.read("device.json")
+    if remembered is None or remembered["mark"] != mark:
         remembered = {"mark": mark, "devices": _probe()}
-        Store(cache).write(path, json.dumps(remembered).encode())
+        store.write("device.json", remembered)
     devices = remembered["devices"]
     if wanted == "auto":
         return str(devices[0])

@@ -22,7 +22,7 @@ from typing import Any
 
 from . import tags
 from .apply import Applier
-from .artifacts import Artifact, Images, Model, Video, write_atomically
+from .artifacts import Artifact, Images, Model, Video, write_sealed
 from .errors import DataError, Interrupted, RefusedError, UsageError, naming, printable
 from .events import Events, finite
 from .origin import Contradiction, Given, locate, nowhere, recipe_of, told_files
@@ -31,7 +31,7 @@ from .plan import differences as differences_of
 from .plugins import Plugins
 from .provenance import PICTURES, FileTold, Provenance, StageTold, read, save
 from .recipe import Node
-from .run import Stop
+from .run import CHOICES, Stop
 from .store import Entry, Store
 
 #: Exit code for a file that came out different.
@@ -404,10 +404,10 @@ def _under_its_name(path: Path, one: FileTold, root: Path) -> Path:
 
 def _replay(stage: StageTold, work: Path) -> None:
     """Put the choices where the stage finds them, as after a kill."""
-    path = work / "choices.json"
+    path = work / CHOICES
     if stage.choices and not path.exists():
         work.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(stage.choices, sort_keys=True, allow_nan=False).encode())
+        write_sealed(path, stage.choices)
 
 
 # comparing

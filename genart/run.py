@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Artifact, Batch, ImagesWriter, Model, read_json, sync_folder, write_atomically
+from .artifacts import (
+    Artifact,
+    Batch,
+    ImagesWriter,
+    Model,
+    open_regular,
+    read_sealed,
+    remove,
+    sync_folder,
+    write_atomically,
+    write_sealed,
+)
 from .errors import Interrupted, StageError
 from .events import Events
 from .seeds import derive
@@ -25,6 +37,9 @@ if TYPE_CHECKING:
 CHECKPOINT_SHARE = 0.02
 #: A checkpoint file begins with its SHA-256.
 DIGEST_BYTES = 32
+NUMBERED = re.compile(r"checkpoint-\d+\.safetensors")
+#: File of a work folder that holds what its stage has chosen.
+CHOICES = "choices.json"
 #: Seconds between two progress events.
 PROGRESS_EVERY = 0.1
 
@@ -62,7 +77,7 @@ class Checkpoints:
 
         began = time.monotonic()
         files = self._files()
-        number = int(files[-1].stem.rpartition("-")[2]) + 1 if files else 0  # above damaged ones too, which then fall away
+        number = _number_of(files[-1]) + 1 if files else 0
         parts = written(tensors, state)
         digest = hashlib.sha256()
         for part in parts:
@@ -70,21 +85,20 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / f"checkpoint-{number:08d}.safetensors", digest.digest(), *parts)
         for old in self._files()[:-2]:
-            old.unlink(missing_ok=True)
+            remove(old)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - began
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return (tensors, state) of the newest undamaged checkpoint, or None at a first start."""
+        """Return (tensors, state) of the newest undamaged checkpoint, or None at a first start; damaged ones are removed."""
         from .nn.checkpoint import read
 
         for path in reversed(self._files()):
-            data = bytearray(path.stat().st_size)
-            with open(path, "rb") as file:
-                file.readinto(data)
-            if hashlib.sha256(memoryview(data)[DIGEST_BYTES:]).digest() == bytes(data[:DIGEST_BYTES]):
+            data = _whole(path)
+            if data is not None:
                 with suppress(ValueError, KeyError, TypeError, RecursionError):  # not one of ours, under a sum that is right
                     return read(data, DIGEST_BYTES)
+            remove(path)
         return None
 
     @property
@@ -93,7 +107,22 @@ class Checkpoints:
         return bool(self._files())
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("checkpoint-*.safetensors"))
+        return sorted((path for path in self.folder.glob("checkpoint-*.safetensors") if NUMBERED.fullmatch(path.name)), key=_number_of)
+
+
+def _number_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.rpartition("-")[2])
+
+
+def _whole(checkpoint: Path) -> bytearray | None:
+    """The content of a checkpoint, if it is what its SHA-256 says."""
+    try:
+        with open_regular(checkpoint) as file:
+            data = bytearray(os.fstat(file.fileno()).st_size)
+            file.readinto(data)
+    except ValueError:
+        return None
+    return data if hashlib.sha256(memoryview(data)[DIGEST_BYTES:]).digest() == bytes(data[:DIGEST_BYTES]) else None
 
 
 class Progress:
@@ -182,7 +211,7 @@ class Run:
         self._extension = extension
         self._sinks: dict[str, ImagesWriter] = {}
         self._progress = Progress(events, stage_id)
-        self._choices: dict[str, Any] = self._read_choices()
+        self._choices: dict[str, Any] = read_sealed(work / CHOICES) or {}
 
     # random numbers
 
@@ -286,17 +315,13 @@ class Run:
         if name not in self._choices:
             self._choices[name] = make()
             self.work.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.work / "choices.json", json.dumps(self._choices, sort_keys=True, allow_nan=False).encode())
+            write_sealed(self.work / CHOICES, self._choices)
         return self._choices[name]
 
     @property
     def choices(self) -> dict[str, Any]:
         """Everything chosen so far."""
         return dict(self._choices)
-
-    def _read_choices(self) -> dict[str, Any]:
-        choices = read_json(self.work / "choices.json")
-        return choices if isinstance(choices, dict) else {}
 
     # results
 

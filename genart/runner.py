@@ -25,18 +25,26 @@ from .artifacts import (
     Video,
     from_picture,
     read_json,
+    read_sealed,
+    remove,
+    sealed,
+    unsealed,
     write_atomically,
 )
-from .errors import GenartError, Interrupted, RefusedError, ResourceError, StageError
+from .errors import GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
 from .events import Events
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
 from .provenance import FORMAT, name_of, save, sweep
-from .run import Run, Stop
+from .run import CHOICES, Run, Stop
 from .store import Entry, resource_error, sha256_of
 
+#: Name of the file in an output folder that describes the run.
+RUN_JSON = "run.json"
 #: Seconds of streamed pictures that a kill may cost.
 SYNC_EVERY = 3.0
+#: How often a result that a clean-up took away before it could be read is made again.
+HOLDING_TRIES = 20
 
 
 class Runner:
@@ -90,6 +98,7 @@ class Runner:
         finally:
             for live in self.live.values():
                 live.close()
+            self.store.release()
         self._write_run_json(time.monotonic() - began)
         self.events.emit("run_finished", seconds=time.monotonic() - began, saved=[record["path"] for record in self.saved])
         return self.saved
@@ -138,14 +147,26 @@ class Runner:
                 self._note_cached(step)
                 self.store.forget(step.ancestry)
                 return step.entry
-            self.events.emit("note", message=f"the stored result of '{step.node.id}' was damaged and is made again")
-            step.entry, step.changes = None, ["its stored result was damaged"]
-        if step.node.id in self.live:
-            self.live[step.node.id].finish()
+            step.entry, step.damaged = None, True
+        live = self.live.get(step.node.id)
+        if live is not None and not live.finished:
+            live.finish()
         else:
             self._with_lock(step)
         assert step.entry is not None
         return step.entry
+
+    def artifact(self, step: Step, output: str = "output") -> Artifact:
+        """Open a result, held until the end of the run; one that a clean-up has just taken away is made again."""
+        for _ in range(HOLDING_TRIES):
+            held = self.store.hold(self.entry(step))
+            if held is not None:
+                return held.artifact(output)
+            step.entry = None
+        raise ResourceError(
+            f"stage '{step.node.id}': its result was taken away again and again while it was to be read",
+            "wait until the clean-ups of the store are over, then run the same command again",
+        )
 
     def _is_fine(self, step: Step) -> bool:
         """A result that nobody reads in this run need not be verified; the others are, once."""
@@ -163,12 +184,37 @@ class Runner:
 
     def _with_lock(self, step: Step) -> None:
         with self.locked(step):
-            self.planner.look(step, self.steps)
-            if step.entry is not None and self.store.verified(step.entry):
+            if self.found(step):
                 self._note_cached(step)
                 shutil.rmtree(self.store.work(step.ancestry), ignore_errors=True)
-            else:
+                return
+            try:
                 self._make(step)
+            except LostWorkError:
+                self.begin_anew(step)
+                self._make(step)
+
+    def found(self, step: Step) -> bool:
+        """True if another process has made the whole result meanwhile; called with the lock, and before anything is made."""
+        self.planner.look(step, self.steps)
+        if step.entry is not None and self.store.verified(step.entry):
+            return True
+        step.damaged |= step.entry is not None
+        step.entry = None
+        if step.damaged:
+            self.events.emit("note", message=f"the stored result of '{step.node.id}' was damaged and is made again")
+            step.changes, step.damaged = ["its stored result was damaged"], False
+        choices = self.store.work(step.ancestry) / CHOICES
+        if os.path.lexists(choices) and read_sealed(choices) is None:
+            self.begin_anew(step)
+        return False
+
+    def begin_anew(self, step: Step) -> None:
+        """Forget what a killed run of a stage has kept."""
+        self.events.emit("note", message=f"what was kept of '{step.node.id}' was damaged; it begins anew")
+        work = self.store.work(step.ancestry)
+        for name in ("checkpoints", "outputs", *(() if read_sealed(work / CHOICES) else (CHOICES,))):
+            remove(work / name)
 
     def locked(self, step: Step) -> contextlib.AbstractContextManager[None]:
         """Hold the work folder of a step against other processes."""
@@ -237,7 +283,7 @@ class Runner:
             if live is not None and source.output == "output":
                 given.append(live)
             else:
-                given.append(self.entry(self.steps[source.node]).artifact(source.output))
+                given.append(self.artifact(self.steps[source.node], source.output))
                 self.busy.pop(source.node, None)  # it was made before, not while this stage runs
         if not given:
             return None
@@ -251,7 +297,7 @@ class Runner:
         found: dict[str, Artifact] = {}
         for source in step.node.sources:
             if source.side is not None:
-                found[source.side] = self.entry(self.steps[source.node]).artifact(source.output)
+                found[source.side] = self.artifact(self.steps[source.node], source.output)
                 self.busy.pop(source.node, None)
         return found
 
@@ -351,8 +397,11 @@ class Runner:
         if unchanged:
             sweep(target)
         else:
+            for other in self._chain(step):
+                if not self._known(other):  # another process made the result; what it was made of is still to be told
+                    self.entry(other)
             with Named(step):
-                save(entry.artifact("output"), target, self.provenance(step))
+                save(self.artifact(step), target, self.provenance(step))
             self._hashes[step.node.save] = _sha256_of_any(target)
         record = {
             "path": step.node.save,
@@ -368,10 +417,6 @@ class Runner:
 
     def provenance(self, step: Step) -> dict[str, Any]:
         """What an output says of itself: the chain of stages that made it, with seeds, versions and hashes."""
-        chain = {step.node.id}
-        for other in reversed(self.steps.values()):
-            if other.node.id in chain:
-                chain.update(source.node for source in other.node.sources)
         recipe = self.planner.recipe
         return {
             "format": FORMAT,
@@ -381,11 +426,26 @@ class Runner:
             "stage": step.node.id,
             "device": self.planner.device,
             "torch": step.parts["torch"],
-            "stages": [self._told(other) for other in self.steps.values() if other.node.id in chain],
+            "stages": [self._told(other) for other in self._chain(step)],
         }
 
+    def _chain(self, step: Step) -> list[Step]:
+        """A step and all that it is made of."""
+        chain = {step.node.id}
+        for other in reversed(self.steps.values()):
+            if other.node.id in chain:
+                chain.update(source.node for source in other.node.sources)
+        return [other for other in self.steps.values() if other.node.id in chain]
+
+    def _known(self, step: Step) -> dict[str, Any]:
+        """What is known of a result, which may have been collected; empty if nothing is."""
+        if step.entry is not None:
+            return step.entry.manifest
+        step.note = step.note or self.store.note(step.ancestry)
+        return step.note
+
     def _told(self, step: Step) -> dict[str, Any]:
-        manifest = step.entry.manifest if step.entry is not None else self.store.note(step.ancestry)  # it may have been collected
+        manifest = self._known(step)
         outputs = manifest.get("outputs", {})
         told: dict[str, Any] = {
             "id": step.node.id,
@@ -422,14 +482,15 @@ class Runner:
 
     def _read_run_json(self) -> dict[str, Any]:
         try:
-            return {record["path"]: record for record in read_json(self.out / "run.json")["outputs"]}
-        except (OSError, ValueError, KeyError, TypeError):
+            found = unsealed(read_json(self.out / RUN_JSON), RUN_JSON)
+            return {record["path"]: record for record in found["outputs"]} if found else {}
+        except OSError:
             return {}
 
     def _write_run_json(self, seconds: float) -> None:
         """Describe the run that made what is here; a run that made and saved nothing new leaves that description alone."""
         if self.out.is_dir():
-            sweep(self.out / "run.json")
+            sweep(self.out / RUN_JSON)
         if self._nothing_new():
             return
         self.out.mkdir(parents=True, exist_ok=True)
@@ -446,7 +507,7 @@ class Runner:
             "stages": [self._told(step) | self._outcome(step) for step in self.steps.values()],
             "outputs": self.saved,
         }
-        write_atomically(self.out / "run.json", json.dumps(document, indent=1).encode())
+        write_atomically(self.out / RUN_JSON, json.dumps(sealed(document, RUN_JSON), indent=1).encode())
 
     def _nothing_new(self) -> bool:
         same = {record["path"]: record for record in self.saved} == self._before
@@ -464,7 +525,7 @@ class LiveImages(Images):
         self._flow: Iterator[Batch] | None = None
         self._head: list[Batch] = []
         self._synced_at = 0.0
-        self._finished = False
+        self.finished = False
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -475,27 +536,26 @@ class LiveImages(Images):
     def count(self) -> int | None:  # type: ignore[override]
         """Number of pictures, if the stage says it beforehand."""
         self._prime()
-        return self._entry().count if self._finished else self._run.count if self._run else None
+        return self._entry().count if self.finished else self._run.count if self._run else None
 
     @property
     def fps(self) -> float | None:  # type: ignore[override]
         """Frames per second, for a film."""
         self._prime()
-        return self._entry().fps if self._finished else self._run.fps if self._run else None
+        return self._entry().fps if self.finished else self._run.fps if self._run else None
 
     def _entry(self) -> StoredImages:
-        assert self.step.entry is not None
-        artifact = self.step.entry.artifact("output")
+        artifact = self.runner.artifact(self.step)
         assert isinstance(artifact, StoredImages)
         return artifact
 
     def batches(self, size: int | None = None, *, start: int = 0) -> Iterator[Batch]:
         """Yield batches from picture `start` on: fresh from the stage for the first reader, from the store for others."""
-        if self._finished or (self._flow is not None and not self._head):
+        if self.finished or (self._flow is not None and not self._head):
             yield from self.settled().batches(size, start=start)
             return
         self._prime()
-        if self._finished:
+        if self.finished:
             yield from self._entry().batches(size, start=start)
             return
         assert self._flow is not None
@@ -516,13 +576,13 @@ class LiveImages(Images):
 
     def _prime(self) -> None:
         """Start the stage as far as its first batch, after which it has said how many pictures there will be."""
-        if self._flow is None and not self._finished:
+        if self._flow is None and not self.finished:
             self._flow = self._pictures()
             self._head = list(itertools.islice(self._flow, 1))
 
     def finish(self) -> None:
         """Make what is left of the sequence and put it into the store."""
-        if self._finished:
+        if self.finished:
             return
         self._prime()
         self._head = []
@@ -537,14 +597,26 @@ class LiveImages(Images):
             yield from self._made()
             return
         with self.runner.locked(self.step):
-            self.runner.planner.look(self.step, self.runner.steps)
-            if self.step.entry is not None and self.runner.store.verified(self.step.entry):  # another process was faster
-                self._finished = True
+            if self.runner.found(self.step):
+                self.finished = True
                 self.runner._note_cached(self.step)
             else:
                 yield from self._made()
 
     def _made(self) -> Iterator[Batch]:
+        """Make the pictures; those that were given already are passed over if the stage has to begin anew."""
+        given = 0
+        try:
+            for batch in self._attempt():
+                given = batch.start + len(batch)
+                yield batch
+        except LostWorkError:
+            self.runner.begin_anew(self.step)
+            for batch in self._attempt():
+                if batch.start + len(batch) > given:
+                    yield batch.part(max(0, given - batch.start), len(batch))
+
+    def _attempt(self) -> Iterator[Batch]:
         runner, step = self.runner, self.step
         sides = runner.sides(step)
         resumed = self._synced_at = time.monotonic()
@@ -572,7 +644,7 @@ class LiveImages(Images):
             busy += time.monotonic() - resumed
             runner.busy[step.node.id] = busy
             runner.commit(step, run, busy - runner._upstream_sec(step))
-            self._finished = True
+            self.finished = True
         except BaseException:
             _sync_quietly(writer)
             raise

@@ -2,7 +2,8 @@
 
     <root>/entries/ab/<key>/manifest.json, <output>/...      finished results
     <root>/work/<ancestry>/...                               what a stage keeps between a kill and its resume
-    <root>/scratch/<host>.<pid>/...                          what came through a pipe, while it is needed
+    <root>/work/<ancestry>.<host>.<pid>/...                  the same, of one process alone, where locks exclude nobody
+    <root>/scratch/<host>.<pid>/...                          what came through a pipe, and what is being read, while it is needed
     <root>/ancestry/ab/<ancestry>                            ancestry key -> key: a result found without its inputs
     <root>/remakes/<hash>/...                                a store of its own for a file that is being made again
     <root>/notes/ab/<ancestry>                               what a result was, for provenance, also after it was collected
@@ -11,7 +12,8 @@
 
 An entry is put together under <root>/tmp, fsynced, then renamed, so it exists only when it is whole. Nothing needs a
 lock for correctness: two processes that make the same result make the same bytes, and the first rename wins. The lock
-around `work` only saves them doing it twice.
+around `work` only saves them doing it twice; where it excludes nobody, each process has a work folder of its own. What is
+read is held by hard links meanwhile, so a clean-up at the same time takes nothing away. Small files are sealed with a SHA-256.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -29,11 +32,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Artifact, Model, StoredImages, Video, digest_of, read_json, result_files, sync_folder, write_atomically
+from .artifacts import (
+    SEAL,
+    Artifact,
+    Model,
+    StoredImages,
+    Video,
+    digest_of,
+    open_regular,
+    read_json,
+    read_sealed,
+    remove,
+    result_files,
+    sha256_of_json,
+    sync_folder,
+    write_atomically,
+    write_sealed,
+)
 from .errors import ResourceError
 from .tags import SAFETENSORS
 
-CHUNK = 1 << 20
+#: Version of entries; a manifest without one is of the first.
+FORMAT = 1
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def sha256_of(path: Path) -> str:
@@ -77,14 +98,19 @@ class Entry:
         """Names of files that are missing or differ from the manifest; reads every byte."""
         bad = []
         for output, about in self.manifest["outputs"].items():
+            linked = (self.folder / output).is_symlink()
             for name, wanted in about["files"].items():
-                path = self.folder / output / name
-                try:
-                    if sha256_of(path) != wanted:
-                        bad.append(f"{output}/{name}")
-                except OSError:
+                if linked or _sha256_inside(self.folder / output / name, about["sizes"][name]) != wanted:
                     bad.append(f"{output}/{name}")
         return bad
+
+    @property
+    def used(self) -> float:
+        """When it was used last; 0 if it has just been removed."""
+        try:
+            return self.folder.stat().st_mtime
+        except OSError:
+            return 0.0
 
 
 class Store:
@@ -93,6 +119,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._verified: set[str] = set()
+        self._held: dict[str, Entry] = {}
+        self._own_work: dict[str, Path] = {}
 
     @classmethod
     def of_user(cls) -> Store:
@@ -110,16 +138,23 @@ class Store:
             manifest = read_json(folder / "manifest.json")
         except OSError:
             return None
-        whole = isinstance(manifest, dict) and manifest.get("key") == key and manifest.pop("sha256", None) == _sha256_of_json(manifest)
-        return Entry(folder, manifest) if whole and _lists_files(manifest.get("outputs")) else None
+        if not isinstance(manifest, dict) or manifest.pop(SEAL, None) != sha256_of_json(manifest):
+            return None
+        return Entry(folder, manifest) if _is_manifest(manifest, key) and not folder.is_symlink() else None
+
+    def is_wreck(self, key: str) -> bool:
+        """True if something lies in the place of an entry that is none."""
+        return os.path.lexists(self._place("entries", key)) and self.find(key) is None
 
     def find_by_ancestry(self, ancestry: str) -> Entry | None:
         """Return the result that this chain of stages gave before, whether or not its inputs are still stored."""
-        try:
-            key = self._place("ancestry", ancestry).read_text(encoding="ascii")
-        except (OSError, ValueError):
-            return None
-        return self.find(key) if key.isalnum() else None
+        key = self.key_of(ancestry)
+        return self.find(key) if key else None
+
+    def key_of(self, ancestry: str) -> str | None:
+        """The key of the result that this chain of stages gave before, whether or not that is still stored."""
+        found = self.read(_shelf("ancestry", ancestry))
+        return str(found["key"]) if found else None
 
     def has_similar(self, partial: str) -> bool:
         """True if a result exists that could differ from this one in its inputs alone."""
@@ -145,14 +180,49 @@ class Store:
             os.utime(entry.folder)  # last used, for gc
         return True
 
+    def hold(self, entry: Entry) -> Entry | None:
+        """Return an entry under names of this process's own until `release`: a clean-up meanwhile takes nothing of it away.
+
+        Where there are no hard links it is read in its place.
+
+        Returns:
+            None if it is gone already.
+        """
+        if entry.key not in self._held:
+            folder = self._scratch()
+            try:
+                for output, about in entry.manifest["outputs"].items():
+                    (folder / output).mkdir(parents=True)
+                    for name in about["files"]:
+                        os.link(entry.folder / output / name, folder / output / name)
+            except FileNotFoundError:
+                self._drop_scratch(folder)
+                self._verified.discard(entry.key)
+                return None
+            except OSError:
+                self._drop_scratch(folder)
+                return entry
+            self._held[entry.key] = Entry(folder, entry.manifest)
+        return self._held[entry.key]
+
+    def release(self) -> None:
+        """Let go of everything held."""
+        while self._held:
+            self._drop_scratch(self._held.popitem()[1].folder)
+
     def _place(self, kind: str, key: str) -> Path:
-        return self.root / kind / key[:2] / key
+        return self.root / _shelf(kind, key)
 
     # making
 
     def work(self, ancestry: str) -> Path:
         """Folder of a stage between its start and its commit."""
-        return self.root / "work" / ancestry
+        return self._own_work.get(ancestry, self.root / "work" / ancestry)
+
+    def _kept_work(self, ancestry: str) -> list[Path]:
+        """Folders in which processes that are gone kept a stage's work."""
+        own = [folder for folder in self.root.glob(f"work/{ancestry}.*.*") if not is_in_use(folder.name.removeprefix(f"{ancestry}."))]
+        return [folder for folder in (self.root / "work" / ancestry, *sorted(own)) if os.path.lexists(folder)]
 
     def commit(
         self,
@@ -178,9 +248,7 @@ class Store:
         """
         entry = self.find(key)
         if entry is None or replace or entry.damaged():
-            if entry is not None:
-                self.discard(key)
-            entry = self._build(key, kinds, work, about)
+            entry = self._build(key, kinds, work, about, replace=entry is not None)
         try:
             self.alias(ancestry, partial, entry)
         finally:
@@ -190,35 +258,35 @@ class Store:
 
     def forget(self, ancestry: str) -> None:
         """Remove what a fault left of a stage's work, or of its lock, after its result was stored; unless another process is at it."""
-        if not (self.work(ancestry).exists() or self._lock_path(ancestry).exists()):
+        if not (self._kept_work(ancestry) or self._lock_path(ancestry).exists()):
             return
 
         def busy() -> None:
             raise BlockingIOError
 
         with contextlib.suppress(BlockingIOError), self.lock(ancestry, busy, busy):
-            shutil.rmtree(self.work(ancestry), ignore_errors=True)
+            for folder in (self.work(ancestry), *self._kept_work(ancestry)):
+                remove(folder)
 
     def alias(self, ancestry: str, partial: str, entry: Entry) -> None:
         """Note that a chain leads to an entry."""
-        for folder in (self._place("ancestry", ancestry).parent, self._place("notes", ancestry).parent, self._place("similar", partial)):
-            folder.mkdir(parents=True, exist_ok=True)
-        note = {name: entry.manifest[name] for name in ("outputs", "choices", "made_with") if name in entry.manifest}
-        self.write(self._place("notes", ancestry), json.dumps(note, sort_keys=True).encode())
-        self.write(self._place("ancestry", ancestry), entry.key.encode())
-        (self._place("similar", partial) / entry.key).touch()
+        note: dict[str, Any] = {name: entry.manifest[name] for name in ("outputs", "choices", "made_with") if name in entry.manifest}
+        self.write(_shelf("notes", ancestry), note)
+        self.write(_shelf("ancestry", ancestry), {"key": entry.key})
+        self._place("similar", partial).mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._place("similar", partial) / entry.key, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
 
     def note(self, ancestry: str) -> dict[str, Any]:
         """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
-        try:
-            note = read_json(self._place("notes", ancestry))
-        except OSError:
-            return {}
-        return note if isinstance(note, dict) else {}
+        return self.read(_shelf("notes", ancestry)) or {}
 
-    def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any]) -> Entry:
+    def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool) -> Entry:
         with self._temporary() as temporary:
-            return self._built(key, kinds, work, about, temporary / key)
+            entry = self._built(key, kinds, work, about, temporary / key)
+            if replace:
+                self.discard(key)
+            return self._put(entry)
 
     def _built(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], building: Path) -> Entry:
         shutil.rmtree(building, ignore_errors=True)
@@ -234,29 +302,34 @@ class Store:
             if kind == "model":  # known without opening the file, because keys ask for it
                 outputs[output] |= _about_model(target / "model.safetensors")
             sync_folder(target)
-        manifest = {"key": key, "outputs": outputs, **about}
-        written = {**manifest, "sha256": _sha256_of_json(manifest)}
+        manifest = {"format": FORMAT, "key": key, "outputs": outputs, **about}
+        written = {**manifest, SEAL: sha256_of_json(manifest)}
         write_atomically(building / "manifest.json", json.dumps(written, sort_keys=True, allow_nan=False, indent=1).encode())
-        target = self._place("entries", key)
+        return Entry(building, manifest)
+
+    def _put(self, entry: Entry) -> Entry:
+        """Bring an entry to its place, unless another process was first with the same bytes."""
+        target = self._place("entries", entry.key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.rename(building, target)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            found = self.find(key)
-            if found is not None:  # another process was first with the same bytes
-                shutil.rmtree(building, ignore_errors=True)
+        while True:
+            try:
+                os.rename(entry.folder, target)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise
+            found = self.find(entry.key)
+            if found is not None:
+                remove(entry.folder)
                 return found
-            self.discard(key)  # a wreck without a readable manifest
-            os.rename(building, target)
+            self.discard(entry.key)  # a wreck
         sync_folder(target.parent)
-        return Entry(target, manifest)
+        return Entry(target, entry.manifest)
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:
         """Yield this process's folder for what is half-built or doomed; it goes when it is empty."""
-        folder = self.root / "tmp" / f"{socket.gethostname()}.{os.getpid()}"
+        folder = self.root / "tmp" / own_name()
         folder.mkdir(parents=True, exist_ok=True)
         try:
             yield folder
@@ -264,31 +337,48 @@ class Store:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Write a small file of the store's own, whole or not at all; what a kill leaves of it, the next run sweeps away."""
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Write a small file of the store's own, whole or not at all; what a kill leaves of it, the next run sweeps away.
+
+        Args:
+            name: of the file, from the root on.
+            value: JSON-serialisable.
+        """
+        path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._temporary() as temporary:
-            write_atomically(path, data, through=temporary)
+            write_sealed(path, value, name, through=temporary)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """What `write` put under this name; None if it is not there, was damaged, or cannot be read."""
+        try:
+            return read_sealed(self.root / name, name)
+        except OSError:
+            return None
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """Yield an empty folder that is removed in the end; what a kill leaves of it, the next run sweeps away."""
-        folder = self.root / "scratch" / f"{socket.gethostname()}.{os.getpid()}" / os.urandom(4).hex()
+        folder = self._scratch()
         folder.mkdir(parents=True)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()
+            self._drop_scratch(folder)
+
+    def _scratch(self) -> Path:
+        return self.root / "scratch" / own_name() / os.urandom(4).hex()
+
+    def _drop_scratch(self, folder: Path) -> None:
+        remove(folder)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
 
     def sweep_temporary(self) -> None:
         """Remove what processes of this machine that are gone left half-built, and what this one did but for its scratch folders."""
         for folder in (*self.root.glob("tmp/*"), *self.root.glob("scratch/*")):
-            host, _, pid = folder.name.rpartition(".")
-            own = folder.parent.name == "tmp" and pid == str(os.getpid())
-            if host == socket.gethostname() and pid.isdigit() and (own or not is_alive(int(pid))):
-                shutil.rmtree(folder, ignore_errors=True)
+            if (folder.parent.name == "tmp" and folder.name == own_name()) or not is_in_use(folder.name):
+                remove(folder)
 
     def discard(self, key: str) -> None:
         """Remove an entry; it disappears at once or not at all."""
@@ -299,7 +389,7 @@ class Store:
                 os.rename(self._place("entries", key), doomed)
             except FileNotFoundError:
                 return
-            shutil.rmtree(doomed, ignore_errors=True)
+            remove(doomed)
 
     def _lock_path(self, ancestry: str) -> Path:
         return self.root / "work" / f"{ancestry}.lock"
@@ -308,6 +398,8 @@ class Store:
     def lock(self, ancestry: str, waiting: Callable[[], None], check: Callable[[], None]) -> Iterator[None]:
         """Hold the work folder of a chain; wait while another live process has it. A dead holder's lock is gone by itself.
 
+        Where locks exclude nobody, `work` is a folder of this process alone meanwhile, which takes over what a dead one kept.
+
         Args:
             ancestry: key of the chain.
             waiting: called once when another process holds it.
@@ -315,8 +407,9 @@ class Store:
         """
         try:
             import fcntl
-        except ImportError:  # no flock here: correctness does not need it
-            yield
+        except ImportError:  # no flock here
+            with self._apart(ancestry):
+                yield
             return
         path = self._lock_path(ancestry)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -332,7 +425,8 @@ class Store:
                     held = True
                 if held:
                     try:
-                        yield
+                        with contextlib.nullcontext() if _excludes(path) else self._apart(ancestry):
+                            yield
                     finally:
                         path.unlink(missing_ok=True)
                     return
@@ -342,33 +436,42 @@ class Store:
             check()
             time.sleep(0.1)
 
+    @contextlib.contextmanager
+    def _apart(self, ancestry: str) -> Iterator[None]:
+        """Make the work folder of a chain one of this process alone; what it keeps there is anybody's afterwards."""
+        folder, common = (self.root / "work" / name for name in (f"{ancestry}.{own_name()}", ancestry))
+        for kept in self._kept_work(ancestry):
+            with contextlib.suppress(OSError):  # of many who want it the first gets it
+                os.rename(kept, folder)
+                break
+        self._own_work[ancestry] = folder
+        try:
+            yield
+        finally:
+            del self._own_work[ancestry]
+            with contextlib.suppress(OSError):
+                os.rename(folder, common)
+
     # remembering what was, for --why
 
     def remember(self, slot: str, parts: dict[str, Any]) -> None:
         """Note what the newest result of a recipe's stage is made of."""
-        path = self.root / "history" / f"{slot}.json"
-        self.write(path, json.dumps(parts, sort_keys=True, allow_nan=False).encode())
+        self.write(f"history/{slot}.json", parts)
 
     def recall(self, slot: str) -> dict[str, Any] | None:
         """Return what `remember` noted last."""
-        try:
-            parts = read_json(self.root / "history" / f"{slot}.json")
-        except OSError:
-            return None
-        return parts if isinstance(parts, dict) else None
+        return self.read(f"history/{slot}.json")
 
     def last_seconds(self, stage: str, params: dict[str, Any]) -> float | None:
         """Seconds that a stage took most recently, preferably with these parameters, or None if it never ran."""
         found = [
-            (e.manifest["parts"]["params"] == params, e.folder.stat().st_mtime, e.manifest["seconds"])
-            for e in self.entries()
-            if e.manifest["stage"] == stage
+            (e.manifest["parts"]["params"] == params, e.used, e.manifest["seconds"]) for e in self.entries() if e.manifest["stage"] == stage
         ]
         return float(max(found)[2]) if found else None
 
     def work_bytes(self) -> int:
         """Size of what unfinished stages keep."""
-        return sum(path.stat().st_size for path in self.root.glob("work/**/*") if path.is_file())
+        return sum(_size_of(Path(folder, name)) for folder, _, names in os.walk(self.root / "work") for name in names)
 
     # looking after it
 
@@ -399,7 +502,7 @@ class Store:
         self.sweep_temporary()
         self.sweep_wrecks()
         now = time.time()
-        found = sorted(((e.folder.stat().st_mtime, e.bytes, e.key) for e in self.entries()), reverse=True)
+        found = sorted(((e.used, e.bytes, e.key) for e in self.entries()), reverse=True)
         kept = removed = freed = 0
         for used, size, key in found:
             if kept + size > max_bytes or (older_than_sec and now - used > older_than_sec):
@@ -408,32 +511,101 @@ class Store:
             else:
                 kept += size
         for folder in (*self.root.glob("work/*"), *self.root.glob("remakes/*")):
-            if now - folder.stat().st_mtime > 7 * 86400:
-                shutil.rmtree(folder, ignore_errors=True) if folder.is_dir() else folder.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # whose work it was has just finished
+                if now - os.lstat(folder).st_mtime > 7 * 86400:
+                    remove(folder)
         self._drop_dead_links()
         return removed, freed
 
     def _drop_dead_links(self) -> None:
         for path in self.root.glob("ancestry/??/*"):
             if self.find_by_ancestry(path.name) is None:
-                path.unlink(missing_ok=True)
+                remove(path)
         for path in self.root.glob("similar/??/*/*"):
             if self.find(path.name) is None:
-                path.unlink(missing_ok=True)
+                remove(path)
         if not any(self.entries()):
-            shutil.rmtree(self.root / "notes", ignore_errors=True)
+            for path in self.root.glob("notes/??/*"):
+                remove(path)
 
 
-def _lists_files(outputs: Any) -> bool:
-    """True for a manifest's outputs, each with files of its own folder."""
-    if not (isinstance(outputs, dict) and outputs):
-        return False
-    return all(
-        isinstance(about, dict)
-        and isinstance(about.get("files"), dict)
-        and not any(os.path.basename(name) != name for name in about["files"])
-        for about in outputs.values()
+def _shelf(kind: str, key: str) -> str:
+    return f"{kind}/{key[:2]}/{key}"
+
+
+def _is_manifest(manifest: dict[str, Any], key: str) -> bool:
+    """True for a manifest as `Store` writes it: what reads it takes it at its word."""
+    outputs, parts = manifest.get("outputs"), manifest.get("parts", {})
+    return (
+        manifest.get("key") == key
+        and manifest.get("format", 1) == FORMAT
+        and isinstance(manifest.get("stage"), str)
+        and type(manifest.get("seconds", 0)) in (int, float)
+        and isinstance(parts, dict)
+        and isinstance(parts.get("params", {}), dict)
+        and isinstance(outputs, dict)
+        and "output" in outputs
+        and all(_is_name(name) and isinstance(about, dict) and _is_output(about) for name, about in outputs.items())
     )
+
+
+def _is_output(about: dict[str, Any]) -> bool:
+    files, sizes, kind = about.get("files"), about.get("sizes"), about.get("kind")
+    return (
+        isinstance(files, dict)
+        and isinstance(sizes, dict)
+        and files.keys() == sizes.keys()
+        and {"images": "pixels.bin", "model": "model.safetensors", "video": "video.json"}.get(str(kind)) in files
+        and all(_is_name(name) and isinstance(hash_, str) and HASH.fullmatch(hash_) for name, hash_ in files.items())
+        and all(type(size) is int and size >= 0 for size in sizes.values())
+        and about.get("digest") == digest_of(files)
+    )
+
+
+def _is_name(name: str) -> bool:
+    """True for a name that leads to no other folder."""
+    return not name.startswith(".") and not set(name) & set("/\\\0") and bool(name)
+
+
+def _excludes(path: Path) -> bool:
+    """True if a lock that this process holds keeps out whoever else wants it, which is not so on every file system."""
+    import fcntl
+
+    try:
+        with open(path, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def own_name() -> str:
+    """Name of this process among all that may use the store, as in the names of folders that are its own."""
+    return f"{socket.gethostname()}.{os.getpid()}"
+
+
+def is_in_use(name: str) -> bool:
+    """False for the name of a process that is known to be gone; of other machines nothing is known."""
+    host, _, pid = name.rpartition(".")
+    return not (host == socket.gethostname() and pid.isdigit()) or is_alive(int(pid))
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def _sha256_inside(path: Path, size: int) -> str | None:
+    """SHA-256 of a file of an entry; None if it is missing, cannot be read, has another size, or is no file."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if os.fstat(file.fileno()).st_size == size else None
+    except (OSError, ValueError):
+        return None
 
 
 def _stands_at(path: Path, handle: int) -> bool:
@@ -447,10 +619,6 @@ def _stands_at(path: Path, handle: int) -> bool:
 def _about_model(path: Path) -> dict[str, str]:
     with open(path, "rb") as file:
         return {"family": Model.open(path).family, "weights": SAFETENSORS.scan(file).content}
-
-
-def _sha256_of_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -494,6 +662,7 @@ def resource_error(error: OSError) -> ResourceError | None:
         errno.ENOMEM: ("out of memory", "use a smaller resolution, width or batch"),
         errno.ENOTDIR: ("a file stands where a folder is needed", "choose another place with --out"),
         errno.EEXIST: ("a file stands where a folder is needed", "choose another place with --out"),
+        errno.EISDIR: ("a folder stands where a file is needed", "choose another place with --out"),
     }
     if error.errno not in words:
         return None

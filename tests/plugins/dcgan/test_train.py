@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genart.artifacts import Batch, Images, Model
+from genart.artifacts import Batch, Images, Model, write_sealed
 from genart.errors import DataError, DivergedError, Interrupted
 from genart.nn import family, gan, losses
 from genart.nn.diffaugment import Adaptive
@@ -262,7 +262,7 @@ def test_a_deadline_stops_early_and_a_remake_stops_at_the_same_place(tmp_path, m
     assert stopped == 56, "which is also the place of a snapshot: it must not come twice"
     assert model.header["trained"]["nimg"] == stopped
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "choices.json").write_text(json.dumps(run.choices))
+    write_sealed(tmp_path / "b" / "choices.json", run.choices)
     monkeypatch.undo()
     attempt(tmp_path / "b", budget="13.7s")
     assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a")
@@ -305,7 +305,7 @@ def test_a_plan_made_in_a_busy_moment_does_not_end_a_training(tmp_path, monkeypa
     assert len(snapshots) >= 8
     assert 100 <= len([entry for entry in model.header["history"] if "loss_D" in entry]) <= 2 * gan.TICKS or nimg < 800
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "choices.json").write_text(json.dumps(run.choices))
+    write_sealed(tmp_path / "b" / "choices.json", run.choices)
     with monkeypatch.context() as patch:
         Clock(patch, lambda now: 0.0123)
         attempt(tmp_path / "b", **PACED)
@@ -332,7 +332,7 @@ def test_a_kill_keeps_the_changes_of_a_plan(tmp_path, monkeypatch):
         _, run = attempt(tmp_path / "killed", **PACED)
     assert [name for name in run.choices if name.startswith("pace")] == [f"pace_{part}" for part in range(1, 8)]
     (tmp_path / "whole").mkdir()
-    (tmp_path / "whole" / "choices.json").write_text(json.dumps(run.choices))
+    write_sealed(tmp_path / "whole" / "choices.json", run.choices)
     attempt(tmp_path / "whole", **PACED)
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
 

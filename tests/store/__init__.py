@@ -1,0 +1,1 @@
+"""The store under damage, under many processes at once, and over a long time."""
