@@ -75,6 +75,7 @@ class Outcome:
         err: standard error.
         calls: system calls below its folder, if they were watched.
         hit: the call that the fault hit, as strace wrote it; None if the command ended before.
+        cpu_sec: processor time that it took.
     """
 
     code: int
@@ -82,13 +83,14 @@ class Outcome:
     err: str
     calls: tuple[Call, ...] = ()
     hit: str | None = None
+    cpu_sec: float = 0.0
 
 
 class Forge:
     """A process that runs commands."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "plugins")))}
         command = [sys.executable, "-m", "tests.faults.forge"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
@@ -194,13 +196,13 @@ def served(job: dict[str, Any]) -> dict[str, Any]:
     tracer = attached(child, job, told["trace"]) if job["watch"] else None
     os.write(go, b"!")
     os.close(go)
-    _, status = os.waitpid(child, 0)
+    _, status, usage = os.wait4(child, 0)
     if tracer is not None:
         tracer.communicate()
     texts = {name: path.read_text(errors="backslashreplace") if path.exists() else "" for name, path in told.items()}
     for path in told.values():
         path.unlink(missing_ok=True)
-    return {"code": os.waitstatus_to_exitcode(status), **texts}
+    return {"code": os.waitstatus_to_exitcode(status), "cpu_sec": usage.ru_utime + usage.ru_stime, **texts}
 
 
 def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[str]:
