@@ -101,7 +101,7 @@ class RanUntil:
 
 
 RUNS = (
-    Scenario("dcgan", WORDS, training("dcgan.train", "evaluations = 1"), RanUntil("photos")),
+    Scenario("dcgan", WORDS, training("dcgan.train", "evaluations = 0", "r1_gamma = 0.1", "penalty_every = 4"), RanUntil("photos")),
     Scenario("progan in a fade-in", WORDS, training("progan.train", "evaluations = 0", "fade = 1.0"), RanUntil("photos")),
     Scenario("msggan", WORDS, training("msggan.train", "evaluations = 0", 'loss = "wgan"', "gp_lambda = 10"), RanUntil("photos")),
     Scenario("style.transfer", WORDS, TRANSFER, RanUntil("photos")),
