@@ -363,6 +363,7 @@ class Training:
             self.watchdog.roll_back(nimg, good_nimg, self.settings.rates, said)
         self._restore(tensors, state)
         self._apply_rates()
+        self.save()  # the checkpoint before it may count pictures that now go
         self.run.sink("progress").truncate(self.log.snapshots)
 
     def _evaluation_place(self) -> float:

@@ -19,23 +19,21 @@ def events(out: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def told(outs: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """Losses, measurements and acts of the watchdog by what they are about, and where two processes contradict each other.
+def told(outs: Iterable[str]) -> dict[str, set[str]]:
+    """Losses, measurements and acts of the watchdog by what they are about: all that was ever told of it.
 
     Args:
         outs: standard output of each process.
     """
-    found: dict[str, Any] = {}
-    wrong = []
+    found: dict[str, set[str]] = {}
     for out in outs:
         for event in events(out):
             if event["event"] in KINDS:
                 about = {name: value for name, value in event.items() if name not in FLEETING}
                 place = " ".join(str(about.get(name)) for name in ("stage", "nimg", "picture", "iteration") if name in about)
                 name = f"{event['event']} of {place}: {', '.join(sorted(about.keys() - {'message'}))}"
-                if found.setdefault(name, about) != about:
-                    wrong.append(f"{name}: {found[name]} and {about}")
-    return found, wrong
+                found.setdefault(name, set()).add(json.dumps(about, sort_keys=True))
+    return found
 
 
 def difference(ours: dict[str, Any], theirs: dict[str, Any], limit: int = 3) -> list[str]:

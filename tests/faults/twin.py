@@ -105,11 +105,9 @@ def main() -> None:
         killed, twin = (saved(work / name) for name in ("killed", "twin"))
         tables = {name: told(out) for name, out in outs.items()}
         wrong = [f"other bytes in {name}" for name in sorted({*killed, *twin}) if killed.get(name) != twin.get(name)]
-        wrong += tables["killed"][1] + difference(tables["killed"][0], tables["twin"][0])
+        wrong += difference(tables["killed"], tables["twin"])
     forge.close()
-    print(
-        f"{len(twin)} files, {sum(map(len, twin.values()))} bytes, {len(tables['twin'][0])} numbers told: {'; '.join(wrong) or 'the same'}"
-    )
+    print(f"{len(twin)} files, {sum(map(len, twin.values()))} bytes, {len(tables['twin'])} numbers told: {'; '.join(wrong) or 'the same'}")
     raise SystemExit(bool(wrong))
 
 

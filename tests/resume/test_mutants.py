@@ -1,0 +1,54 @@
+"""Whatever a resume forgets, the matrix sees it: weights, optimisers, streams, orders, strengths, places, logs, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.forge import Forge
+
+from .matrix import WORKS, Case, Matrix
+from .mutants import MUTANTS, Mutant
+
+#: Most are looked for in the full campaign: what they forget is of one kind with these.
+OFTEN = (
+    "optimiser of D",
+    "average of G",
+    "strength of the augmentation",
+    "order of the pictures: each process begins with the first epoch's",
+    "step of the lazy penalties",
+    "place of the growth, within a fade-in",
+    "place in the schedule of learning rates",
+    "number of pictures in the film",
+    "checkpoint after a return to an earlier state",
+    "random stream",
+)
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    """A process that runs commands."""
+    process = Forge()
+    yield process
+    process.close()
+
+
+def found(mutant: Mutant, forge: Forge, folder: Path) -> list[str]:
+    """What the matrix says of a bug; the undisturbed run has it too, so that only resuming can show it."""
+    work = next(work for work in WORKS if work.name == mutant.work)
+    matrix = Matrix(work, forge, folder, plant=f"from tests.resume import mutants; mutants.plant({mutant.what!r})")
+    unit = work.special[0] if work.special else 2 * work.every + 1
+    return matrix.wrong(Case(((unit, ""),)))
+
+
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.what in OFTEN], ids=lambda mutant: mutant.what)
+def test_what_is_forgotten_is_seen(forge: Forge, tmp_path: Path, mutant: Mutant) -> None:
+    assert found(mutant, forge, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.what not in OFTEN], ids=lambda mutant: mutant.what)
+def test_the_rest_of_what_may_be_forgotten_is_seen(forge: Forge, tmp_path: Path, mutant: Mutant) -> None:
+    assert found(mutant, forge, tmp_path)
