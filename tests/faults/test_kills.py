@@ -1,0 +1,67 @@
+"""Real runs killed at random moments end, by the same command, in the bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .forge import Forge
+from .kills import DEPTH, RUNS, Killer, Tally
+from .scenarios import Scenario
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="strace is a program of Linux"),
+    pytest.mark.skipif(shutil.which("strace") is None, reason="strace is missing (apt-get install strace)"),
+]
+every_run = pytest.mark.parametrize("scenario", RUNS, ids=lambda scenario: scenario.name.replace(" ", "-"))
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    """A process that runs commands."""
+    process = Forge()
+    yield process
+    process.close()
+
+
+@every_run
+def test_a_killed_run_ends_in_the_same_bytes(forge: Forge, tmp_path: Path, scenario: Scenario) -> None:
+    killer = Killer(scenario, forge, tmp_path)
+    tally = killer.once(1)
+    if scenario.name == "progan in a fade-in":
+        tally += killer.often(1)
+        assert tally.kills > DEPTH
+    assert tally.failures == []
+
+
+@pytest.mark.slow
+@every_run
+def test_many_killed_runs_and_chains_of_kills(forge: Forge, tmp_path: Path, scenario: Scenario) -> None:
+    killer, tally = Killer(scenario, forge, tmp_path), Tally()
+    for seed in range(40):
+        tally += killer.once(seed)
+    for seed in range(10):
+        tally += killer.often(seed)
+    assert tally.failures == []
+    assert tally.kills > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "bug"),
+    [
+        ("dcgan", "from tests.resume import mutants; mutants.plant('optimiser of D')"),
+        ("film of 300 frames", "import genart.artifacts as a; cut = a.ImagesWriter._cut; a.ImagesWriter._cut = lambda self: None"),
+    ],
+    ids=["a forgotten optimiser", "a film that is not cut to what was synced"],
+)
+@pytest.mark.slow
+def test_a_planted_bug_is_found(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bug: str) -> None:
+    killer = Killer(next(scenario for scenario in RUNS if scenario.name == name), forge, tmp_path)
+    run = forge.run
+    monkeypatch.setattr(forge, "run", lambda *args, plant="", **more: run(*args, plant=f"{bug}\n{plant}", **more))
+    failures = [failure for seed in range(6) for failure in killer.once(seed).failures]
+    assert failures
