@@ -172,6 +172,7 @@ class Training:
                 place = self.pace.place(log.nimg)
                 if place >= self.places[log.snapshots]:  # the last place is the end, and is drawn after the loop
                     self._snapshot()
+                    place = self.pace.place(log.nimg)  # an earlier one, if it made training return to a state before
                 if place >= self._evaluation_place():
                     self._evaluate()
                 trainer.schedule(int(place))

@@ -21,6 +21,7 @@ class Mutant:
         function: its qualified name.
         old: text of the function.
         new: what it is replaced by.
+        kill: where the bug shows, if not at the first special place of the work.
     """
 
     what: str
@@ -29,6 +30,7 @@ class Mutant:
     function: str
     old: str
     new: str
+    kill: tuple[int, str] | None = None
 
 
 GAN, PLAYERS, CHECKPOINT = "genart.nn.gan", "genart.nn.players", "genart.nn.checkpoint"
@@ -91,12 +93,12 @@ MUTANTS = (
         f"self.pictures.batch(log.step, {_since('log.nimg')}, batch_size)",
     ),
     Mutant(
-        "order of the pictures: each process begins with the first epoch's",
+        "order of the pictures",
         "dcgan",
         "genart.nn.data",
         "Pictures._epoch",
         'self.generator("order", epoch)',
-        f'self.generator("order", {_since("epoch")})',
+        'vars(self).setdefault("stream", self.generator("order", 0))',
     ),
     Mutant(
         "mirroring",
