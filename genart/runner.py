@@ -154,7 +154,7 @@ class Runner:
             self.planner.look(step, self.steps)
             if step.entry is not None and self.store.verified(step.entry):
                 self._note_cached(step)
-                shutil.rmtree(self.store.work(step.ancestry), ignore_errors=True)
+                self.store.drop_work(step.ancestry)
             else:
                 self._make(step)
 

@@ -184,7 +184,7 @@ class Store:
         try:
             self.alias(ancestry, partial, entry)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            self._drop(work)
         self._verified.add(key)
         return entry
 
@@ -197,7 +197,18 @@ class Store:
             raise BlockingIOError
 
         with contextlib.suppress(BlockingIOError), self.lock(ancestry, busy, busy):
-            shutil.rmtree(self.work(ancestry), ignore_errors=True)
+            self.drop_work(ancestry)
+
+    def drop_work(self, ancestry: str) -> None:
+        """Remove what a stage kept of its work; unless it is gone at once, what is left of it is all of it."""
+        self._drop(self.work(ancestry))
+
+    def _drop(self, folder: Path) -> None:
+        """Remove a folder at once or not at all: half of a stage's work would be taken for that of one that was stopped."""
+        with contextlib.suppress(OSError), self._temporary() as temporary:
+            doomed = temporary / f"doomed-{folder.name}-{os.urandom(4).hex()}"
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
     def alias(self, ancestry: str, partial: str, entry: Entry) -> None:
         """Note that a chain leads to an entry."""
@@ -408,7 +419,7 @@ class Store:
                 kept += size
         for folder in (*self.root.glob("work/*"), *self.root.glob("remakes/*")):
             if now - folder.stat().st_mtime > 7 * 86400:
-                shutil.rmtree(folder, ignore_errors=True) if folder.is_dir() else folder.unlink(missing_ok=True)
+                self._drop(folder) if folder.is_dir() else folder.unlink(missing_ok=True)
         self._drop_dead_links()
         return removed, freed
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from .forge import Forge
+from .campaign import Attack
+from .forge import Fault, Forge
 from .kills import DEPTH, RUNS, Killer, Tally
-from .scenarios import Scenario
+from .scenarios import SCENARIOS, Scenario
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="strace is a program of Linux"),
@@ -36,6 +37,32 @@ def test_a_killed_run_ends_in_the_same_bytes(forge: Forge, tmp_path: Path, scena
         tally += killer.often(1)
         assert tally.kills > DEPTH
     assert tally.failures == []
+
+
+#: Folders are emptied in the order in which they are read, which is another one on each file system.
+BACKWARDS = """
+import os
+class Backwards:
+    def __init__(self, *folder): self.entries = read(*folder)
+    def __enter__(self): return iter([*self.entries][::-1])
+    def __exit__(self, *error): self.entries.close()
+    __iter__ = __enter__
+read, os.scandir = os.scandir, Backwards
+"""
+
+
+@pytest.mark.parametrize("order", ["", BACKWARDS], ids=["as-it-comes", "backwards"])
+def test_what_is_left_of_work_that_was_being_removed_is_not_gone_on_with(forge: Forge, tmp_path: Path, order: str) -> None:
+    """A kill in the clean-up after a stage; then the store is emptied, so that the stage is made again."""
+    attack = Attack(next(scenario for scenario in SCENARIOS if scenario.name == "training"), forge, tmp_path)
+    removals = [call for call in attack.calls if call.name == "unlinkat" and "/out/" not in call.told]
+    hit = 0
+    for call in removals[len(removals) // 3 :: 2]:
+        folder = attack.fresh("case")
+        hit += forge.run(folder, *attack.scenario.words, fault=Fault(call, "KILL"), plant=order).hit is not None
+        assert forge.run(folder, "cache", "gc", "--max-size", "0").code == 0
+        assert list(attack.wrong_in_the_end(folder)) == []
+    assert hit
 
 
 @pytest.mark.slow

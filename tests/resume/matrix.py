@@ -17,8 +17,7 @@ from tests.faults.scenarios import write_recipe
 
 from .recorder import PHASES
 
-#: The first training, 20 steps of 8 pictures that all have been seen ten times after half of them: augmentation adapts from then on.
-STEPS = 20
+#: Pictures that all have been seen ten times after ten steps of eight: augmentation may adapt from then on.
 FEW = photos(16, 8)
 SAVES = """
 [[stage]]
@@ -40,9 +39,9 @@ save = "nearest"
 """
 
 
-def training(stage: str, *settings: str) -> str:
+def training(stage: str, *settings: str, kimg: float = 0.16) -> str:
     """A training of 20 steps on 8 pictures, of which everything is saved."""
-    lines = "\n".join(("kimg = 0.16", "width = 4", "batch_size = 8", 'precision = "fp32"', "mirror = true", "lr_decay = 0.5", *settings))
+    lines = "\n".join((f"kimg = {kimg}", "width = 4", "batch_size = 8", 'precision = "fp32"', "mirror = true", "lr_decay = 0.5", *settings))
     return f'{FEW}\n[[stage]]\nuses = "{stage}"\nid = "train"\n{lines}\nsave = "model.safetensors"\n{SAVES}'
 
 
@@ -168,8 +167,8 @@ save = "learning.apng"
 )
 SMALL = {"small": True}
 WORKS = (
-    # after the tenth of 20 steps augmentation adapts in each fourth; in each fourth there are penalties
-    Work("dcgan", training("dcgan.train", "evaluations = 0", "r1_gamma = 0.1", "penalty_every = 4"), special=(13, 17)),
+    # from the 16th of 25 steps on augmentation adapts in each fourth; in each fourth there are penalties
+    Work("dcgan", training("dcgan.train", "evaluations = 0", "r1_gamma = 0.1", "penalty_every = 4", kimg=0.2), special=(22, 17)),
     Work("dcgan measured", training("dcgan.train", "evaluations = 5"), options=SMALL, special=(10,)),
     # after 15 steps two snapshots have looked collapsed: it goes back to the state after the seventh
     Work("dcgan collapsed", training("dcgan.train", "evaluations = 0"), options={"collapse": (60, 130)}, special=(15, 18)),

@@ -22,6 +22,7 @@ class Mutant:
         old: text of the function.
         new: what it is replaced by.
         kill: where the bug shows, if not at the first special place of the work.
+        crashes: the resumed run ends in an error, rather than with another result.
     """
 
     what: str
@@ -31,6 +32,7 @@ class Mutant:
     old: str
     new: str
     kill: tuple[int, str] | None = None
+    crashes: bool = False
 
 
 GAN, PLAYERS, CHECKPOINT = "genart.nn.gan", "genart.nn.players", "genart.nn.checkpoint"
@@ -83,7 +85,15 @@ MUTANTS = (
         '| {"elapsed_sec": self.log.elapsed_sec}',
         '| {"elapsed_sec": self.log.elapsed_sec, "augment_p": 0.0}',
     ),
-    Mutant("sums for r_t and the log", "dcgan", GAN, "Training._restore", 'self.trainer.parts | {"sums": self.sums}', "self.trainer.parts"),
+    Mutant(
+        "sums for r_t and the log",
+        "dcgan",
+        GAN,
+        "Training._restore",
+        'self.trainer.parts | {"sums": self.sums}',
+        "self.trainer.parts",
+        (16, ""),
+    ),
     Mutant(
         "position among the pictures",
         "dcgan",
@@ -119,7 +129,7 @@ MUTANTS = (
     Mutant(
         "history", "dcgan", GAN, "Training._resume", "self._restore(tensors, state)", "self._restore(tensors, state); self.log.history = []"
     ),
-    Mutant("number of pictures in the film", "dcgan", GAN, "Training._resume", ".truncate(self.log.snapshots)", ".sync()"),
+    Mutant("number of pictures in the film", "dcgan", GAN, "Training._resume", ".truncate(self.log.snapshots)", ".sync()", (14, "rename")),
     Mutant(
         "best state and watchdog",
         "dcgan measured",
@@ -136,6 +146,7 @@ MUTANTS = (
         "Training._roll_back",
         "self.save()",
         "pass",
+        crashes=True,
     ),
     Mutant(
         "place of the growth, within a fade-in",
