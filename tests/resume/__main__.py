@@ -26,7 +26,7 @@ def main() -> None:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             matrix = Matrix(work, forge, Path(folder))
-            chosen = work.sample() if options.sample else list(work.every_case(len(matrix.units)))
+            chosen = [work.sample()] if options.sample else list(work.every_case(len(matrix.units)))
             failed = {str(case): wrong for case in chosen if (wrong := matrix.wrong(case))}
             if matrix.alone() != matrix.undisturbed.files:
                 failed["undisturbed"] = [f"{work.name}: other bytes with checkpoints than without"]

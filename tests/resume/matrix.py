@@ -78,14 +78,11 @@ class Work:
     options: dict[str, Any] = field(default_factory=dict)
     special: tuple[int, ...] = ()
 
-    def sample(self) -> list[Case]:
-        """Before the first checkpoint, what is special (or the middle between two checkpoints), inside the writing of the second."""
-        first, middle = self.every - 2, 3 * self.every + 1
+    def sample(self) -> Case:
+        """One run, killed before the first checkpoint, inside the writing of the second, and where it is special, or between two."""
         inside = PHASES[sum(map(ord, self.name)) % (len(PHASES) - 1)]
-        return [
-            Case(((first, ""), (2 * self.every - 1, inside))),
-            *(Case(((unit, ""),)) for unit in self.special or (middle,)),
-        ]
+        later = ((unit, "") for unit in sorted(self.special) or (3 * self.every + 1,))
+        return Case(((self.every - 2, ""), (2 * self.every - 1, inside), *later))
 
     def every_case(self, units: int) -> Iterator[Case]:
         """At the end of each unit, in each phase of each checkpoint, while the result is made, and two or three of them in turn."""
