@@ -24,23 +24,11 @@ SAVES = """
 uses = "video.assemble"
 from = "train.progress"
 save = "training.apng"
-
-[[stage]]
-uses = "images.resize"
-from = "train.plot"
-scale = 1
-save = "plot"
-
-[[stage]]
-uses = "images.resize"
-from = "train.nearest"
-scale = 1
-save = "nearest"
 """
 
 
 def training(stage: str, *settings: str, kimg: float = 0.16) -> str:
-    """A training of 20 steps on 8 pictures, of which everything is saved."""
+    """A training of 20 steps on 8 pictures, whose timelapse is saved."""
     lines = "\n".join((f"kimg = {kimg}", "width = 4", "batch_size = 8", 'precision = "fp32"', "mirror = true", "lr_decay = 0.5", *settings))
     return f'{FEW}\n[[stage]]\nuses = "{stage}"\nid = "train"\n{lines}\nsave = "model.safetensors"\n{SAVES}'
 

@@ -11,10 +11,12 @@ from tests.faults.forge import Forge
 
 from .matrix import WORKS, Matrix, Work
 
+#: Variants that the full campaign alone looks at.
+RARE = ("dcgan measured", "style.transfer, adam")
 every_work = pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name.replace(" ", "-"))
 
 
-@every_work
+@pytest.mark.parametrize("work", [work for work in WORKS if work.name not in RARE], ids=lambda work: work.name.replace(" ", "-"))
 def test_a_killed_stage_goes_on_exactly(forge: Forge, tmp_path: Path, work: Work) -> None:
     matrix = Matrix(work, forge, tmp_path)
     assert matrix.wrong(work.sample()) == []

@@ -17,7 +17,6 @@ OFTEN = (
     "strength of the augmentation",
     "order of the pictures",
     "place of the growth, within a fade-in",
-    "checkpoint after a return to an earlier state",
 )
 
 
