@@ -78,18 +78,9 @@ def test_many_killed_runs_and_chains_of_kills(forge: Forge, tmp_path: Path, scen
     assert tally.kills > 100
 
 
-@pytest.mark.parametrize(
-    ("name", "bug"),
-    [
-        ("dcgan", "from tests.resume import mutants; mutants.plant('optimiser of D')"),
-        ("film of 300 frames", "import genart.artifacts as a; cut = a.ImagesWriter._cut; a.ImagesWriter._cut = lambda self: None"),
-    ],
-    ids=["a forgotten optimiser", "a film that is not cut to what was synced"],
-)
 @pytest.mark.slow
-def test_a_planted_bug_is_found(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bug: str) -> None:
-    killer = Killer(next(scenario for scenario in RUNS if scenario.name == name), forge, tmp_path)
-    run = forge.run
+def test_a_forgotten_optimiser_is_found(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killer = Killer(next(scenario for scenario in RUNS if scenario.name == "dcgan"), forge, tmp_path)
+    run, bug = forge.run, "from tests.resume import mutants; mutants.plant('optimiser of D')"
     monkeypatch.setattr(forge, "run", lambda *args, plant="", **more: run(*args, plant=f"{bug}\n{plant}", **more))
-    failures = [failure for seed in range(6) for failure in killer.once(seed).failures]
-    assert failures
+    assert [failure for seed in range(6) for failure in killer.once(seed).failures]
