@@ -474,7 +474,7 @@ def memory_against_plan(size: int, params: dict[str, Any]) -> tuple[float, float
 
 
 def memory_child(began: float, size: str, params: str) -> None:
-    """Make the picture, and print this process's peak and the plan that the stage remembers."""
+    """Make the picture, and print this process's peak and what the stage planned."""
     import numpy as np
     from skimage import data
 
@@ -485,11 +485,11 @@ def memory_child(began: float, size: str, params: str) -> None:
 
     del began
     given = Images.from_batches([Batch.from_array(np.asarray(data.astronaut())[None])])
+    events: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as work:
         wanted = {"scales": 1, "iterations": 2, "style_photos": "tissue", "resolution": int(size), **json.loads(params)}
-        run_stage(style_transfer, given, work=Path(work), backbone=Plugins().load_backbone, **wanted)
-        choices = json.loads((Path(work) / "choices.json").read_text())
-    planned = max(value["planned_mb"] for value in choices.values() if isinstance(value, dict) and "planned_mb" in value)
+        run_stage(style_transfer, given, work=Path(work), observer=events.append, backbone=Plugins().load_backbone, **wanted)
+    planned = max(event["planned_mb"] for event in events if "planned_mb" in event)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
     print(json.dumps({"peak_mb": peak, "planned_mb": planned}))
 

@@ -186,7 +186,7 @@ class Runner:
         with self.locked(step):
             if self.found(step):
                 self._note_cached(step)
-                shutil.rmtree(self.store.work(step.ancestry), ignore_errors=True)
+                self.store.drop_work(step.ancestry)
                 return
             try:
                 self._make(step)

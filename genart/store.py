@@ -252,7 +252,7 @@ class Store:
         try:
             self.alias(ancestry, partial, entry)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            self._drop(work)
         self._verified.add(key)
         return entry
 
@@ -265,8 +265,20 @@ class Store:
             raise BlockingIOError
 
         with contextlib.suppress(BlockingIOError), self.lock(ancestry, busy, busy):
-            for folder in (self.work(ancestry), *self._kept_work(ancestry)):
-                remove(folder)
+            self.drop_work(ancestry)
+            for folder in self._kept_work(ancestry):
+                self._drop(folder)
+
+    def drop_work(self, ancestry: str) -> None:
+        """Remove what a stage kept of its work; unless it is gone at once, what is left of it is all of it."""
+        self._drop(self.work(ancestry))
+
+    def _drop(self, folder: Path) -> None:
+        """Remove a folder at once or not at all: half of a stage's work would be taken for that of one that was stopped."""
+        with contextlib.suppress(OSError), self._temporary() as temporary:
+            doomed = temporary / f"doomed-{folder.name}-{os.urandom(4).hex()}"
+            os.rename(folder, doomed)
+            remove(doomed)
 
     def alias(self, ancestry: str, partial: str, entry: Entry) -> None:
         """Note that a chain leads to an entry."""
@@ -513,7 +525,7 @@ class Store:
         for folder in (*self.root.glob("work/*"), *self.root.glob("remakes/*")):
             with contextlib.suppress(FileNotFoundError):  # whose work it was has just finished
                 if now - os.lstat(folder).st_mtime > 7 * 86400:
-                    remove(folder)
+                    self._drop(folder)
         self._drop_dead_links()
         return removed, freed
 

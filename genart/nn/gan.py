@@ -172,6 +172,7 @@ class Training:
                 place = self.pace.place(log.nimg)
                 if place >= self.places[log.snapshots]:  # the last place is the end, and is drawn after the loop
                     self._snapshot()
+                    place = self.pace.place(log.nimg)  # an earlier one, if it made training return to a state before
                 if place >= self._evaluation_place():
                     self._evaluate()
                 trainer.schedule(int(place))
@@ -363,6 +364,7 @@ class Training:
             self.watchdog.roll_back(nimg, good_nimg, self.settings.rates, said)
         self._restore(tensors, state)
         self._apply_rates()
+        self.save()  # the checkpoint before it may count pictures that now go
         self.run.sink("progress").truncate(self.log.snapshots)
 
     def _evaluation_place(self) -> float:

@@ -41,24 +41,25 @@ class Plan:
         history: pairs of steps that L-BFGS remembers.
         checkpointing: features are computed a second time rather than kept.
         tile: side of the tiles in pixels; None for none.
-        planned_mb: peak of the process's memory that this comes to, in MB.
+        planned_mb: peak of the process's memory that this comes to, in MB; None for a plan that was made before a kill, or elsewhere.
         cost: time of an iteration, as a multiple of one that keeps everything.
     """
 
     history: int = HISTORIES[0]
     checkpointing: bool = False
     tile: int | None = None
-    planned_mb: float = 0.0
+    planned_mb: float | None = None
     cost: float = 1.0
 
     def __str__(self) -> str:
         how = "whole" if self.tile is None else f"in tiles of {self.tile} px"
         again = ", features computed twice" if self.checkpointing else ""
-        return f"about {self.planned_mb / 1000:.1f} GB of memory, {how}{again}, {self.history} steps remembered"
+        peak = "" if self.planned_mb is None else f"about {self.planned_mb / 1000:.1f} GB of memory, "
+        return f"{peak}{how}{again}, {self.history} steps remembered"
 
     def as_json(self) -> dict[str, Any]:
-        """For `Run.choose`."""
-        return asdict(self)
+        """For `Run.choose`: what the result depends on, and so without the peak, which is another each time."""
+        return {name: value for name, value in asdict(self).items() if name != "planned_mb"}
 
 
 def candidates(size: Size, bytes_per_pixel: dict[bool, float], halo: int, stride: int, *, adam: bool) -> Iterator[tuple[Plan, float]]:

@@ -152,7 +152,8 @@ class Painter:
         if index == self.first:
             self.run.sink("progress").sync()
         if (peak := memory.peak()) is not None:
-            self.run.metric(picture=index, planned_mb=self.plan(task.size).planned_mb, peak_mb=round(peak / 1e6, 1))
+            planned = self.plan(task.size).planned_mb
+            self.run.metric(picture=index, peak_mb=round(peak / 1e6, 1), **({} if planned is None else {"planned_mb": planned}))
         self._free_since = time.monotonic()
         return image.cpu() if alpha is None else torch.cat([image, resized(alpha, task.size)], 1).cpu()
 
@@ -252,8 +253,14 @@ class Painter:
             ResourceError: if no way fits.
         """
         if size not in self._plans:
-            chosen = self.run.choose(f"memory at {size[1]}x{size[0]}", lambda: self._fitting(size).as_json())
-            self._plans[size] = Plan(**chosen)
+            made: list[Plan] = []
+
+            def choice() -> dict[str, Any]:
+                made.append(self._fitting(size))
+                return made[0].as_json()
+
+            chosen = self.run.choose(f"memory at {size[1]}x{size[0]}", choice)
+            self._plans[size] = made[0] if made else Plan(**chosen)
         return self._plans[size]
 
     def _tell(self, size: Size) -> None:

@@ -428,6 +428,7 @@ def test_the_plan_is_told_before_and_the_peak_after(style, backbone, tmp_path, m
     kinds = [event["event"] for event in events]
     assert kinds.index("note") < kinds.index("preview")
     assert [event["planned_mb"] for event in events if "planned_mb" in event] == [1234.0]
+    assert "planned_mb" not in (tmp_path / "w" / "choices.json").read_text(), "the next run's would be another, and its files with it"
     assert all(event["peak_mb"] > 100 for event in events if "peak_mb" in event)
 
 
