@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from . import __version__, completion
-from .errors import GenartError, Interrupted, ResourceError, UsageError, did_you_mean, printable
+from .errors import SIGPIPE, GenartError, Interrupted, ResourceError, UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from .events import Events
@@ -29,8 +30,35 @@ if TYPE_CHECKING:
 
 # Each command imports what it needs in its first lines: `--help` pays for the command-line library alone.
 
+
+class _Commands(TyperGroup):
+    """Commands whose interruption is genart's own to tell: the library would exit with codes and texts of its own."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Read the command line."""
+        with _interrupted():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, context: Any) -> Any:
+        """Run the command."""
+        with _interrupted():
+            return super().invoke(context)
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end_in_peace()
+        raise Interrupted(signal.SIGINT) from None
+    except BrokenPipeError:
+        raise Interrupted(SIGPIPE) from None
+
+
 app = typer.Typer(
     name="genart",
+    cls=_Commands,
     help="A generative-art pipeline: recipes chain plugin stages from a folder of pictures to films of a GAN's dreams.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: loading Rich for it would double the time it takes
@@ -599,7 +627,11 @@ def _bytes(text: str) -> int:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console()
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise Interrupted(SIGPIPE)
+
+    return Quiet()
 
 
 def _print_json(value: Any) -> None:
@@ -675,13 +707,29 @@ def _signals(stop: Stop) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.signal = number
 
-    wanted = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
-    before = {number: signal.signal(number, handle) for number in wanted if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, handle) for number in _heeded()}
     try:
         yield
+    except KeyboardInterrupt:
+        raise Interrupted(stop.signal or signal.SIGINT) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if stop.signal is not None:
+            _end_in_peace()
+        else:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _heeded() -> list[signal.Signals]:
+    """Signals that ask a run to stop, but for those that whoever started it wants ignored."""
+    wanted = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    return [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _end_in_peace() -> None:
+    """Heed no further signals: the process is about to end, and only has to say why."""
+    for number in _heeded():
+        signal.signal(number, signal.SIG_IGN)
 
 
 ALL = "*"
@@ -703,6 +751,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    _open_streams()
     try:
         code = app(_expand(arguments), prog_name="genart", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -710,30 +759,50 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if debug and not isinstance(error, Interrupted):
             raise
         code = _tell(error, arguments)
-    except KeyboardInterrupt:
-        code = _tell(Interrupted(signal.SIGINT), arguments)
     except BrokenPipeError:
-        code = _mute()
+        code = 128 + SIGPIPE
     except TyperException as error:
         code = _tell(UsageError(_usage(error), "see genart --help"), arguments)
-    except (OSError, MemoryError) as error:
-        if debug:
-            raise
-        from .store import resource_error
-
-        known = ResourceError("out of memory") if isinstance(error, MemoryError) else resource_error(error)
-        code = _tell(known or _bug(error), arguments)
     except Exception as error:
         if debug:
             raise
-        code = _tell(_bug(error), arguments)
+        code = _tell(_explained(error), arguments)
+    _let_go_of_streams()
     sys.exit(code)
 
 
-def _mute() -> int:
-    """Point stdout at nothing, so that closing it at exit does not fail; return the exit code for a reader that has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+def _open_streams() -> None:
+    """Let standard streams that are closed lead nowhere: else a file would get their number, and what is told."""
+    for handle, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(handle, mode, closefd=False))  # noqa: SIM115
+
+
+def _let_go_of_streams() -> None:
+    """Drop what a standard stream does not take, or Python would fail in the end, with an exit code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _explained(error: Exception) -> GenartError:
+    """What an error that nobody expected means for people."""
+    from .store import resource_error
+
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory")
+    known = resource_error(error) if isinstance(error, OSError) else None
+    first = (str(error).splitlines() or [""])[0]
+    return known or GenartError(
+        f"this is a bug in genart: {type(error).__name__}: {first}", "please report it with the output of the same command and --debug"
+    )
 
 
 def _usage(error: TyperException) -> str:
@@ -741,22 +810,16 @@ def _usage(error: TyperException) -> str:
     return str(form() if form else error).strip() or type(error).__name__
 
 
-def _bug(error: Exception) -> GenartError:
-    first = (str(error).splitlines() or [""])[0]
-    return GenartError(
-        f"this is a bug in genart: {type(error).__name__}: {first}", "please report it with the output of the same command and --debug"
-    )
-
-
 def _tell(error: GenartError, arguments: Sequence[str]) -> int:
-    if error.exit_code == 141:  # whoever read stdout has gone: nobody to tell
-        return _mute()
+    if error.exit_code == 128 + SIGPIPE:  # whoever read stdout has gone: nobody to tell
+        return error.exit_code
     message, hint = error.message, error.hint
     if isinstance(error, Interrupted) and error.kept:
         message, hint = "interrupted; what was done so far is kept. Go on with:", shlex.join(["genart", *arguments])
     if "--json" in arguments:
         from .events import write_json_line
 
-        write_json_line({"event": "error", "message": message, "hint": hint, "exit_code": error.exit_code})
+        with suppress(OSError, Interrupted):  # the exit code tells, too
+            write_json_line({"event": "error", "message": message, "hint": hint, "exit_code": error.exit_code})
     _say_error(message, hint)
     return error.exit_code

@@ -27,7 +27,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .errors import Interrupted
+from .errors import SIGPIPE, Interrupted
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -58,7 +58,7 @@ def write_json_line(record: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        raise Interrupted(13) from None  # SIGPIPE: whoever read has gone
+        raise Interrupted(SIGPIPE) from None
 
 
 def finite(value: Any) -> Any:

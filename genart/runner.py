@@ -159,7 +159,11 @@ class Runner:
                 self._make(step)
 
     def locked(self, step: Step) -> contextlib.AbstractContextManager[None]:
-        """Hold the work folder of a step against other processes."""
+        """Hold the work folder of a step against other processes.
+
+        Raises:
+            Interrupted: if a signal came: nothing more is begun.
+        """
 
         def waiting() -> None:
             self.events.emit("note", message=f"another genart is making '{step.node.id}'; waiting for it")
@@ -168,6 +172,7 @@ class Runner:
             if self.stop.signal is not None:
                 raise Interrupted(self.stop.signal)
 
+        check()
         return self.store.lock(step.ancestry, waiting, check)
 
     def _make(self, step: Step) -> None:
