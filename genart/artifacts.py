@@ -316,14 +316,15 @@ class ImagesWriter:
         pixels = memoryview(array.data if array.flags.c_contiguous else array.tobytes()).cast("B")
         for file, end, data in zip(self._files, self._ends, (pixels, memoryview(lines)), strict=True):
             _write_all(file, end, data)
-        # counted only now: a write that fails leaves what was whole before it
-        self._ends = [self._ends[0] + len(pixels), self._ends[1] + len(lines)]
-        if self.runs and self.runs[-1][1:] == shape:
+        stored = Batch.from_array(array, batch.meta, start=self.count)
+        ends, count = [self._ends[0] + len(pixels), self._ends[1] + len(lines)], self.count + n
+        alike = bool(self.runs) and self.runs[-1][1:] == shape
+        # counted only now: what fails before leaves what was whole; and without a call among them, no signal comes between these lines
+        if alike:
             self.runs[-1][0] += n
         else:
-            self.runs.append([n, *shape])
-        stored = Batch.from_array(array, batch.meta, start=self.count)
-        self.count += n
+            self.runs += [[n, *shape]]
+        self._ends, self.count = ends, count
         return stored
 
     def kept(self) -> Iterator[Batch]:

@@ -109,7 +109,9 @@ def run(
     recipe: RecipePath,
     set_: Sets = None,
     seed: Seed = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Output folder.  [default: out/<recipe name>]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", readable=False, help="Output folder.  [default: out/<recipe name>]")
+    ] = None,
     budget: Budget = None,
     device: Device = "auto",
     until: Until = None,

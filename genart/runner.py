@@ -21,7 +21,7 @@ from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
 from .provenance import FORMAT, name_of, save, sweep
 from .run import Run, Stop
-from .store import Entry, resource_error, sha256_of
+from .store import Entry, check_place, resource_error, sha256_of
 
 #: Seconds of streamed pictures that a kill may cost.
 SYNC_EVERY = 3.0
@@ -62,6 +62,7 @@ class Runner:
         recipe = self.planner.recipe
         self.store.sweep_temporary()
         self._before = self._read_run_json()
+        self._check_places()
         self.events.emit("run_started", recipe=recipe.name, seed=recipe.seed, out=str(self.out), stages=list(self.steps))
         try:
             for step in self.steps.values():
@@ -81,6 +82,19 @@ class Runner:
         self._write_run_json(time.monotonic() - began)
         self.events.emit("run_finished", seconds=time.monotonic() - began, saved=[record["path"] for record in self.saved])
         return self.saved
+
+    def _check_places(self) -> None:
+        """Find out before anything is computed that a result could not be kept.
+
+        Raises:
+            OSError: as writing it would.
+        """
+        steps = self.steps.values()
+        if any(step.entry is None for step in steps):
+            self.store.check_places()
+        for step in steps:
+            if step.node.save and (step.entry is None or not self._is_saved(step)):
+                check_place((self.out / step.node.save).parent)
 
     def _save_until(self, last: Step | None) -> None:
         """Save what is there and not saved yet, in the order of the recipe up to one step, or all."""

@@ -31,6 +31,7 @@ class Trouble:
         silent: nothing need be told: there is nobody to hear it.
         check: looks at what came of it, and says what is wrong.
         more: words after the scenario's, in this run alone.
+        gone: names of what the trouble itself takes away, or puts there: it is not looked at.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Trouble:
     silent: bool = False
     check: Check | None = None
     more: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 class Trial(Attack):
@@ -67,7 +69,7 @@ class Trial(Attack):
             return
         report.cases += 1
         yield from ill_told(outcome, trouble)
-        yield from self.ill_left(outcome, folder)
+        yield from (text for text in self.ill_left(outcome, folder) if not text.startswith(trouble.gone or ("\0",)))
         if trouble.check is not None:
             yield from trouble.check(outcome, folder)
         if trouble.cure is not None:
@@ -146,6 +148,10 @@ class Part:
 
     def tried(self, forge: Forge, work: Path, *, every: bool) -> Report:
         """Put the command to the troubles: to every one, or to a sample."""
-        trial, report = Trial(self.scenario, Planted(forge, self.plant), work), Report()
+        trial, report = self.trial(Planted(forge, self.plant), work), Report()
         trial.meet(list(self.troubles(trial))[:: 1 if every else self.step], report)
         return report
+
+    def trial(self, forge: Forge, work: Path) -> Trial:
+        """What is put to the troubles."""
+        return Trial(self.scenario, forge, work)
