@@ -94,6 +94,8 @@ class Batch:
 
             x = self._pixels
             assert x is not None
+            if x.is_complex():
+                raise StageError(f"pictures must be real numbers, got {x.dtype}")
             if x.ndim != 4 or x.shape[1] not in (3, 4):
                 raise StageError(f"pictures must be (N, 3, H, W) or (N, 4, H, W), got {tuple(x.shape)}")
             x = x.detach()
@@ -309,6 +311,7 @@ class ImagesWriter:
     def append(self, batch: Batch) -> Batch:
         """Write a batch and return it as a reader of the store would see it."""
         array = batch.array
+        _check_pictures(array, batch.meta)
         n, *shape = array.shape
         if n == 0:
             return batch
@@ -392,6 +395,18 @@ class ImagesWriter:
         """Let go of the files; what was synced is taken up by the next writer of this folder."""
         for file in self._files:
             file.close()
+
+
+def _check_pictures(array: np.ndarray, meta: Sequence[Any]) -> None:
+    """Check what a stage gave.
+
+    Raises:
+        StageError: if it is no pictures, or not as many metadata.
+    """
+    if array.ndim != 4 or array.shape[3] not in (3, 4) or str(array.dtype) != "uint8" or not all(array.shape[1:]):
+        raise StageError(f"pictures must be (N, H, W, 3 or 4) of uint8 and not empty, got {array.shape} of {array.dtype}")
+    if len(meta) != len(array) or not all(isinstance(item, dict) for item in meta):
+        raise StageError(f"metadata must be a table for each of {len(array)} pictures")
 
 
 def _write_all(file: BinaryIO, end: int, data: memoryview) -> None:

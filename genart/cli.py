@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 from typer.core import TyperGroup
@@ -128,14 +128,15 @@ def run(
     from .run import Stop
     from .runner import Runner
 
-    planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
-    if out is None:
-        out = Path("out") / safe_name(planner.recipe.name)
     stop = Stop()
-    with _observers(json_, quiet, planner.plugins, tensorboard) as events, _signals(stop):
-        Runner(planner, steps, out, events, stop).run()
-        if planner.recipe.report:
-            _write_report(out, planner.store, events)
+    with _own_stdout(json_) as own:
+        planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
+        if out is None:
+            out = Path("out") / safe_name(planner.recipe.name)
+        with _observers(own if json_ else None, quiet, planner.plugins, tensorboard) as events, _signals(stop):
+            Runner(planner, steps, out, events, stop).run()
+            if planner.recipe.report:
+                _write_report(out, planner.store, events)
 
 
 def _write_report(out: Path, store: Store, events: Events) -> None:
@@ -301,10 +302,14 @@ def apply(
     if ends.stdin or ends.stdout:
         share_cores(light=stage.light)
     kind = device_kind(device, Store.of_user().root)
-    sender = Sender(sys.stdout.buffer, y4m=y4m) if ends.stdout else None
     stop = Stop()
     terse = ends.stdout and not sys.stderr.isatty()  # in a script a filter says nothing but what is out of the ordinary
-    with _observers(json_, quiet, plugins, live=not ends.stdin, terse=terse) as events, _signals(stop), _clear_stdout(ends.stdout):
+    with (
+        _own_stdout(ends.stdout or json_) as own,
+        _observers(own if json_ else None, quiet, plugins, live=not ends.stdin, terse=terse) as events,
+        _signals(stop),
+    ):
+        sender = Sender(cast(Any, own).buffer, y4m=y4m) if ends.stdout else None
         result = apply_stage(stage, options, ends, plugins, events, stop, sender=sender, seed=seed, device=kind)
     if result is None or ends.stdout:
         return
@@ -317,12 +322,30 @@ def apply(
 
 
 @contextmanager
-def _clear_stdout(wanted: bool) -> Iterator[None]:
-    """Keep what a stage prints away from the pictures on standard output."""
+def _own_stdout(wanted: bool) -> Iterator[TextIO]:
+    """Keep standard output for what genart itself sends there: what a stage or a library prints, by any way, goes to standard error."""
     from contextlib import nullcontext, redirect_stdout
 
-    with redirect_stdout(sys.stderr) if wanted else nullcontext():
-        yield
+    try:
+        number = sys.stdout.fileno() if wanted else -1
+    except (OSError, ValueError):  # no real file behind it
+        number = -1
+    if number < 0:
+        own = sys.stdout
+        with redirect_stdout(sys.stderr) if wanted else nullcontext():
+            yield own
+        return
+    sys.stdout.flush()
+    private = os.dup(number)
+    os.dup2(sys.stderr.fileno(), number)
+    try:
+        with open(private, "w", encoding=sys.stdout.encoding, closefd=False) as own, redirect_stdout(sys.stderr):
+            yield own
+    finally:
+        if "ctypes" in sys.modules:
+            sys.modules["ctypes"].CDLL(None).fflush(None)  # what C libraries have yet to print
+        os.dup2(private, number)
+        os.close(private)
 
 
 def _explain_options(stage: Stage) -> None:
@@ -399,7 +422,7 @@ def remake(
     from .store import Store
 
     plugins, stop = Plugins(plugin or ()), Stop()
-    with _observers(json_, quiet, plugins) as events, _signals(stop):
+    with _own_stdout(json_) as own, _observers(own if json_ else None, quiet, plugins) as events, _signals(stop):
         again = Remake(file, plugins, Store.of_user(), events, stop, device=device, from_scratch=from_scratch, inputs=input_ or ())
         report = again.run(output, tolerance)
     if json_:
@@ -644,9 +667,14 @@ def _print_json(value: Any) -> None:
 
 @contextmanager
 def _observers(
-    json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True, terse: bool = False
+    told: TextIO | None, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True, terse: bool = False
 ) -> Iterator[Events]:
-    """Yield the events of a run with everyone who wants to hear them; of programs in one pipe only the first may be `live`."""
+    """Yield the events of a run with everyone who wants to hear them: as JSON in `told`, if there is such a file, or else people.
+
+    Of programs in one pipe only the first may be `live`.
+    """
+    from functools import partial
+
     from .display import Display, LiveDisplay, PlainDisplay, TerseDisplay
     from .events import Events, write_json_line
 
@@ -655,10 +683,10 @@ def _observers(
         from .tensorboard import TensorBoard
 
         observers.append(TensorBoard(tensorboard))
-    if json_:
-        observers.append(write_json_line)
+    if told is not None:
+        observers.append(partial(write_json_line, file=told))
     display: Display | None = None
-    if not quiet and not json_:
+    if not quiet and told is None:
         live = live and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
         plain = TerseDisplay if terse else PlainDisplay
         display = LiveDisplay(sys.stderr) if live else plain(sys.stderr)

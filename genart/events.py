@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from .errors import SIGPIPE, Interrupted
 
@@ -50,13 +50,19 @@ class Events:
             observer(record)
 
 
-def write_json_line(record: dict[str, Any]) -> None:
-    """Observer behind `--json`: one JSON object per event on stdout. Previews are for eyes and left out."""
+def write_json_line(record: dict[str, Any], file: TextIO | None = None) -> None:
+    """Observer behind `--json`: one JSON object per event. Previews are for eyes and left out.
+
+    Args:
+        record: the event.
+        file: where it goes; by default standard output.
+    """
+    file = file or sys.stdout
     if record["event"] == "preview":
         return
     try:
-        sys.stdout.write(json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n")
-        sys.stdout.flush()
+        file.write(json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
     except BrokenPipeError:
         raise Interrupted(SIGPIPE) from None
 

@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import test_limits, test_pipes, test_places, test_signals
+from . import test_clock, test_limits, test_pipes, test_places, test_signals
 from .forge import Forge
 from .mounts import namespace
 
-PARTS = (*test_limits.PARTS, *test_places.PARTS, *test_pipes.PARTS, *test_signals.PARTS)
+PARTS = (*test_clock.PARTS, *test_limits.PARTS, *test_places.PARTS, *test_pipes.PARTS, *test_signals.PARTS)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from .forge import ROOT, Forge, Outcome
-from .mounts import BLOCK, Small, namespace
-from .scenarios import RUN, TRAIN, Scenario, ran, run_words
+from .mounts import Small, namespace
+from .scenarios import TRAIN, Scenario, ran, run_words
 from .trouble import Part, Trial, Trouble
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and mounts are Linux's")
@@ -98,7 +97,12 @@ def sweep(trial: Trial, name: str, leave: Callable[[Small, int], None], unit: st
     for room in rooms:
         place, codes = full(room), (0,) if room >= need else (5, 0)
         yield Trouble(
-            f"{room} of {need} {unit} for {name}", before=place.before, cure=place.cure, codes=codes, says="the disk is full", check=no_litter
+            f"{room} of {need} {unit} for {name}",
+            before=place.before,
+            cure=place.cure,
+            codes=codes,
+            says="the disk is full",
+            check=no_litter,
         )
 
 

@@ -1,4 +1,4 @@
-"""Places that cannot be written, are missing, lie elsewhere or are something else: told before anything is computed, or no matter at all."""
+"""Places that cannot be written, are missing, lie elsewhere or are something else: told before anything is computed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,16 @@ def unwritable(trial: Trial) -> list[Trouble]:
         before, cure = barred(name, mode)
         check = nothing_computed
         found.append(
-            Trouble(f"{name} of mode {mode:o}", DROP, before=before, cure=cure, codes=(5,), says="permission denied", check=check, gone=("made",))
+            Trouble(
+                f"{name} of mode {mode:o}",
+                DROP,
+                before=before,
+                cure=cure,
+                codes=(5,),
+                says="permission denied",
+                check=check,
+                gone=("made",),
+            )
         )
     for name in ("out", "store", "store/genart", "store/genart/work", "store/genart/entries"):
         before, cure = becomes_file(name)
@@ -120,13 +129,14 @@ def elsewhere(trial: Trial) -> list[Trouble]:
         Trouble("umask 000", "import os; os.umask(0)", codes=(0,)),
         Trouble("an unknown locale", environment={"LC_ALL": "xx_YY.UTF-8", "LANG": "xx"}, codes=(0,)),
         Trouble("a locale of ASCII", environment={"LC_ALL": "C", "PYTHONUTF8": "0"}, codes=(0,)),
-        Trouble("no variable at all", f"import os; kept = os.environ['XDG_CACHE_HOME']; os.environ.clear(); os.environ['XDG_CACHE_HOME'] = kept"),
+        Trouble("no variable at all", BARE),
         Trouble("a current directory that is gone", GONE, codes=(2,), says="no such recipe"),
         Trouble("a path of 4 KB", codes=(5, 2), says="too long", more=("--out", "/".join(["x" * 200] * 22))),
         Trouble("a name of 300 bytes", codes=(5, 2), says="too long", more=("--out", "x" * 300)),
     ]
 
 
+BARE = "import os; kept = os.environ['XDG_CACHE_HOME']; os.environ.clear(); os.environ['XDG_CACHE_HOME'] = kept"
 GONE = """
 import os
 os.mkdir("gone"); os.chdir("gone"); os.rmdir("../gone")
@@ -166,8 +176,9 @@ def locked(trial: Trial) -> list[Trouble]:
     def cure(name: str) -> Callable[[Path], None]:
         return lambda folder: (writable(folder / name), unlogged(folder))[0]
 
+    about = {"codes": (5,), "says": "read-only", "check": nothing_computed, "gone": ("made",)}
     return [
-        Trouble(f"{name} is read-only", LOG, before=before(name), cure=cure(name), codes=(5,), says="read-only", check=nothing_computed, gone=("made",))
+        Trouble(f"{name} is read-only", LOG, before=before(name), cure=cure(name), **about)  # type: ignore[arg-type]
         for name in ("out", "store", "store/genart/entries", "store/genart/work", "store/genart/tmp")
     ]
 
