@@ -186,6 +186,30 @@ def test_the_second_signal_ends_a_stage_that_does_not_heed_the_first(
     assert len(outcome.err.splitlines()) == 2
 
 
+LAST_WORD = """
+import os, signal
+import genart
+
+@genart.stage("last.word")
+def stage(_: None, params: genart.Params, run: genart.Run) -> genart.Model:
+    \"\"\"Be told to stop when all is done.\"\"\"
+    import torch
+    os.kill(os.getpid(), signal.SIGTERM)
+    return run.model({"w": torch.zeros(1)}, family="toy", parameters={})
+"""
+
+
+def test_nothing_is_begun_after_a_signal_but_what_is_done_is_kept(forge: Forge, tmp_path: Path) -> None:
+    (tmp_path / "last.py").write_text(LAST_WORD)
+    folder = tmp_path / "here"
+    stages = '[[stage]]\nuses = "last.word"\nsave = "a.safetensors"\n[[stage]]\nuses = "toy.noise"\nsave = "b"\n'
+    Scenario("last", (), stages).prepare(forge, folder)
+    outcome = forge.run(folder, *run_words("--quiet"), "-p", tmp_path / "last.py", TOY_LOG=str(tmp_path / "made"))
+    assert outcome.code == 143
+    assert not (tmp_path / "made").exists()
+    assert len(list(folder.glob("store/genart/entries/*/*"))) == 1
+
+
 def opened_by_python(command: list[str]) -> list[str]:
     """The files that a command opens, in order."""
     done = subprocess.run(["strace", "-e", "trace=openat", "-e", "signal=none", *command], capture_output=True, text=True, check=True)
