@@ -12,6 +12,7 @@ import pytest
 from .campaign import saved
 from .forge import TOYS, Forge, Outcome
 from .scenarios import write_recipe
+from .trouble import some
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the forge forks")
 #: A stage between others that passes pictures on, and does one bad thing on its way.
@@ -160,7 +161,7 @@ def wrong(outcome: Outcome, folder: Path, code: int) -> Iterator[str]:
         yield "a temporary file was left"
 
 
-@pytest.mark.parametrize("error", RAISED)
+@pytest.mark.parametrize("error", some(RAISED, 6))
 def test_what_is_raised_is_told_with_the_stage(forge: Forge, tmp_path: Path, error: str) -> None:
     folder = folder_with(tmp_path)
     outcome = forge.run(folder, *WORDS, BAD=f"raise {error}")
@@ -178,7 +179,7 @@ def undisturbed(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {name: content for name, content in saved(folder).items() if name.startswith("out/")}
 
 
-@pytest.mark.parametrize("act", DONE)
+@pytest.mark.parametrize("act", some(DONE, 6))
 def test_what_a_plugin_does_beside_its_work_changes_nothing(forge: Forge, tmp_path: Path, undisturbed: dict[str, bytes], act: str) -> None:
     folder = folder_with(tmp_path)
     outcome = forge.run(folder, *WORDS, BAD=DONE[act])
@@ -197,14 +198,14 @@ def test_a_plugin_that_ends_the_process_is_like_a_kill(forge: Forge, tmp_path: P
     assert {name: content for name, content in saved(folder).items() if name.startswith("out/")} == undisturbed
 
 
-@pytest.mark.parametrize("what", YIELDED)
+@pytest.mark.parametrize("what", some(YIELDED, 6))
 def test_what_is_no_picture_is_refused(forge: Forge, tmp_path: Path, what: str) -> None:
     folder = folder_with(tmp_path, gives=YIELDED[what])
     outcome = forge.run(folder, *WORDS)
     assert list(wrong(outcome, folder, 4)) == [], outcome.err
 
 
-@pytest.mark.parametrize("what", RETURNED)
+@pytest.mark.parametrize("what", some(RETURNED, 6))
 def test_what_is_no_model_is_refused(forge: Forge, tmp_path: Path, what: str) -> None:
     stages = STAGES.replace('"bad.act"', '"bad.give"').partition('\n[[stage]]\nuses = "toy.invert"')[0] + 'save = "model.safetensors"\n'
     folder = folder_with(tmp_path, stages, returns=RETURNED[what])
@@ -256,7 +257,7 @@ IMPORTED = {
 }
 
 
-@pytest.mark.parametrize("fault", IMPORTED)
+@pytest.mark.parametrize("fault", some(IMPORTED, 6))
 def test_a_plugin_that_cannot_be_loaded_breaks_only_itself(forge: Forge, tmp_path: Path, fault: str) -> None:
     """It is installed, as far as its metadata say."""
     folder = folder_with(tmp_path)

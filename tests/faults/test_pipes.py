@@ -11,7 +11,7 @@ import pytest
 
 from .forge import TOYS, Forge, Outcome
 from .scenarios import Scenario, ran, run_words
-from .trouble import Part, Trial, Trouble
+from .trouble import Part, Trial, Trouble, some
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the forge forks")
 #: A reader of standard output that goes after so many bytes.
@@ -101,7 +101,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("how", OUTPUTS)
-@pytest.mark.parametrize("words", TELLING, ids=lambda words: "-".join(words[:2]))
+@pytest.mark.parametrize("words", some(TELLING, 7), ids=lambda words: "-".join(words[:2]))
 def test_what_cannot_be_told_ends_with_its_code(forge: Forge, told_of: Path, words: tuple[str, ...], how: str) -> None:
     plant, codes, silent = OUTPUTS[how]
     outcome = forge.run(told_of, *words, plant=plant)
@@ -232,7 +232,7 @@ PARTS = (
 )
 
 
-@pytest.mark.parametrize("part", PARTS, ids=str)
+@pytest.mark.parametrize("part", some(PARTS, 3), ids=str)
 def test_streams(forge: Forge, tmp_path: Path, part: Part) -> None:
     report = part.tried(forge, tmp_path, every=False)
     assert report.failures == []

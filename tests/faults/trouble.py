@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from .campaign import Attack, Report, saved
 from .forge import Fault, Forge, Outcome
@@ -106,6 +108,11 @@ def ill_told(outcome: Outcome, trouble: Trouble) -> Iterator[str]:
         yield f"an error of {len(lines) - at} lines: {outcome.err[-800:]}"
     elif trouble.says and not re.search(trouble.says, "\n".join(lines[at:])):
         yield f"{trouble.says!r} is not told: {outcome.err[-800:]}"
+
+
+def some(items: Iterable[Any], step: int) -> list[Any]:
+    """Each `step`-th for the ordinary run of the tests, and the others for the slow one."""
+    return [item if number % step == 0 else pytest.param(item, marks=pytest.mark.slow) for number, item in enumerate(items)]
 
 
 class Planted(Forge):
