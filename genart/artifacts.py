@@ -101,6 +101,8 @@ class Batch:
 
             x = self._pixels
             assert x is not None
+            if x.is_complex():
+                raise StageError(f"pictures must be real numbers, got {x.dtype}")
             if x.ndim != 4 or x.shape[1] not in (3, 4):
                 raise StageError(f"pictures must be (N, 3, H, W) or (N, 4, H, W), got {tuple(x.shape)}")
             x = x.detach()
@@ -318,6 +320,7 @@ class ImagesWriter:
     def append(self, batch: Batch) -> Batch:
         """Write a batch and return it as a reader of the store would see it."""
         array = batch.array
+        _check_pictures(array, batch.meta)
         n, *shape = array.shape
         if n == 0:
             return batch
@@ -325,14 +328,15 @@ class ImagesWriter:
         pixels = memoryview(array.data if array.flags.c_contiguous else array.tobytes()).cast("B")
         for file, end, data in zip(self._files, self._ends, (pixels, memoryview(lines)), strict=True):
             _write_all(file, end, data)
-        # counted only now: a write that fails leaves what was whole before it
-        self._ends = [self._ends[0] + len(pixels), self._ends[1] + len(lines)]
-        if self.runs and self.runs[-1][1:] == shape:
+        stored = Batch.from_array(array, batch.meta, start=self.count)
+        ends, count = [self._ends[0] + len(pixels), self._ends[1] + len(lines)], self.count + n
+        alike = bool(self.runs) and self.runs[-1][1:] == shape
+        # counted only now: what fails before leaves what was whole; and without a call among them, no signal comes between these lines
+        if alike:
             self.runs[-1][0] += n
         else:
-            self.runs.append([n, *shape])
-        stored = Batch.from_array(array, batch.meta, start=self.count)
-        self.count += n
+            self.runs += [[n, *shape]]
+        self._ends, self.count = ends, count
         return stored
 
     def kept(self) -> Iterator[Batch]:
@@ -402,6 +406,18 @@ class ImagesWriter:
         """Let go of the files; what was synced is taken up by the next writer of this folder."""
         for file in self._files:
             file.close()
+
+
+def _check_pictures(array: np.ndarray, meta: Sequence[Any]) -> None:
+    """Check what a stage gave.
+
+    Raises:
+        StageError: if it is no pictures, or not as many metadata.
+    """
+    if array.ndim != 4 or array.shape[3] not in (3, 4) or str(array.dtype) != "uint8" or not all(array.shape[1:]):
+        raise StageError(f"pictures must be (N, H, W, 3 or 4) of uint8 and not empty, got {array.shape} of {array.dtype}")
+    if len(meta) != len(array) or not all(isinstance(item, dict) for item in meta):
+        raise StageError(f"metadata must be a table for each of {len(array)} pictures")
 
 
 def _write_all(file: BinaryIO, end: int, data: memoryview) -> None:

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from . import __version__, completion
-from .errors import DataError, GenartError, Interrupted, ResourceError, StageError, UsageError, did_you_mean, printable
+from .errors import SIGPIPE, DataError, GenartError, Interrupted, ResourceError, StageError, UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from .display import Display
@@ -31,8 +32,35 @@ if TYPE_CHECKING:
 
 # Each command imports what it needs in its first lines: `--help` pays for the command-line library alone.
 
+
+class _Commands(TyperGroup):
+    """Commands whose interruption is genart's own to tell: the library would exit with codes and texts of its own."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Read the command line."""
+        with _interrupted():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, context: Any) -> Any:
+        """Run the command."""
+        with _interrupted():
+            return super().invoke(context)
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end_in_peace()
+        raise Interrupted(signal.SIGINT) from None
+    except BrokenPipeError:
+        raise Interrupted(SIGPIPE) from None
+
+
 app = typer.Typer(
     name="genart",
+    cls=_Commands,
     help="A generative-art pipeline: recipes chain plugin stages from a folder of pictures to films of a GAN's dreams.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: loading Rich for it would double the time it takes
@@ -87,7 +115,9 @@ def run(
     recipe: RecipePath,
     set_: Sets = None,
     seed: Seed = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Output folder.  [default: out/<recipe name>]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", readable=False, help="Output folder.  [default: out/<recipe name>]")
+    ] = None,
     budget: Budget = None,
     device: Device = "auto",
     until: Until = None,
@@ -104,14 +134,15 @@ def run(
     from .run import Stop
     from .runner import Runner
 
-    planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
-    if out is None:
-        out = Path("out") / safe_name(planner.recipe.name)
     stop = Stop()
-    with _observers(json_, quiet, planner.plugins, tensorboard) as events, _signals(stop):
-        Runner(planner, steps, out, events, stop).run()
-        if planner.recipe.report:
-            _write_report(out, planner.store, events)
+    with _own_stdout(json_) as own:
+        planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
+        if out is None:
+            out = Path("out") / safe_name(planner.recipe.name)
+        with _observers(own if json_ else None, quiet, planner.plugins, tensorboard) as events, _signals(stop):
+            Runner(planner, steps, out, events, stop).run()
+            if planner.recipe.report:
+                _write_report(out, planner.store, events)
 
 
 def _write_report(out: Path, store: Store, events: Events) -> None:
@@ -277,10 +308,14 @@ def apply(
     if ends.stdin or ends.stdout:
         share_cores(light=stage.light)
     kind = device_kind(device, Store.of_user().root)
-    sender = Sender(sys.stdout.buffer, y4m=y4m) if ends.stdout else None
     stop = Stop()
     terse = ends.stdout and not sys.stderr.isatty()  # in a script a filter says nothing but what is out of the ordinary
-    with _observers(json_, quiet, plugins, live=not ends.stdin, terse=terse) as events, _signals(stop), _clear_stdout(ends.stdout):
+    with (
+        _own_stdout(ends.stdout or json_) as own,
+        _observers(own if json_ else None, quiet, plugins, live=not ends.stdin, terse=terse) as events,
+        _signals(stop),
+    ):
+        sender = Sender(cast(Any, own).buffer, y4m=y4m) if ends.stdout else None
         result = apply_stage(stage, options, ends, plugins, events, stop, sender=sender, seed=seed, device=kind)
     if result is None or ends.stdout:
         return
@@ -293,12 +328,30 @@ def apply(
 
 
 @contextmanager
-def _clear_stdout(wanted: bool) -> Iterator[None]:
-    """Keep what a stage prints away from the pictures on standard output."""
+def _own_stdout(wanted: bool) -> Iterator[TextIO]:
+    """Keep standard output for what genart itself sends there: what a stage or a library prints, by any way, goes to standard error."""
     from contextlib import redirect_stdout
 
-    with redirect_stdout(sys.stderr) if wanted else nullcontext():
-        yield
+    try:
+        number = sys.stdout.fileno() if wanted else -1
+    except (OSError, ValueError):  # no real file behind it
+        number = -1
+    if number < 0:
+        own = sys.stdout
+        with redirect_stdout(sys.stderr) if wanted else nullcontext():
+            yield own
+        return
+    sys.stdout.flush()
+    private = os.dup(number)
+    os.dup2(sys.stderr.fileno(), number)
+    try:
+        with open(private, "w", encoding=sys.stdout.encoding, closefd=False) as own, redirect_stdout(sys.stderr):
+            yield own
+    finally:
+        if "ctypes" in sys.modules:
+            sys.modules["ctypes"].CDLL(None).fflush(None)  # what C libraries have yet to print
+        os.dup2(private, number)
+        os.close(private)
 
 
 def _explain_options(stage: Stage) -> None:
@@ -375,7 +428,7 @@ def remake(
     from .store import Store
 
     plugins, stop = Plugins(plugin or ()), Stop()
-    with _observers(json_, quiet, plugins) as events, _signals(stop):
+    with _own_stdout(json_) as own, _observers(own if json_ else None, quiet, plugins) as events, _signals(stop):
         again = Remake(file, plugins, Store.of_user(), events, stop, device=device, from_scratch=from_scratch, inputs=input_ or ())
         report = again.run(output, tolerance)
     if json_:
@@ -731,7 +784,7 @@ def download(
 
     if name not in datasets.SPLITS:
         raise UsageError(f"there is no data set '{name}'{did_you_mean(name, datasets.SPLITS)}", f"data sets: {', '.join(datasets.SPLITS)}")
-    with _clear_stdout(True):
+    with _own_stdout(True):
         datasets.download(name, folder)
     if json_:
         _print_json({"name": name, "path": str(folder), "splits": list(datasets.SPLITS[name])})
@@ -764,7 +817,11 @@ def restore(
 def _console(*, stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise Interrupted(SIGPIPE)
+
+    return Quiet(stderr=stderr)
 
 
 def _print_json(value: Any) -> None:
@@ -775,9 +832,14 @@ def _print_json(value: Any) -> None:
 
 @contextmanager
 def _observers(
-    json_: bool, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True, terse: bool = False
+    told: TextIO | None, quiet: bool, plugins: Plugins, tensorboard: Path | None = None, *, live: bool = True, terse: bool = False
 ) -> Iterator[Events]:
-    """Yield the events of a run with everyone who wants to hear them; of programs in one pipe only the first may be `live`."""
+    """Yield the events of a run with everyone who wants to hear them: as JSON in `told`, if there is such a file, or else people.
+
+    Of programs in one pipe only the first may be `live`.
+    """
+    from functools import partial
+
     from .events import Events, write_json_line
 
     observers: list[Callable[[dict[str, Any]], None]] = [_PluginObservers(plugins)]
@@ -785,9 +847,9 @@ def _observers(
         from .tensorboard import TensorBoard
 
         observers.append(TensorBoard(tensorboard))
-    if json_:
-        observers.append(write_json_line)
-    if quiet or json_:
+    if told is not None:
+        observers.append(partial(write_json_line, file=told))
+    if quiet or told is not None:
         yield Events(*observers)
         return
     with _display(live=live, terse=terse) as display:
@@ -845,13 +907,29 @@ def _signals(stop: Stop) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.signal = number
 
-    wanted = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
-    before = {number: signal.signal(number, handle) for number in wanted if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, handle) for number in _heeded()}
     try:
         yield
+    except KeyboardInterrupt:
+        raise Interrupted(stop.signal or signal.SIGINT) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if stop.signal is not None:
+            _end_in_peace()
+        else:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _heeded() -> list[signal.Signals]:
+    """Signals that ask a run to stop, but for those that whoever started it wants ignored."""
+    wanted = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    return [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _end_in_peace() -> None:
+    """Heed no further signals: the process is about to end, and only has to say why."""
+    for number in _heeded():
+        signal.signal(number, signal.SIG_IGN)
 
 
 ALL = "*"
@@ -873,6 +951,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    _open_streams()
     try:
         code = app(_expand(arguments), prog_name="genart", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -880,30 +959,50 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if debug and not isinstance(error, Interrupted):
             raise
         code = _tell(error, arguments)
-    except KeyboardInterrupt:
-        code = _tell(Interrupted(signal.SIGINT), arguments)
     except BrokenPipeError:
-        code = _mute()
+        code = 128 + SIGPIPE
     except TyperException as error:
         code = _tell(UsageError(_usage(error), "see genart --help"), arguments)
-    except (OSError, MemoryError) as error:
-        if debug:
-            raise
-        from .store import resource_error
-
-        known = ResourceError("out of memory") if isinstance(error, MemoryError) else resource_error(error)
-        code = _tell(known or _bug(error), arguments)
     except Exception as error:
         if debug:
             raise
-        code = _tell(_bug(error), arguments)
+        code = _tell(_explained(error), arguments)
+    _let_go_of_streams()
     sys.exit(code)
 
 
-def _mute() -> int:
-    """Point stdout at nothing, so that closing it at exit does not fail; return the exit code for a reader that has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
+def _open_streams() -> None:
+    """Let standard streams that are closed lead nowhere: else a file would get their number, and what is told."""
+    for handle, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(handle, mode, closefd=False))  # noqa: SIM115
+
+
+def _let_go_of_streams() -> None:
+    """Drop what a standard stream does not take, or Python would fail in the end, with an exit code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _explained(error: Exception) -> GenartError:
+    """What an error that nobody expected means for people."""
+    from .store import resource_error
+
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory")
+    known = resource_error(error) if isinstance(error, OSError) else None
+    first = (str(error).splitlines() or [""])[0]
+    return known or GenartError(
+        f"this is a bug in genart: {type(error).__name__}: {first}", "please report it with the output of the same command and --debug"
+    )
 
 
 def _usage(error: TyperException) -> str:
@@ -911,22 +1010,16 @@ def _usage(error: TyperException) -> str:
     return str(form() if form else error).strip() or type(error).__name__
 
 
-def _bug(error: Exception) -> GenartError:
-    first = (str(error).splitlines() or [""])[0]
-    return GenartError(
-        f"this is a bug in genart: {type(error).__name__}: {first}", "please report it with the output of the same command and --debug"
-    )
-
-
 def _tell(error: GenartError, arguments: Sequence[str]) -> int:
-    if error.exit_code == 141:  # whoever read stdout has gone: nobody to tell
-        return _mute()
+    if error.exit_code == 128 + SIGPIPE:  # whoever read stdout has gone: nobody to tell
+        return error.exit_code
     message, hint = error.message, error.hint
     if isinstance(error, Interrupted) and error.kept:
         message, hint = "interrupted; what was done so far is kept. Go on with:", shlex.join(["genart", *arguments])
     if "--json" in arguments:
         from .events import write_json_line
 
-        write_json_line({"event": "error", "message": message, "hint": hint, "exit_code": error.exit_code})
+        with suppress(OSError, Interrupted):  # the exit code tells, too
+            write_json_line({"event": "error", "message": message, "hint": hint, "exit_code": error.exit_code})
     _say_error(message, hint)
     return error.exit_code

@@ -69,9 +69,18 @@ class Display:
             handler(record)
 
     def line(self, text: str) -> None:
-        """Write a line."""
-        self.stream.write(text + "\n")
-        self.stream.flush()
+        """Write a line; where that cannot be, because a disk is full, say, a run goes on unheard.
+
+        Raises:
+            BrokenPipeError: if whoever listened has gone.
+        """
+        try:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:
+            return
 
     def paint(self, style: str, text: str) -> str:
         """The text in a style, free of anything else that a terminal would obey."""

@@ -21,6 +21,9 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+#: Signal that a writer gets whose reader has gone; every system has its exit code, 141, but not all have the signal.
+SIGPIPE = 13
+
 
 class GenartError(Exception):
     """An error with a documented exit code and a message of at most three lines.

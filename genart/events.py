@@ -26,9 +26,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
-from .errors import Interrupted
+from .errors import SIGPIPE, Interrupted
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -51,15 +51,21 @@ class Events:
             observer(record)
 
 
-def write_json_line(record: dict[str, Any]) -> None:
-    """Observer behind `--json`: one JSON object per event on stdout. Previews are for eyes and left out."""
+def write_json_line(record: dict[str, Any], file: TextIO | None = None) -> None:
+    """Observer behind `--json`: one JSON object per event. Previews are for eyes and left out.
+
+    Args:
+        record: the event.
+        file: where it goes; by default standard output.
+    """
+    file = file or sys.stdout
     if record["event"] == "preview":
         return
     try:
-        sys.stdout.write(as_json(record) + "\n")
-        sys.stdout.flush()
+        file.write(as_json(record) + "\n")
+        file.flush()
     except BrokenPipeError:
-        raise Interrupted(13) from None  # SIGPIPE: whoever read has gone
+        raise Interrupted(SIGPIPE) from None
 
 
 def as_json(value: Any) -> str:

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from .artifacts import Batch, Images, ImagesWriter, StoredImages
-from .errors import Interrupted, StageError, UsageError
+from .errors import SIGPIPE, DataError, Interrupted, ResourceError, StageError, UsageError
 from .stages import Stage
+from .store import resource_error
 from .streams import Pictures, PngWriter, Writer, Y4mWriter
 
 DASH = Path("-")
 #: Seconds between two looks at whether a signal asked to stop, while nothing comes through the pipe.
 WAIT_SEC = 0.2
-SIGPIPE = 13
 #: What Linux lets any user's pipe hold; 64 KiB if nobody asks.
 PIPE_BYTES = 1 << 20
 
@@ -127,13 +127,18 @@ def reader_of(file: TextIO, check: Callable[[], None]) -> Callable[[int], bytes]
     Args:
         file: what is read.
         check: called again and again while nothing comes; may raise.
+
+    The function raises DataError if it is a folder.
     """
     handle = file.fileno()
 
     def read(count: int) -> bytes:
         while os.name == "posix" and not select.select([handle], [], [], WAIT_SEC)[0]:
             check()
-        return os.read(handle, count)
+        try:
+            return os.read(handle, count)
+        except IsADirectoryError:
+            raise DataError("standard input is a folder", "name it: -i PATH") from None
 
     return read
 
@@ -247,3 +252,8 @@ def _until_reader_goes() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise Interrupted(SIGPIPE) from None
+    except OSError as error:
+        known = resource_error(error)
+        if known is None:
+            raise
+        raise ResourceError(f"standard output: {known.message}", known.hint) from error

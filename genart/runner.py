@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from .artifacts import (
     Images,
     ImagesWriter,
     JoinedImages,
+    Kind,
     Model,
     StoredImages,
     Video,
@@ -31,16 +33,17 @@ from .artifacts import (
     unsealed,
     write_atomically,
 )
-from .errors import GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
+from .errors import DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
 from .events import Events
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
 from .provenance import FORMAT, name_of, save, sweep
 from .run import CHOICES, Run, Stop
-from .store import Entry, resource_error, sha256_of
+from .store import Entry, check_place, resource_error, sha256_of
 
 #: Name of the file in an output folder that describes the run.
 RUN_JSON = "run.json"
+KINDS: dict[Kind, type] = {"images": Images, "model": Model, "video": Video}
 #: Seconds of streamed pictures that a kill may cost.
 SYNC_EVERY = 3.0
 #: How often a result that a clean-up took away before it could be read is made again.
@@ -69,6 +72,7 @@ class Runner:
         self.busy: dict[str, float] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self.saved: list[dict[str, Any]] = []
+        self.surroundings = Surroundings()
         self._before: dict[str, Any] = {}
         self._hashes: dict[str, str | None] = {}
 
@@ -82,6 +86,7 @@ class Runner:
         recipe = self.planner.recipe
         self.store.sweep_temporary()
         self._before = self._read_run_json()
+        self._check_places()
         self.events.emit("run_started", recipe=recipe.name, seed=recipe.seed, out=str(self.out), stages=list(self.steps))
         try:
             for step in self.steps.values():
@@ -102,6 +107,19 @@ class Runner:
         self._write_run_json(time.monotonic() - began)
         self.events.emit("run_finished", seconds=time.monotonic() - began, saved=[record["path"] for record in self.saved])
         return self.saved
+
+    def _check_places(self) -> None:
+        """Find out before anything is computed that a result could not be kept.
+
+        Raises:
+            OSError: as writing it would.
+        """
+        steps = self.steps.values()
+        if any(step.entry is None for step in steps):
+            self.store.check_places()
+        for step in steps:
+            if step.node.save and (step.entry is None or not self._is_saved(step)):
+                check_place((self.out / step.node.save).parent)
 
     def _save_until(self, last: Step | None) -> None:
         """Save what is there and not saved yet, in the order of the recipe up to one step, or all."""
@@ -217,7 +235,11 @@ class Runner:
             remove(work / name)
 
     def locked(self, step: Step) -> contextlib.AbstractContextManager[None]:
-        """Hold the work folder of a step against other processes."""
+        """Hold the work folder of a step against other processes.
+
+        Raises:
+            Interrupted: if a signal came: nothing more is begun.
+        """
 
         def waiting() -> None:
             self.events.emit("note", message=f"another genart is making '{step.node.id}'; waiting for it")
@@ -226,6 +248,7 @@ class Runner:
             if self.stop.signal is not None:
                 raise Interrupted(self.stop.signal)
 
+        check()
         return self.store.lock(step.ancestry, waiting, check)
 
     def _make(self, step: Step) -> None:
@@ -240,7 +263,10 @@ class Runner:
         began = time.monotonic()
         try:
             with Named(step):
-                result = step.node.stage(given, step.node.params, run)
+                try:
+                    result = step.node.stage(given, step.node.params, run)
+                finally:
+                    self.surroundings.restore()
                 self._keep(step, run, result)
             self.commit(step, run, time.monotonic() - began - self._upstream_sec(step))
         finally:
@@ -306,7 +332,7 @@ class Runner:
         folder = run.work / "outputs" / "output"
         shutil.rmtree(folder, ignore_errors=True)
         kind = step.node.stage.gives["output"]
-        if getattr(result, "kind", None) != kind:
+        if not isinstance(result, KINDS[kind]):
             raise StageError(f"it declares {kind} and returned {type(result).__name__}")
         if isinstance(result, Images):
             writer = ImagesWriter(folder)
@@ -317,6 +343,7 @@ class Runner:
         folder.mkdir(parents=True)
         if isinstance(result, Model):
             os.replace(result.path, folder / "model.safetensors")
+            _check_model(folder / "model.safetensors")
         elif isinstance(result, Video):
             name = f"film{result.path.suffix}"
             os.replace(result.path, folder / name)
@@ -633,6 +660,7 @@ class LiveImages(Images):
                 made = run.stream(step.node.stage(given, step.node.params, run))
                 ahead = list(itertools.islice(made, 1))  # so that run.expect has been heard
                 for batch in itertools.chain(writer.kept(), map(writer.append, itertools.chain(ahead, made))):
+                    runner.surroundings.restore()
                     busy += time.monotonic() - resumed
                     runner.busy[step.node.id] = busy
                     yield batch
@@ -640,12 +668,14 @@ class LiveImages(Images):
                     if resumed - self._synced_at > SYNC_EVERY:
                         writer.sync()
                         self._synced_at = resumed
+                runner.surroundings.restore()
                 writer.finish(run.fps)
             busy += time.monotonic() - resumed
             runner.busy[step.node.id] = busy
             runner.commit(step, run, busy - runner._upstream_sec(step))
             self.finished = True
         except BaseException:
+            runner.surroundings.restore()
             _sync_quietly(writer)
             raise
         finally:
@@ -673,22 +703,63 @@ class Named:
         node = self.step.node
         where = f"stage '{node.id}'" + (f" ({node.stage.name})" if node.id != node.stage.name else "")
         named = _explain(error, where)
-        if named is not None:
-            named.stage_named = True  # type: ignore[attr-defined]
-            raise named from error
+        named.stage_named = True  # type: ignore[attr-defined]
+        raise named from error
 
 
-def _explain(error: BaseException, where: str) -> GenartError | None:
+class Surroundings:
+    """What belongs to the whole process: a stage may not change it for those that come after it."""
+
+    def __init__(self) -> None:
+        self._streams = sys.stdin, sys.stdout, sys.stderr
+        self._folder: str | None = None
+        with contextlib.suppress(OSError):  # it may be gone
+            self._folder = os.getcwd()
+        self._mask = os.umask(0)
+        os.umask(self._mask)
+
+    def restore(self) -> None:
+        """Put back what a stage has changed."""
+        sys.stdin, sys.stdout, sys.stderr = self._streams
+        os.umask(self._mask)
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.get_default_dtype() is not torch.float32:
+            torch.set_default_dtype(torch.float32)
+        with contextlib.suppress(OSError):
+            if self._folder is not None and (not os.path.exists(".") or os.getcwd() != self._folder):
+                os.chdir(self._folder)
+
+
+def _check_model(path: Path) -> None:
+    """Open a model that a stage gave.
+
+    Raises:
+        StageError: if that cannot be done.
+    """
+    try:
+        Model.open(path)
+    except DataError as error:
+        raise StageError(f"it gave a model that cannot be read: {error.message.removeprefix(f'{path}: ')}") from None
+
+
+def _explain(error: BaseException, where: str) -> GenartError:
     if isinstance(error, GenartError):
         return type(error)(f"{where}: {error.message}", error.hint)
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error).lower():
+    words = _words(error)
+    if isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words.lower():
         return ResourceError(f"{where}: out of memory", "use a smaller resolution, width or batch_size")
     if isinstance(error, OSError) and (known := resource_error(error)) is not None:
         return ResourceError(f"{where}: {known.message}", known.hint)
-    if isinstance(error, Exception | SystemExit):
-        first = (str(error).splitlines() or [""])[0][:300]
-        return StageError(f"{where} failed: {type(error).__name__}: {first}", "run with --debug for the traceback")
-    return None
+    first = (words.splitlines() or [""])[0][:300]
+    return StageError(f"{where} failed: {type(error).__name__}: {first}", "run with --debug for the traceback")
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, if it can say anything."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _files_of(step: Step) -> dict[str, Any]:

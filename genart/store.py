@@ -26,6 +26,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -215,6 +216,11 @@ class Store:
 
     # making
 
+    def check_places(self) -> None:
+        """Raise OSError, as a commit would, if the store cannot be written."""
+        for kind in ("work", "tmp", "entries", "ancestry", "notes", "similar", "history"):
+            check_place(self.root / kind)
+
     def work(self, ancestry: str) -> Path:
         """Folder of a stage between its start and its commit."""
         return self._own_work.get(ancestry, self.root / "work" / ancestry)
@@ -295,10 +301,13 @@ class Store:
 
     def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool) -> Entry:
         with self._temporary() as temporary:
-            entry = self._built(key, kinds, work, about, temporary / key)
-            if replace:
-                self.discard(key)
-            return self._put(entry)
+            try:
+                entry = self._built(key, kinds, work, about, temporary / key)
+                if replace:
+                    self.discard(key)
+                return self._put(entry)
+            finally:
+                remove(temporary / key)  # of a disk that is full, it would take the last of the room
 
     def _built(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], building: Path) -> Entry:
         shutil.rmtree(building, ignore_errors=True)
@@ -648,6 +657,33 @@ def _sync_and_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_place(folder: Path) -> None:
+    """Find out that a folder can neither be written nor made.
+
+    Raises:
+        ResourceError: if it is relative to a current directory that is gone.
+        OSError: as writing would.
+    """
+    try:
+        place = folder.absolute()
+    except FileNotFoundError:
+        raise ResourceError(f"{folder}: the current directory is gone", "change to one that is there") from None
+    while True:
+        try:
+            mode = place.stat().st_mode
+            break
+        except FileNotFoundError:
+            if place.is_symlink():  # it leads nowhere: what is made of it, writing will tell
+                return
+            place = place.parent
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    if not os.access(place, os.W_OK | os.X_OK):
+        locked = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
+        number = errno.EROFS if locked else errno.EACCES
+        raise OSError(number, os.strerror(number), str(place))
+
+
 def is_alive(pid: int) -> bool:
     """True if a process of this machine has this id."""
     try:
@@ -672,6 +708,7 @@ def resource_error(error: OSError) -> ResourceError | None:
         errno.EFBIG: ("a file grew past the limit of this system", "raise it with `ulimit -f`, or make fewer or smaller pictures"),
         errno.EIO: ("the disk reports an input/output error", "check the disk; the same command goes on where it stopped"),
         errno.ENOMEM: ("out of memory", "use a smaller resolution, width or batch"),
+        errno.ENAMETOOLONG: ("a name or a path is too long for this system", "choose another place with --out"),
         errno.ENOTDIR: ("a file stands where a folder is needed", "choose another place with --out"),
         errno.EEXIST: ("a file stands where a folder is needed", "choose another place with --out"),
         errno.EISDIR: ("a folder stands where a file is needed", "choose another place with --out"),

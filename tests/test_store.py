@@ -37,8 +37,8 @@ save = "x.gif"
 """
 
 
-class Crash(BaseException):
-    """Stands for the death of the process: nobody catches it."""
+class Crash(GeneratorExit):
+    """Stands for the death of the process: of all exceptions it alone is caught by nobody."""
 
 
 def is_sound(store: Store) -> bool:

@@ -6,6 +6,7 @@ command. strace holds on to the child before it begins, so system calls are coun
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -27,6 +28,8 @@ TOYS = ROOT / "tests" / "toys.py"
 BY_PATH = ("openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "link", "linkat", "utimensat")
 BY_HANDLE = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "flock", "sendfile", "copy_file_range")
 READING = ("read", "pread64", "newfstatat", "getdents64")
+#: Kinds of faults that are signals; every other kind is the name of an error.
+SIGNALS = ("KILL", "INT", "TERM", "HUP", "QUIT", "PIPE", "TSTP")
 LINE = re.compile(r"^\d+ +(\w+)\((.*)")
 PATH_IN_QUOTES = re.compile(r'"((?:[^"\\]|\\.)*)"')
 HANDLE = re.compile(r"^(?:AT_FDCWD|\d+)<([^>]*)>")
@@ -49,21 +52,31 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at a system call: "KILL", or the name of an error that it gives; `lasting` at all later ones of that name too."""
+    """What happens at a system call.
+
+    Attributes:
+        call: where.
+        kind: a signal that comes, of `SIGNALS`, or the name of an error that the call gives.
+        lasting: at all later calls of that name too.
+        times: at so many calls of that name, one after another.
+    """
 
     call: Call
     kind: str
     lasting: bool = False
+    times: int = 1
 
     def __str__(self) -> str:
         """A name for tests."""
-        return f"{self.kind}{'+' if self.lasting else ''}@{self.call.name}:{self.call.number}"
+        often = "+" if self.lasting else f"*{self.times}" if self.times > 1 else ""
+        return f"{self.kind}{often}@{self.call.name}:{self.call.number}"
 
     @property
     def expression(self) -> str:
         """The fault in strace's words."""
-        what = "signal=KILL" if self.kind == "KILL" else f"error={self.kind}"
-        return f"inject={self.call.name}:{what}:when={self.call.number}{'+' if self.lasting else ''}"
+        what = f"signal={self.kind}" if self.kind in SIGNALS else f"error={self.kind}"
+        until = "+" if self.lasting else f"..{self.call.number + self.times - 1}" if self.times > 1 else ""
+        return f"inject={self.call.name}:{what}:when={self.call.number}{until}"
 
 
 @dataclass(frozen=True)
@@ -78,11 +91,13 @@ class Outcome:
         hit: the call that the fault hit, as strace wrote it; None if the command ended before.
         cpu_sec: seconds of processor time that it took.
         peak_kb: most memory that it had at once, with what the forge had loaded.
+        left: processes that it started and left behind, running or unburied.
     """
 
     code: int
     out: str
     err: str
+    left: int = 0
     calls: tuple[Call, ...] = ()
     hit: str | None = None
     cpu_sec: float = 0.0
@@ -121,7 +136,8 @@ class Forge:
         job: dict[str, Any] = {"folder": str(folder), "words": [str(word) for word in words], "environment": environment}
         job |= {"watch": list(watch), "plant": plant, "alarm_sec": alarm_sec}
         if fault is not None:
-            job |= {"inject": fault.expression, "watch": [fault.call.name]}
+            signal = fault.kind if fault.kind in SIGNALS and fault.kind != "KILL" else "none"
+            job |= {"inject": fault.expression, "watch": [fault.call.name], "signal": signal}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(job) + "\n")
@@ -134,6 +150,9 @@ class Forge:
         hit = next((line for line in lines if "(INJECTED)" in line), None)
         if fault is not None and fault.kind == "KILL" and told["code"] == -9:
             hit = next((line for line in reversed(lines) if not line.endswith("+++")), "killed")
+        elif fault is not None and fault.kind in SIGNALS:
+            at = next((number for number, line in enumerate(lines) if f"--- SIG{fault.kind} " in line), 0)
+            hit = lines[at - 1] if at else None
         return Outcome(**told, calls=calls_below(folder, lines), hit=hit)
 
     def close(self) -> None:
@@ -174,6 +193,7 @@ def _concerns(folder: Path, name: str, rest: str) -> bool:
 
 def main() -> None:
     """Run jobs, one a line, until there are no more."""
+    ctypes.CDLL(None).prctl(0x24, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what commands leave behind becomes this one's child
     loaded()
     for line in sys.stdin:
         print(json.dumps(served(json.loads(line))), flush=True)
@@ -207,18 +227,39 @@ def served(job: dict[str, Any]) -> dict[str, Any]:
     tracer = attached(child, job, told["trace"]) if job["watch"] else None
     os.write(go, b"!")
     os.close(go)
-    _, status, used = os.wait4(child, 0)
+    _, status, used = os.wait4(child, os.WUNTRACED)
+    while os.WIFSTOPPED(status):  # what a shell's `fg` does
+        os.kill(child, signal.SIGCONT)
+        _, status, used = os.wait4(child, os.WUNTRACED)
     if tracer is not None:
         tracer.communicate()
+    left = buried()
     texts = {name: path.read_text(errors="backslashreplace") if path.exists() else "" for name, path in told.items()}
     for path in told.values():
         path.unlink(missing_ok=True)
-    return {"code": os.waitstatus_to_exitcode(status), "cpu_sec": used.ru_utime + used.ru_stime, "peak_kb": used.ru_maxrss, **texts}
+    spent = {"cpu_sec": used.ru_utime + used.ru_stime, "peak_kb": used.ru_maxrss}
+    return {"code": os.waitstatus_to_exitcode(status), "left": left, **spent, **texts}
+
+
+def buried() -> int:
+    """End the processes that a command left behind; return how many there were."""
+    left = 0
+    while True:
+        try:
+            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                tasks = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+                for pid in tasks:
+                    os.kill(int(pid), signal.SIGKILL)
+            os.waitpid(-1, 0)
+            left += 1
+        except ChildProcessError:
+            return left
 
 
 def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[str]:
     """Let strace hold on to a child that waits."""
-    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={','.join(job['watch'])}", "-e", "signal=none"]
+    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={','.join(job['watch'])}", "-e"]
+    command.append(f"signal={job.get('signal', 'none')}")
     command += ["-e", job["inject"]] if "inject" in job else []
     tracer = subprocess.Popen([*command, "-p", str(child)], stderr=subprocess.PIPE, text=True)
     assert tracer.stderr is not None
@@ -231,6 +272,7 @@ def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[s
 
 def begin(job: dict[str, Any], ready: int, told: dict[str, Path]) -> None:
     """In the child: wait until strace is there, then be the command."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background would ignore it
     ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)  # PR_SET_PTRACER: any process may trace this one
     for handle, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(told[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
@@ -252,9 +294,20 @@ def begin(job: dict[str, Any], ready: int, told: dict[str, Path]) -> None:
 
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        os._exit(flushed(code))
+
+
+def flushed(code: int) -> int:
+    """What Python does with its standard streams when it ends; return the exit code, which is another one if they cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError) as error:
+            with contextlib.suppress(OSError):
+                os.write(2, f"Exception ignored in: {stream}: {error}\n".encode())
+            return 120
+    return code
 
 
 if __name__ == "__main__":
