@@ -330,8 +330,8 @@ class Applier(Runner):
             return
         with self.store.scratch() as folder:
             path = folder / result.path.name
-            with open(result.path, "rb") as file:
-                write_into(file, path, self.provenance(self.last))
+            with open(result.path, "rb") as file, open(path, "w+b") as out:
+                write_into(file, out, self.provenance(self.last), path.name)
             sender.content(path)
 
     def about(self, choices: dict[str, Any], count: int | None, fps: float | None) -> dict[str, Any]:

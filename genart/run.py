@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Artifact, Batch, ImagesWriter, Model, sync_folder, write_atomically
+from .artifacts import Artifact, Batch, ImagesWriter, Model, write_atomically
 from .errors import Interrupted, StageError
 from .events import Events
 from .seeds import derive
@@ -364,13 +363,3 @@ class Run:
 
 def _nothing_made(index: int) -> Batch:
     raise IndexError(f"picture {index} of 0")
-
-
-def fsync_file(path: Path) -> None:
-    """Make a file's content and name survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    sync_folder(path.parent)
