@@ -380,6 +380,32 @@ def remake(
         raise typer.Exit(DIFFERENT)
 
 
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights that torch saved: .pt, .pth, .ckpt or .bin.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", metavar="NAME.safetensors", help="Where the tensors go.", show_default=False)],
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="HEX", help="Refuse the file unless this is its hash, or begins it.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Take the tensors out of a file of weights that is a pickle, without running anything of it."""
+    from dataclasses import asdict
+
+    from .convert import convert as converted
+    from .display import size
+    from .store import Store
+
+    done = converted(file, output, Store.of_user(), sha256)
+    if json_:
+        _print_json({**asdict(done), "path": str(done.path)})
+        return
+    left_out = f"; {done.left_out} other values were left out" if done.left_out else ""
+    typer.echo(
+        printable(f"{done.path}: {done.tensors} tensors, {size(done.bytes)}{left_out}\n  SHA-256 of {file.name}: {done.sha256}", keep="\n")
+    )
+
+
 # what is installed
 
 

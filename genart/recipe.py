@@ -23,6 +23,8 @@ TABLES = ("recipe", "stage", "sweep")
 #: What genart itself puts into the output folder.
 RESERVED = ("run.json", "report.html")
 MAX_RECIPE_BYTES = 1 << 20
+#: Suffixes of files that torch and others write as pickles.
+PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -556,9 +558,35 @@ def _locate(path: Path, draft: Draft, stage: Stage, params: Params, sides: set[s
             folder = existing(base, value.parent)
             near = did_you_mean(value.name, os.listdir(folder)) if folder and os.access(folder, os.R_OK) and folder.is_dir() else ""
             raise RecipeError(str(path), draft.at(name), message + near, "paths are relative to the recipe")
+        if str(value) not in sides:
+            refuse_pickle(f"{path}:{draft.at(name)}: {stage.name}.{name}", absolute)
         old = getattr(params, name)
         changed[name] = (*changed.get(name, ()), absolute) if isinstance(old, tuple | list) else absolute
     return params.model_copy(update=changed) if changed else params
+
+
+def refuse_pickle(where: str, path: Path) -> None:
+    """Refuse a file that is a pickle, or is called like one.
+
+    Args:
+        where: what names it, for the message.
+        path: a file or folder that is there.
+
+    Raises:
+        RefusedError: if it is one.
+    """
+    if not path.is_file():
+        return
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+    except OSError:  # told by whoever reads it
+        return
+    if path.suffix.lower() in PICKLES or (head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")) or head == b"PK\3\4":
+        raise RefusedError(
+            f"{where}: {path.name} is a pickle, as torch saves weights; opening one can run a program",
+            "genart convert takes the weights out of it safely: genart convert FILE -o NAME.safetensors",
+        )
 
 
 def existing(base: Path, path: Path) -> Path | None:
