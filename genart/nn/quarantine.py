@@ -12,6 +12,7 @@ import ctypes
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -87,8 +88,8 @@ def end(code: int, **told: Any) -> NoReturn:
 def reason(error: Exception) -> str:
     """What torch's reader says, in few words."""
     text = " ".join(str(error).split())
-    if "Unsupported global: GLOBAL" in text:
-        return f"it would call {text.partition('Unsupported global: GLOBAL ')[2].split(' ')[0][:100]}"
+    if called := re.search(r"(?:Unsupported global:|unsupported) GLOBAL (\S{1,100})", text):
+        return f"it would call {called[1]}"
     if "TorchScript" in text:
         return "it is a program (TorchScript)"
     if "allocate" in text:
