@@ -131,7 +131,7 @@ def report(
     if json_:
         _print_json({"path": str(path), "bytes": path.stat().st_size})
     else:
-        _console().print(f"{path}: {size(path.stat().st_size)}", highlight=False, soft_wrap=True)
+        _console().print(f"{_plain(str(path))}: {size(path.stat().st_size)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -164,7 +164,7 @@ def plan(
         about = {"cached": "[green]cached[/]", "run": "[yellow]run[/]"}[row["status"]]
         seconds = row["seconds"]
         time = "" if seconds is None else ("" if row["status"] == "cached" else "~") + duration(seconds)
-        table.add_row(row["id"], row["uses"], about, time, *(["; ".join(row["why"])] if why else []))
+        table.add_row(row["id"], row["uses"], about, time, *([_plain("; ".join(row["why"]))] if why else []))
     _console().print(table)
     waiting = [row for row in rows if row["status"] == "run"]
     known = sum(row["seconds"] or 0 for row in waiting)
@@ -283,7 +283,7 @@ def apply(
     if json_:
         write_json_line({"event": "result", "stage": stage.name, **about})
     elif output is None or len(told) > 1:
-        typer.echo("\n".join(told))
+        typer.echo(printable("\n".join(told), "\n"))
 
 
 @contextmanager
@@ -319,7 +319,7 @@ def check(
         _print_json([{"path": str(item.path), "name": item.name, "stages": len(item.nodes), "valid": True} for item in checked])
         return
     for item in checked:
-        _console().print(f"{item.path}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
+        _console().print(f"{_plain(str(item.path))}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
 
 
 # what files say of themselves
@@ -504,14 +504,13 @@ def list_plugins(
     if json_:
         _print_json([_plugin_row(item) for item in found])
         return
-    from rich.markup import escape
-
     console = _console()
     for item in found:
-        state = f"[red]broken:[/] {escape(item.problem)}" if item.problem else ", ".join(sorted(item.stages))
-        console.print(f"[cyan]{item.name}[/] [dim]{escape(item.origin)} {item.version}[/]  {state}", highlight=False, soft_wrap=True)
+        state = f"[red]broken:[/] {_plain(item.problem)}" if item.problem else _plain(", ".join(sorted(item.stages)))
+        origin = _plain(f"{item.origin} {item.version}")
+        console.print(f"[cyan]{_plain(item.name)}[/] [dim]{origin}[/]  {state}", highlight=False, soft_wrap=True)
         if name is not None and item.traceback:
-            console.print(escape(item.traceback.rstrip()), highlight=False, soft_wrap=True)
+            console.print(_plain(item.traceback.rstrip()), highlight=False, soft_wrap=True)
 
 
 def _plugin_row(item: Plugin) -> dict[str, Any]:
@@ -557,7 +556,7 @@ def info(json_: Json = False) -> None:
         return
     console = _console()
     console.print(
-        f"{store.root}: {sum(map(len, by_stage.values()))} results, {size(total)}, unfinished work {size(work)}",
+        f"{_plain(str(store.root))}: {sum(map(len, by_stage.values()))} results, {size(total)}, unfinished work {size(work)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -628,10 +627,17 @@ def _console() -> Any:
     return Console()
 
 
-def _print_json(value: Any) -> None:
-    from .events import finite
+def _plain(text: str) -> str:
+    """A text of somebody else's among our own: without markup, and without anything that a terminal would obey."""
+    from rich.markup import escape
 
-    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+    return escape(printable(text, "\n"))
+
+
+def _print_json(value: Any) -> None:
+    from .events import as_json
+
+    sys.stdout.write(as_json(value) + "\n")
 
 
 @contextmanager

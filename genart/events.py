@@ -55,10 +55,16 @@ def write_json_line(record: dict[str, Any]) -> None:
     if record["event"] == "preview":
         return
     try:
-        sys.stdout.write(json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(as_json(record) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         raise Interrupted(13) from None  # SIGPIPE: whoever read has gone
+
+
+def as_json(value: Any) -> str:
+    """A value as one line of JSON, in which whatever a terminal would obey is escaped."""
+    text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False)
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
 
 
 def finite(value: Any) -> Any:

@@ -6,6 +6,7 @@ command. strace holds on to the child before it begins, so system calls are coun
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -93,7 +94,14 @@ class Forge:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
 
     def run(
-        self, folder: Path, *words: object, fault: Fault | None = None, watch: Sequence[str] = (), plant: str = "", **environment: str
+        self,
+        folder: Path,
+        *words: object,
+        fault: Fault | None = None,
+        watch: Sequence[str] = (),
+        plant: str = "",
+        tty: bool = False,
+        **environment: str,
     ) -> Outcome:
         """Run `genart WORDS` in a folder, whose `store` is its store.
 
@@ -103,10 +111,11 @@ class Forge:
             fault: what to inject.
             watch: names of system calls to tell.
             plant: Python that is run before the command: a bug that ought to be found.
+            tty: the command's streams are a terminal, of which all that is written counts as standard output.
             environment: variables.
         """
         job: dict[str, Any] = {"folder": str(folder), "words": [str(word) for word in words], "environment": environment}
-        job |= {"watch": list(watch), "plant": plant}
+        job |= {"watch": list(watch), "plant": plant, "tty": tty}
         if fault is not None:
             job |= {"inject": fault.expression, "watch": [fault.call.name]}
         assert self._process.stdin is not None
@@ -186,14 +195,18 @@ def served(job: dict[str, Any]) -> dict[str, Any]:
     folder = Path(job["folder"])
     told = {name: folder.with_name(f"{folder.name}.{name}") for name in ("out", "err", "trace")}
     ready, go = os.pipe()
+    terminal, end = os.openpty() if job["tty"] else (None, None)
     child = os.fork()
     if child == 0:
         os.close(go)
-        begin(job, ready, told)
+        begin(job, ready, told, end)
     os.close(ready)
     tracer = attached(child, job, told["trace"]) if job["watch"] else None
     os.write(go, b"!")
     os.close(go)
+    if terminal is not None and end is not None:
+        os.close(end)
+        told["out"].write_bytes(written_to(terminal))
     _, status = os.waitpid(child, 0)
     if tracer is not None:
         tracer.communicate()
@@ -201,6 +214,16 @@ def served(job: dict[str, Any]) -> dict[str, Any]:
     for path in told.values():
         path.unlink(missing_ok=True)
     return {"code": os.waitstatus_to_exitcode(status), **texts}
+
+
+def written_to(terminal: int) -> bytes:
+    """All that is written to a terminal, until nobody has it open."""
+    pieces = []
+    with contextlib.suppress(OSError):  # Linux's way of saying that it is closed
+        while piece := os.read(terminal, 1 << 16):
+            pieces.append(piece)
+    os.close(terminal)
+    return b"".join(pieces)
 
 
 def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[str]:
@@ -216,12 +239,14 @@ def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[s
     return tracer
 
 
-def begin(job: dict[str, Any], ready: int, told: dict[str, Path]) -> None:
+def begin(job: dict[str, Any], ready: int, told: dict[str, Path], terminal: int | None) -> None:
     """In the child: wait until strace is there, then be the command."""
     ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)  # PR_SET_PTRACER: any process may trace this one
     for handle, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(told[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(told[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if terminal is None else terminal, handle)
+    os.dup2(os.open(os.devnull, os.O_RDONLY) if terminal is None else terminal, 0)
+    if terminal is not None:
+        os.close(terminal)
     os.chdir(job["folder"])
     os.environ.update({"XDG_CACHE_HOME": f"{job['folder']}/store", **job["environment"]})
     os.read(ready, 1)
