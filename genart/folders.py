@@ -77,8 +77,10 @@ class Folder:
             make: make those that are missing.
 
         Raises:
-            RefusedError: if one of them is a link.
+            RefusedError: if one of them is a link, or leads upwards.
         """
+        if ".." in names:
+            raise RefusedError(f"'{'/'.join(names)}' leads out of {self.path}")
         here = Folder(self.path, None if self._handle is None else os.dup(self._handle))
         for name in names:
             with here as above:

@@ -13,6 +13,7 @@ import argparse
 import base64
 import contextlib
 import ctypes
+import hashlib
 import itertools
 import json
 import os
@@ -41,6 +42,7 @@ from genart.runner import Runner, _bytes_of, _sha256_of_any
 from genart.store import resource_error
 
 CANARY = b"canary-4f1d2c77"
+SECRET = hashlib.sha256(CANARY).hexdigest()
 PROVENANCE = {"format": 1, "recipe": "race"}
 #: What is saved, by name.
 NAMES = ("a/b/pictures", "a/b/one.png", "a/film.gif", "a/b/film.mp4", "model.safetensors", "run.json", "report.html")
@@ -65,8 +67,9 @@ class Arena:
         self.base = base
         for folder in (self.out, self.outside / "empty", self.outside / "full", self.links):
             folder.mkdir(parents=True)
-        for name in ("secret.txt", "linked.txt", "full/keep.txt", "full/00000.png"):
+        for name in ("secret.txt", "full/keep.txt", "full/00000.png"):
             (self.outside / name).write_bytes(CANARY)
+        (self.outside / "linked.txt").write_bytes(b"whoever may link it may read it")
         self.whole = self.state()
 
     def state(self) -> dict[str, Any]:
@@ -129,9 +132,9 @@ class Victim:
             with self.runner._place(name, make=True) as (folder, last):
                 save_in(folder, last, self.made[Path(name).suffix], PROVENANCE)
                 with folder.alone():
-                    _sha256_of_any(folder, last)
+                    found = _sha256_of_any(folder, last)
                     _bytes_of(folder, last)
-            return "saved"
+            return "saved" if found != SECRET else "untold: it read what is outside"
         except GenartError as error:
             return type(error).__name__
         except OSError as error:
@@ -270,7 +273,7 @@ def ordered(arena: Arena, victim: Victim, count: int, seed: int, result: Result)
 
     Args:
         arena, victim: where and who.
-        count: races.
+        count: races; those in which the output itself becomes a link are among them in any case.
         seed: of the sample.
         result: takes what came of it.
     """
@@ -278,14 +281,17 @@ def ordered(arena: Arena, victim: Victim, count: int, seed: int, result: Result)
     every = []
     for name in NAMES:
         arena.afresh()
-        with before.at(10**9, lambda: None):
-            victim.save(name)
-        points = before.seen
+        points = 0
+        for _ in range(2):  # the first time nothing is there, the second time an older output
+            with before.at(10**9, lambda: None):
+                victim.save(name)
+            points = max(points, before.seen)
         kinds = swaps(arena)
         every += [
             (name, k, place, kind) for k in range(1, points + 1) for place in range(len(places(arena, name, os.getpid()))) for kind in kinds
         ]
     random.Random(seed).shuffle(every)
+    every.sort(key=lambda case: not (case[2] == len(Path(case[0]).parts) - 1 and "link to a" in case[3]))  # the output itself first
     for name, k, place, kind in every[:count]:
         path = places(arena, name, os.getpid())[place]
         arena.afresh()
