@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
@@ -78,12 +78,13 @@ class Folder:
 
         Raises:
             RefusedError: if one of them is a link, or leads upwards.
+            ResourceError: if one that was made is gone again.
         """
         if ".." in names:
             raise RefusedError(f"'{'/'.join(names)}' leads out of {self.path}")
         here = Folder(self.path, None if self._handle is None else os.dup(self._handle))
         for name in names:
-            with here as above:
+            with here as above, above.alone() if make else nullcontext():
                 here = above._child(name, make=make)
         return here
 
