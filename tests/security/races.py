@@ -376,7 +376,7 @@ def main() -> int:
             races(arena, Victim(arena, found), told.count // 2, told.seed, result)
             told_of = ", ".join(f"{outcome} {number}" for outcome, number in result.outcomes.most_common())
             print(f"{name}: {result.races} races, {len(result.failures)} failures ({told_of})")
-            print("".join(f"  {text}\n" for text in result.failures[:20]), end="")
+            print("".join(f"  {text}\n" for text in result.failures[:100]), end="")
             failed += len(result.failures)
     return int(failed > 0)
 

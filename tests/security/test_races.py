@@ -52,7 +52,7 @@ def test_two_thousand_races_end_inside() -> None:
 
 
 def test_without_handles_races_are_lost() -> None:
-    done = races("--count", "600", "--by-path")
+    done = races("--count", "3000", "--by-path")
     assert done.returncode == 1, done.stdout + done.stderr
     assert ": outside, " in done.stdout
 
