@@ -31,7 +31,7 @@ from .plan import Planner, Step, made_with
 from .plugins import Plugins
 from .provenance import KEYWORD, write_into
 from .readers import MODEL, READS_PICTURES, StreamParams, bring_in, is_transparent, keep, open_stream, reader
-from .recipe import SUFFIXES, Node, Recipe, Source, existing
+from .recipe import SUFFIXES, Node, Recipe, Source, existing, refuse_pickle
 from .run import Stop
 from .runner import LiveImages, Named, Runner
 from .stages import Stage
@@ -211,6 +211,7 @@ def _found(written: str, path: Path) -> Path:
         folder = existing(Path.cwd(), path.parent)
         near = did_you_mean(path.name, os.listdir(folder)) if folder and folder.is_dir() and os.access(folder, os.R_OK) else ""
         raise UsageError(f"{written}: no such file or folder: {path}{near}", "paths are relative to the current directory")
+    refuse_pickle(written, absolute)
     return absolute
 
 
@@ -333,8 +334,8 @@ class Applier(Runner):
             return
         with self.store.scratch() as folder:
             path = folder / result.path.name
-            with open(result.path, "rb") as file:
-                write_into(file, path, self.provenance(self.last))
+            with open(result.path, "rb") as file, open(path, "w+b") as out:
+                write_into(file, out, self.provenance(self.last), path.name)
             sender.content(path)
 
     def about(self, choices: dict[str, Any], count: int | None, fps: float | None) -> dict[str, Any]:

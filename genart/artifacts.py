@@ -531,7 +531,7 @@ def write_atomically(path: Path, *parts: bytes | memoryview, through: Path | Non
     """
     temporary = (through or path.parent) / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             for data in parts:
                 file.write(data)
             file.flush()

@@ -168,7 +168,7 @@ def report(
     if json_:
         _print_json({"path": str(path), "bytes": path.stat().st_size})
     else:
-        _console().print(f"{path}: {size(path.stat().st_size)}", highlight=False, soft_wrap=True)
+        _console().print(f"{_plain(str(path))}: {size(path.stat().st_size)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -201,7 +201,7 @@ def plan(
         about = {"cached": "[green]cached[/]", "run": "[yellow]run[/]"}[row["status"]]
         seconds = row["seconds"]
         time = "" if seconds is None else ("" if row["status"] == "cached" else "~") + duration(seconds)
-        table.add_row(row["id"], row["uses"], about, time, *(["; ".join(row["why"])] if why else []))
+        table.add_row(row["id"], row["uses"], about, time, *([_plain("; ".join(row["why"]))] if why else []))
     _console().print(table)
     waiting = [row for row in rows if row["status"] == "run"]
     known = sum(row["seconds"] or 0 for row in waiting)
@@ -324,7 +324,7 @@ def apply(
     if json_:
         write_json_line({"event": "result", "stage": stage.name, **about})
     elif output is None or len(told) > 1:
-        typer.echo("\n".join(told))
+        typer.echo(printable("\n".join(told), "\n"))
 
 
 @contextmanager
@@ -378,7 +378,7 @@ def check(
         _print_json([{"path": str(item.path), "name": item.name, "stages": len(item.nodes), "valid": True} for item in checked])
         return
     for item in checked:
-        _console().print(f"{item.path}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
+        _console().print(f"{_plain(str(item.path))}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
 
 
 # what files say of themselves
@@ -437,6 +437,32 @@ def remake(
         typer.echo("\n".join(report.lines(str(file))))
     if report.different:
         raise typer.Exit(DIFFERENT)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights that torch saved: .pt, .pth, .ckpt or .bin.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", metavar="NAME.safetensors", help="Where the tensors go.", show_default=False)],
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="HEX", help="Refuse the file unless this is its hash, or begins it.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Take the tensors out of a file of weights that is a pickle, without running anything of it."""
+    from dataclasses import asdict
+
+    from .convert import convert as converted
+    from .display import size
+    from .store import Store
+
+    done = converted(file, output, Store.of_user(), sha256)
+    if json_:
+        _print_json({**asdict(done), "path": str(done.path)})
+        return
+    left_out = f"; {done.left_out} other values were left out" if done.left_out else ""
+    typer.echo(
+        printable(f"{done.path}: {done.tensors} tensors, {size(done.bytes)}{left_out}\n  SHA-256 of {file.name}: {done.sha256}", keep="\n")
+    )
 
 
 # what is installed
@@ -540,15 +566,14 @@ def list_plugins(
     if json_:
         _print_json([_plugin_row(item) for item in found])
         return
-    from rich.markup import escape
-
     console = _console()
     for item in found:
-        brings = ", ".join(sorted(item.stages)) or ("observes every run" if item.observes else "")
-        state = f"[red]broken:[/] {escape(item.problem)}" if item.problem else brings
-        console.print(f"[cyan]{item.name}[/] [dim]{escape(item.origin)} {item.version}[/]  {state}", highlight=False, soft_wrap=True)
+        brings = _plain(", ".join(sorted(item.stages))) or ("observes every run" if item.observes else "")
+        state = f"[red]broken:[/] {_plain(item.problem)}" if item.problem else brings
+        origin = _plain(f"{item.origin} {item.version}")
+        console.print(f"[cyan]{_plain(item.name)}[/] [dim]{origin}[/]  {state}", highlight=False, soft_wrap=True)
         if name is not None and item.traceback:
-            console.print(escape(item.traceback.rstrip()), highlight=False, soft_wrap=True)
+            console.print(_plain(item.traceback.rstrip()), highlight=False, soft_wrap=True)
 
 
 def _examine_plugins(files: Sequence[Path], json_: bool) -> None:
@@ -639,7 +664,7 @@ def info(json_: Json = False) -> None:
         return
     console = _console()
     console.print(
-        f"{store.root}: {sum(map(len, by_stage.values()))} results, {size(total)}, unfinished work {size(work)}",
+        f"{_plain(str(store.root))}: {sum(map(len, by_stage.values()))} results, {size(total)}, unfinished work {size(work)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -822,6 +847,13 @@ def _console(*, stderr: bool = False) -> Any:
             raise Interrupted(SIGPIPE)
 
     return Quiet(stderr=stderr)
+
+
+def _plain(text: str) -> str:
+    """A text of somebody else's among our own: without markup, and without anything that a terminal would obey."""
+    from rich.markup import escape
+
+    return escape(printable(text, "\n"))
 
 
 def _print_json(value: Any) -> None:

@@ -109,7 +109,7 @@ class Display:
         self.line(f"  {self.paint('yellow', '!')} {self.paint('', self.warnings[-1])}")
 
     def _on_watchdog(self, record: dict[str, Any]) -> None:
-        told = f"{self.paint('', record['stage'])}: {record['message']}"
+        told = self.paint("", f"{record['stage']}: {record['message']}")
         self.line(f"  {self.paint('yellow', '◆')} {told} {self.paint('dim', record['act'])}")
 
     def _on_note(self, record: dict[str, Any]) -> None:

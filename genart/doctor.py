@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError, UsageError, printable
-from .folders import files_below
+from .listing import files_below
 from .nn.train_params import TrainParams
 
 if TYPE_CHECKING:

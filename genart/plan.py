@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, seeds
-from .errors import UsageError
-from .folders import files_below
+from .errors import ResourceError, UsageError
+from .listing import files_below
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
 from .plugins import Plugins
 from .recipe import Node, Recipe
@@ -300,9 +300,16 @@ def _files_below(path: Path) -> list[Path]:
 
 @functools.cache
 def version_of(distribution: str) -> str:
-    """Version of an installed distribution; read off its metadata, which as a whole takes a millisecond to parse."""
+    """Version of an installed distribution; read off its metadata, which as a whole takes a millisecond to parse.
+
+    Raises:
+        ResourceError: if the metadata is there and cannot be read.
+    """
     found = re.search(r"^Version: *(\S+)", importlib.metadata.distribution(distribution).read_text("METADATA") or "", re.MULTILINE)
-    return found[1] if found else importlib.metadata.version(distribution)
+    try:
+        return found[1] if found else importlib.metadata.version(distribution)
+    except (AttributeError, TypeError):  # the library's own way of saying that it could not read it
+        raise ResourceError(f"what is installed as {distribution} cannot be read", "install it again") from None
 
 
 def torch_version() -> str:

@@ -15,16 +15,16 @@ import io
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, BinaryIO, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from . import tags
-from .artifacts import Batch, Images, Model, Video, sync_folder
+from .artifacts import Batch, Images, Model, Video
 from .errors import DataError, UsageError
+from .folders import Folder
 from .store import is_alive
 
 KEYWORD = tags.KEYWORD.decode()
@@ -53,13 +53,14 @@ def _seal_of(provenance: dict[str, Any]) -> str:
     return hashlib.sha256(as_text(told).encode()).hexdigest()
 
 
-def write_into(source: BinaryIO, target: Path, provenance: dict[str, Any]) -> None:
+def write_into(source: BinaryIO, out: BinaryIO, provenance: dict[str, Any], name: str) -> None:
     """Copy a finished file with the provenance in it; what it holds stays as it is.
 
     Args:
         source: the file, open at its beginning, of a kind that genart saves.
-        target: where the copy goes.
+        out: where the copy goes: an empty file, open for writing and reading.
         provenance: what made it, without `content` and `seal`.
+        name: of the copy, in messages.
 
     Raises:
         DataError: if the file is broken, or too small a kind for so long a provenance.
@@ -67,9 +68,9 @@ def write_into(source: BinaryIO, target: Path, provenance: dict[str, Any]) -> No
     try:
         found = tags.scan(source)
         source.seek(0)
-        tags.put(source, target, as_text(sealed(provenance, found.content if found else "")))
+        tags.put(source, out, as_text(sealed(provenance, found.content if found else "")))
     except tags.Damaged as error:
-        raise DataError(f"{target.name}: {error}") from None
+        raise DataError(f"{name}: {error}") from None
 
 
 def with_provenance(png: BinaryIO, provenance: dict[str, Any]) -> bytes:
@@ -109,112 +110,118 @@ def _image(array: Any) -> Any:
 PICTURES: dict[str, Callable[[Any, BinaryIO], None]] = {".png": _png, ".jpg": _jpeg, ".jpeg": _jpeg, ".webp": _webp}
 
 
-def write_picture(images: Images, target: Path, provenance: dict[str, Any]) -> None:
-    """Write the one picture of `images` as the suffix of `target` says: PNG, JPEG or WebP.
+def _write_picture(images: Images, folder: Folder, temporary: str, name: str, provenance: dict[str, Any]) -> None:
+    """Write the one picture of `images` as the suffix of `name` says: PNG, JPEG or WebP.
 
     Raises:
         DataError: if there is not exactly one, or this kind of file cannot hold it.
     """
     if len(images) != 1:
         raise DataError(
-            f"{target.name}: {len(images)} pictures cannot be one {target.suffix.lstrip('.').upper()}",
+            f"{name}: {len(images)} pictures cannot be one {PurePath(name).suffix.lstrip('.').upper()}",
             "save them into a folder (a name without suffix), or make a contact sheet with images.grid",
         )
-    _write_one(images[0], target, provenance)
+    _write_one(images[0], folder, temporary, provenance)
 
 
-def write_folder(images: Images, target: Path, provenance: dict[str, Any]) -> None:
-    """Write numbered PNGs into a new folder; each carries its own metadata."""
-    target.mkdir()
+def _write_folder(images: Images, folder: Folder, provenance: dict[str, Any]) -> None:
+    """Write numbered PNGs into an empty folder; each carries its own metadata."""
     digits = max(5, len(str(len(images))))
     for batch in images:
         for i in range(len(batch)):
-            write_indexed(batch.part(i, i + 1), target / f"{batch.index[i]:0{digits}d}.png", provenance)
+            _write_indexed(batch.part(i, i + 1), folder, f"{batch.index[i]:0{digits}d}.png", provenance)
 
 
-def write_indexed(picture: Batch, target: Path, provenance: dict[str, Any]) -> None:
+def _write_indexed(picture: Batch, folder: Folder, name: str, provenance: dict[str, Any]) -> None:
     """Write one picture of a sequence, as it stands in a saved folder: it says which of them it is."""
-    _write_one(picture, target, {**provenance, "index": picture.start})
+    _write_one(picture, folder, name, {**provenance, "index": picture.start})
 
 
-def _write_one(picture: Batch, target: Path, provenance: dict[str, Any]) -> None:
+def _write_one(picture: Batch, folder: Folder, name: str, provenance: dict[str, Any]) -> None:
     file = io.BytesIO()
-    PICTURES[target.suffix.lower()](picture.array[0], file)
+    PICTURES[PurePath(name).suffix.lower()](picture.array[0], file)
     file.seek(0)
-    write_into(file, target, {**provenance, "picture": picture.meta[0]})
+    with folder.create(name) as out:
+        write_into(file, out, {**provenance, "picture": picture.meta[0]}, name)
 
 
 # putting things in place
 
 
 def save(artifact: Images | Model | Video, target: Path, provenance: dict[str, Any], *, index: int | None = None) -> None:
+    """Write an artifact where the user says; see `save_in`."""
+    with Folder.open(target.parent, make=True) as folder:
+        save_in(folder, target.name, artifact, provenance, index=index)
+
+
+def save_in(folder: Folder, name: str, artifact: Images | Model | Video, provenance: dict[str, Any], *, index: int | None = None) -> None:
     """Write an artifact under its output name.
 
     Nothing half-written is ever visible there, and an old one stays until the new one is whole.
 
     Args:
-        artifact: what to write; pictures go into a folder if the name has no suffix.
-        target: the output name.
+        folder: in which it is put together and stands in the end.
+        name: the output name; pictures go into a folder if it has no suffix.
+        artifact: what to write.
         provenance: what made it.
         index: write this picture of a sequence alone, as it would stand in the folder.
+
+    Raises:
+        ResourceError: if another program changes the folder meanwhile.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp{target.suffix}")
-    _remove(temporary)
-    sweep(target)
+    temporary = f".{name}.{os.getpid()}.tmp{PurePath(name).suffix}"
+    folder.remove(temporary)
+    sweep(folder, name)
     try:
         if isinstance(artifact, Model | Video):
-            with open(artifact.path, "rb") as file:
-                write_into(file, temporary, provenance)
+            with open(artifact.path, "rb") as file, folder.create(temporary) as out:
+                write_into(file, out, provenance, name)
         elif index is not None:
-            write_indexed(artifact[index], temporary, provenance)
-        elif target.suffix:
-            write_picture(artifact, temporary, provenance)
+            _write_indexed(artifact[index], folder, temporary, provenance)
+        elif PurePath(name).suffix:
+            _write_picture(artifact, folder, temporary, name, provenance)
         else:
-            write_folder(artifact, temporary, provenance)
-        _put(temporary, target)
+            with folder.make(temporary) as pictures:
+                _write_folder(artifact, pictures, provenance)
+        _put(folder, temporary, name)
     except BaseException:
-        _remove(temporary)
+        folder.remove(temporary)
         raise
 
 
-def _put(temporary: Path, target: Path) -> None:
-    from .run import fsync_file
-
-    for path in sorted(temporary.iterdir()) if temporary.is_dir() else [temporary]:
-        fsync_file(path)
-    if temporary.is_dir() or (target.is_dir() and not target.is_symlink()):
-        old = target.with_name(f".{target.name}.{os.getpid()}.old")
-        replaced = os.path.lexists(target)
+def _put(folder: Folder, temporary: str, name: str) -> None:
+    if folder.kind(temporary) == "folder":
+        with folder.below([temporary]) as pictures:
+            for picture in pictures.names():
+                pictures.sync_file(picture)
+            pictures.sync()
+    else:
+        folder.sync_file(temporary)
+    if "folder" in (folder.kind(temporary), folder.kind(name)):
+        old = f".{name}.{os.getpid()}.old"
+        replaced = folder.kind(name) is not None
         if replaced:
-            os.rename(target, old)  # a folder cannot be replaced in one step; the old one is whole under its other name
+            folder.rename(name, old)  # a folder cannot be replaced in one step; the old one is whole under its other name
         try:
-            os.rename(temporary, target)
+            folder.rename(temporary, name)
         except OSError:
             if replaced:
-                os.rename(old, target)
+                folder.rename(old, name)
             raise
-        sync_folder(target.parent)
-        _remove(old)
+        folder.sync()
+        folder.remove(old)
     else:
-        os.replace(temporary, target)
-        sync_folder(target.parent)
+        folder.rename(temporary, name)
+        folder.sync()
 
 
-def sweep(target: Path) -> None:
-    """Remove what saves of this target left half-done, or could not remove, when they were killed or failed."""
-    form = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(?:tmp{re.escape(target.suffix)}|old|[0-9a-f]{{8}}\.tmp)")
-    for path in target.parent.iterdir():
-        match = form.fullmatch(path.name)
+def sweep(folder: Folder, name: str) -> None:
+    """Remove what saves under this name left half-done, or could not remove, when they were killed or failed."""
+    form = re.compile(rf"\.{re.escape(name)}\.(\d+)\.(?:tmp{re.escape(PurePath(name).suffix)}|old|[0-9a-f]{{8}}\.tmp)")
+    for found in folder.names():
+        match = form.fullmatch(found)
         if match and not is_alive(int(match[1])):
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+            folder.remove(found)
 
 
 # reading it back

@@ -25,6 +25,8 @@ RESERVED = ("run.json", "report.html")
 MAX_RECIPE_BYTES = 1 << 20
 #: Parts of a key, `a.b.c` having three.
 MAX_KEY_PARTS = 64
+#: Suffixes of files that torch and others write as pickles.
+PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -575,9 +577,42 @@ def _locate(path: Path, draft: Draft, stage: Stage, params: Params, sides: set[s
             folder = existing(base, value.parent)
             near = did_you_mean(value.name, os.listdir(folder)) if folder and os.access(folder, os.R_OK) and folder.is_dir() else ""
             raise RecipeError(str(path), draft.at(name), message + near, "paths are relative to the recipe")
+        if str(value) not in sides:
+            refuse_pickle(f"{path}:{draft.at(name)}: {stage.name}.{name}", absolute)
         old = getattr(params, name)
         changed[name] = (*changed.get(name, ()), absolute) if isinstance(old, tuple | list) else absolute
     return params.model_copy(update=changed) if changed else params
+
+
+def refuse_pickle(where: str, path: Path) -> None:
+    """Refuse a file that is a pickle, or is called like one.
+
+    Args:
+        where: what names it, for the message.
+        path: a file or folder that is there.
+
+    Raises:
+        RefusedError: if it is one.
+    """
+    if not path.is_file():
+        return
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError:  # told by whoever reads it
+        return
+    if path.suffix.lower() in PICKLES or _begins_as_pickle(head):
+        raise RefusedError(
+            f"{where}: {path.name} is a pickle, as torch saves weights; opening one can run a program",
+            "genart convert takes the weights out of it safely: genart convert FILE -o NAME.safetensors",
+        )
+
+
+def _begins_as_pickle(head: bytes) -> bool:
+    """True for the first bytes of a pickle, or of the archive that torch puts one into, whose first entry it is."""
+    if head.startswith(b"PK\3\4"):
+        return head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b"data.pkl")
+    return head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")
 
 
 def existing(base: Path, path: Path) -> Path | None:

@@ -16,17 +16,18 @@ import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import __version__, charts
-from .artifacts import Kind, Model, write_atomically
+from .artifacts import Kind, Model
 from .charts import Chart, Curve, Graph, chart, graph
 from .display import duration, size
-from .errors import DataError, GenartError, UsageError, did_you_mean
+from .errors import DataError, GenartError, RefusedError, UsageError, did_you_mean
+from .folders import Folder
 from .provenance import sweep
 from .store import Store
 
@@ -189,62 +190,69 @@ class Gallery:
     """Looks at outputs, and puts into the page what there is room for.
 
     Args:
-        folder: the output folder; nothing outside of it is shown.
+        folder: the output folder; nothing outside of it is shown, and no link is followed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
         self.room = MAX_PAGE
 
     def shown(self, output: OutputTold) -> Shown:
         """How one output is shown."""
-        path = self._inside(output.path)
-        if path is None:
-            return Shown(output.path, output.stage, "missing")
-        href, told = _href(output.path), size(output.bytes)
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SEEN and not file.name.startswith("."))
-            return Shown(
-                output.path, output.stage, "folder", href + "/", "", told, self._thumbnails(files), max(0, len(files) - MOST_SHOWN)
-            )
-        suffix = path.suffix.lower()
-        kind = "picture" if suffix in SEEN else "film" if suffix in PLAYED else "file"
-        return Shown(output.path, output.stage, kind, href, self._source(path, href) if kind != "file" else "", told)
-
-    def _inside(self, name: str) -> Path | None:
+        path = PurePosixPath(output.path)
+        missing = Shown(output.path, output.stage, "missing")
+        if not path.parts or path.is_absolute() or ".." in path.parts:
+            return missing
         try:
-            path = (self.folder / name).resolve()
-            return path if path.is_relative_to(self.folder) and path != self.folder and path.exists() else None
-        except (OSError, ValueError, RuntimeError):
-            return None
+            with self.folder.below(path.parts[:-1]) as folder:
+                kind = folder.kind(path.name)
+                return self._shown(output, folder, path, kind) if kind in ("file", "folder") else missing
+        except (OSError, ValueError, RefusedError):  # too long, a NUL, gone meanwhile, a link on the way
+            return missing
 
-    def _source(self, path: Path, href: str) -> str:
+    def _shown(self, output: OutputTold, folder: Folder, path: PurePosixPath, kind: str) -> Shown:
+        href, told = _href(output.path), size(output.bytes)
+        if kind == "folder":
+            with folder.below([path.name]) as inside:
+                names = [name for name in inside.names() if PurePosixPath(name).suffix.lower() in SEEN and not name.startswith(".")]
+                thumbnails = self._thumbnails(inside, names[:MOST_SHOWN], output.path)
+            return Shown(output.path, output.stage, "folder", href + "/", "", told, thumbnails, max(0, len(names) - MOST_SHOWN))
+        suffix = path.suffix.lower()
+        seen = "picture" if suffix in SEEN else "film" if suffix in PLAYED else "file"
+        return Shown(output.path, output.stage, seen, href, self._source(folder, path.name, href) if seen != "file" else "", told)
+
+    def _source(self, folder: Folder, name: str, href: str) -> str:
         """The content of a file as an address, or where it lies if it is too large."""
-        count = path.stat().st_size
+        count = folder.size(name)
         if count > min(MAX_EMBEDDED, self.room):
             return href
         self.room -= count
-        return _data_uri(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+        return _data_uri(_content(folder, name, count), mimetypes.guess_type(name)[0] or "application/octet-stream")
 
-    def _thumbnails(self, files: Sequence[Path]) -> tuple[Thumbnail, ...]:
+    def _thumbnails(self, folder: Folder, names: Sequence[str], where: str) -> tuple[Thumbnail, ...]:
         made = []
-        for file in files[:MOST_SHOWN]:
-            small = thumbnail(file)
+        for name in names:
+            small = thumbnail(folder, name)
             if small is not None and len(small) <= self.room:
                 self.room -= len(small)
-                made.append(Thumbnail(file.name, _href(file.relative_to(self.folder).as_posix()), _data_uri(small, "image/webp")))
+                made.append(Thumbnail(name, _href(f"{PurePosixPath(where)}/{name}"), _data_uri(small, "image/webp")))
         return tuple(made)
 
 
-def thumbnail(file: Path) -> bytes | None:
+def _content(folder: Folder, name: str, most: int) -> bytes:
+    with folder.read(name) as file:
+        return file.read(most)
+
+
+def thumbnail(folder: Folder, name: str) -> bytes | None:
     """A small WebP of a picture, or None if it cannot be read."""
     from PIL import Image
 
-    from .nn.pictures import Unreadable, Want, decode
+    from .nn.pictures import MAX_FILE_BYTES, Unreadable, Want, decode_bytes
 
     try:
-        picture = Image.fromarray(decode(file, Want()))
-    except Unreadable:
+        picture = Image.fromarray(decode_bytes(_content(folder, name, MAX_FILE_BYTES), Want()))
+    except (OSError, Unreadable):
         return None
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     data = io.BytesIO()
@@ -282,7 +290,7 @@ def trained(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store
 
 
 def _header(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store: Store) -> Mapping[str, Any] | None:
-    saved = [Gallery(folder)._inside(output.path) for output in outputs if output.stage == stage.id]
+    saved = [_inside(folder.resolve(), output.path) for output in outputs if output.stage == stage.id]
     entry = store.find(stage.key) if stage.key.isalnum() else None
     stored = [entry.folder / "output" / "model.safetensors"] if entry is not None else []
     for path in (*saved, *stored):
@@ -292,6 +300,14 @@ def _header(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store
         except GenartError:  # a damaged model has no curves to show
             continue
     return None
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder) else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:
@@ -342,8 +358,9 @@ def write_report(folder: Path, store: Store) -> Path:
         DataError: if there is no run.json, or it is not what genart writes.
     """
     target = folder / PAGE
-    sweep(target.absolute())
-    write_atomically(target.absolute(), render(folder, store).encode("utf-8"))
+    with Folder.open(folder) as out:
+        sweep(out, PAGE)
+        out.write(PAGE, render(folder, store).encode("utf-8"))
     return target
 
 
@@ -362,7 +379,9 @@ def render(folder: Path, store: Store) -> str:
     from jinja2 import Environment, StrictUndefined
 
     run = read_run(folder)
-    gallery = Gallery(folder)
+    with Folder.open(folder) as opened:
+        gallery = Gallery(opened)
+        shown = [gallery.shown(output) for output in run.outputs]
     trainings = [found for stage in run.stages if (found := trained(stage, folder, run.outputs, store))]
     style, script, text = (_part(f"report.{kind}") for kind in ("css", "js", "html"))
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -373,7 +392,7 @@ def render(folder: Path, store: Store) -> str:
         style=style,
         script=script,
         hashes={"style": _csp_hash(style), "script": _csp_hash(script)},
-        shown=[gallery.shown(output) for output in run.outputs],
+        shown=shown,
         graph=graph_of(run.stages),
         frame=charts,
         trainings=trainings,

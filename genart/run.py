@@ -21,7 +21,6 @@ from .artifacts import (
     open_regular,
     read_sealed,
     remove,
-    sync_folder,
     write_atomically,
     write_sealed,
 )
@@ -424,13 +423,3 @@ class Run:
 
 def _nothing_made(index: int) -> Batch:
     raise IndexError(f"picture {index} of 0")
-
-
-def fsync_file(path: Path) -> None:
-    """Make a file's content and name survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    sync_folder(path.parent)

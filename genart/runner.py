@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import __version__
@@ -26,20 +26,19 @@ from .artifacts import (
     StoredImages,
     Video,
     from_picture,
-    read_json,
     read_sealed,
     remove,
     sealed,
     unsealed,
-    write_atomically,
 )
 from .errors import DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
 from .events import Events
+from .folders import Folder
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
-from .provenance import FORMAT, name_of, save, sweep
+from .provenance import FORMAT, name_of, save_in, sweep
 from .run import CHOICES, Run, Stop
-from .store import Entry, check_place, resource_error, sha256_of
+from .store import Entry, check_place, resource_error
 
 #: Name of the file in an output folder that describes the run.
 RUN_JSON = "run.json"
@@ -393,17 +392,21 @@ class Runner:
 
     # saving
 
-    def _target(self, step: Step) -> Path:
-        assert step.node.save is not None
-        target = self.out / step.node.save
-        self.out.mkdir(parents=True, exist_ok=True)
-        try:
-            inside = target.parent.resolve(strict=False).is_relative_to(self.out.resolve())
-        except (OSError, RuntimeError):  # links that lead in a circle
-            inside = False
-        if not inside:
-            raise RefusedError(f"save = '{step.node.save}': a link leads out of the output folder", f"remove the link in {self.out}")
-        return target
+    @contextlib.contextmanager
+    def _place(self, save: str, *, make: bool = False) -> Iterator[tuple[Folder, str]]:
+        """Yield the folder in which an output stands, held open, and its name in it.
+
+        Raises:
+            RefusedError: if a link below the output folder leads there.
+        """
+        path = PurePosixPath(save)
+        with Folder.open(self.out, make=make) as out:
+            try:
+                folder = out.below(path.parts[:-1], make=make)
+            except RefusedError as error:
+                raise RefusedError(f"save = '{save}': {error.message}", error.hint) from None
+            with folder:
+                yield folder, path.name
 
     def _is_saved(self, step: Step) -> bool:
         """True if the output folder holds this result, unchanged since it was saved."""
@@ -413,34 +416,40 @@ class Runner:
         if not record or record.get("key") != step.entry.key or record.get("mark") != self._mark(step):
             return False
         if save not in self._hashes:
-            self._hashes[save] = _sha256_of_any(self.out / save)
+            try:
+                with self._place(save) as (folder, name):
+                    self._hashes[save] = _sha256_of_any(folder, name)
+            except (OSError, RefusedError):
+                self._hashes[save] = None
         return bool(self._hashes[save] == record.get("sha256"))
 
     def _save(self, step: Step) -> None:
         assert step.node.save is not None
-        entry = self.entry(step)
-        target = self._target(step)
-        unchanged = self._is_saved(step)
-        if unchanged:
-            sweep(target)
-        else:
+        entry, unchanged = self.entry(step), self._is_saved(step)
+        if not unchanged:
             for other in self._chain(step):
                 if not self._known(other):  # another process made the result; what it was made of is still to be told
                     self.entry(other)
-            with Named(step):
-                save(self.artifact(step), target, self.provenance(step))
-            self._hashes[step.node.save] = _sha256_of_any(target)
+        with self._place(step.node.save, make=True) as (folder, name):
+            if unchanged:
+                sweep(folder, name)
+            else:
+                with Named(step):
+                    save_in(folder, name, self.artifact(step), self.provenance(step))
+            with folder.alone():
+                sha256 = self._hashes[step.node.save] = _sha256_of_any(folder, name)
+                size = _bytes_of(folder, name)
         record = {
             "path": step.node.save,
             "stage": step.node.id,
             "key": entry.key,
-            "sha256": self._hashes[step.node.save],
-            "bytes": _bytes_of(target),
+            "sha256": sha256,
+            "bytes": size,
             "mark": self._mark(step),
         }
         self.saved.append(record)
         fields = {name: record[name] for name in ("stage", "bytes", "sha256")}
-        self.events.emit("saved", path=str(target), unchanged=unchanged, **fields)
+        self.events.emit("saved", path=str(self.out / step.node.save), unchanged=unchanged, **fields)
 
     def provenance(self, step: Step) -> dict[str, Any]:
         """What an output says of itself: the chain of stages that made it, with seeds, versions and hashes."""
@@ -509,18 +518,19 @@ class Runner:
 
     def _read_run_json(self) -> dict[str, Any]:
         try:
-            found = unsealed(read_json(self.out / RUN_JSON), RUN_JSON)
+            with Folder.open(self.out) as out, out.read(RUN_JSON) as file:
+                found = unsealed(json.loads(file.read()), RUN_JSON)
             return {record["path"]: record for record in found["outputs"]} if found else {}
-        except OSError:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
 
     def _write_run_json(self, seconds: float) -> None:
         """Describe the run that made what is here; a run that made and saved nothing new leaves that description alone."""
         if self.out.is_dir():
-            sweep(self.out / RUN_JSON)
+            with Folder.open(self.out) as out:
+                sweep(out, RUN_JSON)
         if self._nothing_new():
             return
-        self.out.mkdir(parents=True, exist_ok=True)
         recipe = self.planner.recipe
         names = ("torch", "torchvision", "kornia", "numpy", "pillow", "av")
         document = {
@@ -534,7 +544,8 @@ class Runner:
             "stages": [self._told(step) | self._outcome(step) for step in self.steps.values()],
             "outputs": self.saved,
         }
-        write_atomically(self.out / RUN_JSON, json.dumps(sealed(document, RUN_JSON), indent=1).encode())
+        with Folder.open(self.out, make=True) as out:
+            out.write(RUN_JSON, json.dumps(sealed(document, RUN_JSON), indent=1).encode())
 
     def _nothing_new(self) -> bool:
         same = {record["path"]: record for record in self.saved} == self._before
@@ -780,16 +791,27 @@ def _sync_quietly(writer: ImagesWriter) -> None:
         return
 
 
-def _sha256_of_any(path: Path) -> str | None:
-    """SHA-256 of a file, or of a folder's names and contents; None if it is not there."""
-    if path.is_dir():
+def _sha256_of_any(folder: Folder, name: str) -> str | None:
+    """SHA-256 of a file, or of a folder's names and contents; None if neither is there."""
+    kind = folder.kind(name)
+    if kind == "folder":
         total = hashlib.sha256()
-        for file in sorted(path.iterdir()):
-            content = sha256_of(file) if file.is_file() else "not a file"  # somebody put it there: differs from what was saved
-            total.update(f"{file.name}\0{content}\n".encode())
+        with folder.below([name]) as inside:
+            for file in inside.names():
+                content = _sha256_in(inside, file) if inside.kind(file) == "file" else "not a file"  # somebody put it there
+                total.update(f"{file}\0{content}\n".encode())
         return total.hexdigest()
-    return sha256_of(path) if path.is_file() else None
+    return _sha256_in(folder, name) if kind == "file" else None
 
 
-def _bytes_of(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+def _sha256_in(folder: Folder, name: str) -> str:
+    with folder.read(name) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes_of(folder: Folder, name: str) -> int:
+    """Size of a file, or of all in a folder; nothing for what is neither."""
+    if folder.kind(name) == "folder":
+        with folder.below([name]) as inside:
+            return sum(_bytes_of(inside, file) for file in inside.names() if inside.kind(file) == "file")
+    return folder.size(name)

@@ -22,7 +22,6 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from .artifacts import parse_safetensors_header
@@ -53,12 +52,12 @@ class Format:
     Attributes:
         name: its usual suffix, without the dot.
         scan: reads a file that stands at its beginning.
-        put: copies a file (at its beginning, without a text) to a path, with a text.
+        put: copies a file (at its beginning, without a text) to an empty one that is open for writing and reading, with a text.
     """
 
     name: str
     scan: Callable[[BinaryIO], Scan]
-    put: Callable[[BinaryIO, Path, str], None]
+    put: Callable[[BinaryIO, BinaryIO, str], None]
 
 
 def format_of(file: BinaryIO) -> Format | None:
@@ -90,8 +89,13 @@ def scan(file: BinaryIO) -> Scan | None:
     return None if kind is None else kind.scan(file)
 
 
-def put(source: BinaryIO, target: Path, text: str) -> None:
+def put(source: BinaryIO, out: BinaryIO, text: str) -> None:
     """Copy a file that stands at its beginning, with a text; nothing is encoded again.
+
+    Args:
+        source: the file.
+        out: an empty one, open for writing and reading.
+        text: goes into the copy.
 
     Raises:
         Damaged: if it is of no kind that can carry a text, or broken, or the text is too long for it.
@@ -99,7 +103,7 @@ def put(source: BinaryIO, target: Path, text: str) -> None:
     kind = format_of(source)
     if kind is None:
         raise Damaged("a file of this kind cannot carry metadata")
-    kind.put(source, target, text)
+    kind.put(source, out, text)
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
@@ -195,10 +199,9 @@ def itxt(data: bytes, limit: int | None = None) -> str | None:
     return _decoded(_inflate(parts[2], limit) if rest[0] else parts[2], limit)
 
 
-def _put_png(source: BinaryIO, target: Path, text: str) -> None:
-    with open(target, "wb") as out:
-        out.write(_exactly(source, PNG_HEAD) + png_chunk(text))
-        shutil.copyfileobj(source, out, PIECE)
+def _put_png(source: BinaryIO, out: BinaryIO, text: str) -> None:
+    out.write(_exactly(source, PNG_HEAD) + png_chunk(text))
+    shutil.copyfileobj(source, out, PIECE)
 
 
 def png_chunk(text: str) -> bytes:
@@ -290,17 +293,16 @@ def _scan_jpeg(file: BinaryIO) -> Scan:
     return Scan(_only(texts), total.hexdigest())
 
 
-def _put_jpeg(source: BinaryIO, target: Path, text: str) -> None:
+def _put_jpeg(source: BinaryIO, out: BinaryIO, text: str) -> None:
     packet = xmp_packet(text, most=JPEG_MOST)
-    with open(target, "wb") as out:
-        out.write(_exactly(source, 2))
-        head = source.read(4)
-        if head[:2] == b"\xff\xe0":  # JFIF comes first
-            out.write(head + _exactly(source, int.from_bytes(head[2:], "big") - 2))
-        else:
-            source.seek(2)
-        out.write(b"\xff\xe1" + (2 + len(JPEG_XMP) + len(packet)).to_bytes(2, "big") + JPEG_XMP + packet)
-        shutil.copyfileobj(source, out, PIECE)
+    out.write(_exactly(source, 2))
+    head = source.read(4)
+    if head[:2] == b"\xff\xe0":  # JFIF comes first
+        out.write(head + _exactly(source, int.from_bytes(head[2:], "big") - 2))
+    else:
+        source.seek(2)
+    out.write(b"\xff\xe1" + (2 + len(JPEG_XMP) + len(packet)).to_bytes(2, "big") + JPEG_XMP + packet)
+    shutil.copyfileobj(source, out, PIECE)
 
 
 JPEG = Format("jpg", _scan_jpeg, _put_jpeg)
@@ -340,20 +342,19 @@ def _scan_webp(file: BinaryIO) -> Scan:
     return Scan(_only(texts), total.hexdigest())
 
 
-def _put_webp(source: BinaryIO, target: Path, text: str) -> None:
+def _put_webp(source: BinaryIO, out: BinaryIO, text: str) -> None:
     packet = xmp_packet(text)
-    with open(target, "wb") as out:
-        out.write(b"RIFF\0\0\0\0WEBP")
-        for name, size in _webp_chunks(source):
-            data = bytearray(_exactly(source, size + size % 2))
-            if name == b"VP8X":
-                data[0] |= _WEBP_XMP_FLAG
-            if name != b"XMP ":
-                out.write(name + size.to_bytes(4, "little") + data)
-        out.write(b"XMP " + len(packet).to_bytes(4, "little") + packet + b"\0" * (len(packet) % 2))
-        end = out.tell()
-        out.seek(4)
-        out.write((end - 8).to_bytes(4, "little"))
+    out.write(b"RIFF\0\0\0\0WEBP")
+    for name, size in _webp_chunks(source):
+        data = bytearray(_exactly(source, size + size % 2))
+        if name == b"VP8X":
+            data[0] |= _WEBP_XMP_FLAG
+        if name != b"XMP ":
+            out.write(name + size.to_bytes(4, "little") + data)
+    out.write(b"XMP " + len(packet).to_bytes(4, "little") + packet + b"\0" * (len(packet) % 2))
+    end = out.tell()
+    out.seek(4)
+    out.write((end - 8).to_bytes(4, "little"))
 
 
 WEBP = Format("webp", _scan_webp, _put_webp)
@@ -399,16 +400,15 @@ def _scan_gif(file: BinaryIO) -> Scan:
     return Scan(_only(texts), total.hexdigest())
 
 
-def _put_gif(source: BinaryIO, target: Path, text: str) -> None:
+def _put_gif(source: BinaryIO, out: BinaryIO, text: str) -> None:
     raw = text.encode("ascii")
-    with open(target, "wb") as out:
-        shutil.copyfileobj(source, out, PIECE)
-        out.seek(-1, 2)  # over the end mark
-        out.write(bytes([_GIF_EXTENSION, _GIF_COMMENT]))
-        for i in range(0, len(raw), 255):
-            part = raw[i : i + 255]
-            out.write(bytes([len(part)]) + part)
-        out.write(bytes([0, _GIF_END]))
+    shutil.copyfileobj(source, out, PIECE)
+    out.seek(-1, 2)  # over the end mark
+    out.write(bytes([_GIF_EXTENSION, _GIF_COMMENT]))
+    for i in range(0, len(raw), 255):
+        part = raw[i : i + 255]
+        out.write(bytes([len(part)]) + part)
+    out.write(bytes([0, _GIF_END]))
 
 
 GIF = Format("gif", _scan_gif, _put_gif)
@@ -440,23 +440,65 @@ def _film(name: str) -> Format:
         total = hashlib.sha256(b"".join(hashes[index].digest() for index in sorted(hashes)))
         return Scan(_only([_decoded(text.encode()) for text in texts]), total.hexdigest())
 
-    def put_film(source: BinaryIO, target: Path, text: str) -> None:
-        _remux(source, target, text, name)
+    def put_film(source: BinaryIO, out: BinaryIO, text: str) -> None:
+        _remux(source, out, text, name)
 
     return Format(name, scan_film, put_film)
 
 
-def _remux(source: BinaryIO, target: Path, text: str, name: str) -> None:
+def _remux(source: BinaryIO, out: BinaryIO, text: str, name: str) -> None:
     import av
 
+    def read_again(*_: Any) -> _Again:
+        return _Again(out)
+
     options = {**_MUXER_OPTIONS[name], "fflags": "+bitexact"}
-    with av.open(source, "r", format=DEMUXERS[name]) as film, av.open(str(target), "w", format=name, options=options) as out:
-        out.metadata["comment"] = text
-        streams = {stream.index: out.add_stream_from_template(stream, opaque=True) for stream in film.streams}
+    with (
+        av.open(source, "r", format=DEMUXERS[name]) as film,
+        av.open(out, "w", format=name, options=options, io_open=read_again) as made,
+    ):
+        made.metadata["comment"] = text
+        streams = {stream.index: made.add_stream_from_template(stream, opaque=True) for stream in film.streams}
         for packet in film.demux():
             if packet.dts is not None:
                 packet.stream = streams[packet.stream.index]
-                out.mux(packet)
+                made.mux(packet)
+
+
+class _Again:
+    """Reads a file that is being written: to bring the table of an MP4 to its front, what is there is moved backwards.
+
+    Args:
+        file: stays where it stands.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._at = 0
+
+    def read(self, count: int) -> bytes:
+        """Read on from where this reader stands."""
+        back = self._file.tell()
+        self._file.seek(self._at)
+        data = self._file.read(count)
+        self._at = self._file.tell()
+        self._file.seek(back)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Stand elsewhere, as files do."""
+        back = self._file.tell()
+        end = self._file.seek(0, 2)
+        self._file.seek(back)
+        self._at = offset + (0, self._at, end)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """Where this reader stands."""
+        return self._at
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 MP4, MOV, WEBM = _film("mp4"), _film("mov"), _film("webm")
@@ -486,14 +528,13 @@ def _scan_model(file: BinaryIO) -> Scan:
     return Scan(text, total.hexdigest())
 
 
-def _put_model(source: BinaryIO, target: Path, text: str) -> None:
+def _put_model(source: BinaryIO, out: BinaryIO, text: str) -> None:
     header, document = _model_header(source)
     header["__metadata__"]["genart"] = json.dumps({**document, "provenance": json.loads(text)}, sort_keys=True, allow_nan=False)
     raw = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
     raw += b" " * (-len(raw) % 8)  # safetensors aligns its data to 8 bytes
-    with open(target, "wb") as out:
-        out.write(len(raw).to_bytes(8, "little") + raw)
-        shutil.copyfileobj(source, out, PIECE)
+    out.write(len(raw).to_bytes(8, "little") + raw)
+    shutil.copyfileobj(source, out, PIECE)
 
 
 SAFETENSORS = Format("safetensors", _scan_model, _put_model)

@@ -67,7 +67,8 @@ def put(path, text, picture=None):
     file = io.BytesIO()
     (picture or Image.open(path)).save(file, "PNG")
     file.seek(0)
-    tags.put(file, path, text)
+    with open(path, "w+b") as out:
+        tags.put(file, out, text)
 
 
 @pytest.mark.parametrize("name", FILES)

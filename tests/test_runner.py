@@ -506,13 +506,13 @@ def test_a_failed_save_leaves_the_old_output(run_toy, recipe, monkeypatch):
     )
     assert run_toy(path).code == 0
     before = tree(Path("out"))
-    import genart.run
+    from genart.folders import Folder
 
-    def full(path):
-        raise OSError(28, "No space left on device", str(path))
+    def full(folder, name):
+        raise OSError(28, "No space left on device", name)
 
     with monkeypatch.context() as context:
-        context.setattr(genart.run, "fsync_file", full)
+        context.setattr(Folder, "sync_file", full)
         result = run_toy(path, "--set", "inv.amount=0.5")
     assert result.code == 5, result.err
     assert tree(Path("out")) == before

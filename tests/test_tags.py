@@ -22,6 +22,12 @@ from genart import tags
 TEXT = '{"a":"<b> & \\"c\\" ]]> %s","n":1.5}' % ("x" * 700)
 
 
+def put(source, path, text):
+    """Copy a file with a text to a path."""
+    with open(path, "w+b") as out:
+        tags.put(source, out, text)
+
+
 def frames(count=3, mode="RGB"):
     rng = np.random.default_rng(1)
     channels = len(mode)
@@ -83,7 +89,7 @@ def made(request, tmp_path):
     """(suffix, bytes without a text, bytes with one)."""
     suffix = request.param.rpartition(".")[2]
     bare = MAKERS[request.param](tmp_path)
-    tags.put(io.BytesIO(bare), tmp_path / "with", TEXT)
+    put(io.BytesIO(bare), tmp_path / "with", TEXT)
     return suffix, bare, (tmp_path / "with").read_bytes()
 
 
@@ -157,19 +163,19 @@ def test_a_broken_chunk_of_a_png_is_found():
 def test_long_texts_fit_and_the_longest_are_refused(made, tmp_path):
     suffix, bare, _ = made
     long = json.dumps({"a": "".join(random.Random(3).choices("abc", k=100_000))})
-    tags.put(io.BytesIO(bare), tmp_path / "long", long)
+    put(io.BytesIO(bare), tmp_path / "long", long)
     assert json.loads(tags.scan(io.BytesIO((tmp_path / "long").read_bytes())).text) == json.loads(long)
     if suffix == "jpg":
         noise = json.dumps({"a": "".join(random.Random(3).choices(string.ascii_letters + string.digits, k=200_000))})
         with pytest.raises(tags.Damaged, match="too long"):
-            tags.put(io.BytesIO(bare), tmp_path / "longer", noise)
+            put(io.BytesIO(bare), tmp_path / "longer", noise)
 
 
 def test_two_texts_are_not_one(made, tmp_path):
     suffix, _, tagged = made
     if suffix in ("safetensors", "webp", *tags.DEMUXERS):
         return  # there the second takes the place of the first
-    tags.put(io.BytesIO(tagged), tmp_path / "twice", TEXT)
+    put(io.BytesIO(tagged), tmp_path / "twice", TEXT)
     with pytest.raises(tags.Damaged, match="2 provenances"):
         tags.scan(io.BytesIO((tmp_path / "twice").read_bytes()))
 
@@ -200,11 +206,11 @@ def test_no_bytes_make_the_reader_stumble(made, at, junk):
 def test_other_files_carry_nothing(data, tmp_path):
     assert tags.scan(io.BytesIO(data)) is None
     with pytest.raises(tags.Damaged, match="cannot carry"):
-        tags.put(io.BytesIO(data), tmp_path / "x", TEXT)
+        put(io.BytesIO(data), tmp_path / "x", TEXT)
 
 
 def test_a_compressed_text_that_grows_without_end_is_refused(tmp_path, monkeypatch):
-    tags.put(io.BytesIO(picture("PNG")), tmp_path / "bomb.png", json.dumps({"a": "x" * 200_000}))
+    put(io.BytesIO(picture("PNG")), tmp_path / "bomb.png", json.dumps({"a": "x" * 200_000}))
     monkeypatch.setattr(tags, "MAX_TEXT", 100_000)
     with pytest.raises(tags.Damaged, match="too long"):
         tags.scan(io.BytesIO((tmp_path / "bomb.png").read_bytes()))

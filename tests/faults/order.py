@@ -15,12 +15,19 @@ WRITING = ("write", "pwrite64", "ftruncate", "sendfile")
 SYNCING = ("fsync", "fdatasync")
 RENAMING = ("rename", "renameat", "renameat2")
 ARGUMENTS = re.compile(r"\w+\((.*)")
+#: A path, after the folder's handle if there is one.
+NAMED = re.compile(rf"(?:\b(?:AT_FDCWD|\d+)<([^>]*)>, )?{PATH_IN_QUOTES.pattern}")
 COPIED_TO = re.compile(r", \d+<([^>]*)>")
 
 
 def passing(path: Path) -> bool:
     """True for what is not finished: a stage's work and what is being put together."""
     return any(f"/store/genart/{kind}/" in str(path) for kind in ("work", "tmp", "scratch")) and "/checkpoints/" not in str(path)
+
+
+def named(arguments: str, folder: Path) -> list[str]:
+    """Paths among the arguments of a call, those that are relative to a folder's handle too."""
+    return [str((Path(within) if within else folder) / path) for within, path in NAMED.findall(arguments)]
 
 
 def out_of_order(calls: Sequence[Call], folder: Path) -> Iterator[str]:
@@ -47,7 +54,7 @@ def out_of_order(calls: Sequence[Call], folder: Path) -> Iterator[str]:
             dirty.discard(handle.group(1))
             nameless.pop(handle.group(1), None)
         elif call.name in RENAMING:
-            old, new = (str(folder / path) for path in PATH_IN_QUOTES.findall(arguments)[:2])
+            old, new = named(arguments, folder)[:2]
             moved = [path for path in dirty if path == old or path.startswith(f"{old}/")]
             dirty.difference_update(moved)
             if passing(Path(new)):
@@ -56,8 +63,8 @@ def out_of_order(calls: Sequence[Call], folder: Path) -> Iterator[str]:
             yield from (f"{path} was renamed before it was on the disk" for path in sorted(moved))
             nameless[str(Path(new).parent)] = new
         elif call.name in ("link", "linkat"):
-            old, new = (str(folder / path) for path in PATH_IN_QUOTES.findall(arguments)[:2])
+            old, new = named(arguments, folder)[:2]
             dirty.update([new] if old in dirty else [])
-        elif call.name in ("unlink", "unlinkat") and (quoted := PATH_IN_QUOTES.search(arguments)):
-            dirty.discard(str(folder / quoted.group(1)))
+        elif call.name in ("unlink", "unlinkat") and (paths := named(arguments, folder)):
+            dirty.discard(paths[0])
     yield from (f"the name {new} was never on the disk for certain" for new in nameless.values())

@@ -25,7 +25,7 @@ PLANTED = {
     "folders without fsync": "import os, stat; sync = os.fsync; "
     "os.fsync = lambda handle: None if stat.S_ISDIR(os.fstat(handle).st_mode) else sync(handle)",
     "fsync after the rename": "import os; replace, sync, late = os.replace, os.fsync, []; "
-    "os.fsync = lambda handle: late.append(handle); os.replace = lambda a, b: (replace(a, b), os.sync())",
+    "os.fsync = lambda handle: late.append(handle); os.replace = lambda a, b, **at: (replace(a, b, **at), os.sync())",
 }
 
 

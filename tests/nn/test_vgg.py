@@ -1,7 +1,9 @@
-from urllib.error import URLError
+import json
+import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from torchvision.models import vgg as published
 
@@ -118,17 +120,21 @@ def state_of(kind):
     return {f"features.{name}": value for name, value in layers.state_dict().items()}
 
 
-def cached(monkeypatch, tmp_path, kind):
-    """Path that torchvision's loader looks at first."""
+def put(monkeypatch, tmp_path, state, kind, sha256=None):
+    """Put a state where converted weights are looked for."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints" / {"vgg16": "vgg16-397923af.pth", "vgg19": "vgg19-dcbb9e9d.pth"}[kind]
+    name = {"vgg16": "vgg16-397923af", "vgg19": "vgg19-dcbb9e9d"}[kind]
+    path = tmp_path / "checkpoints" / f"{name}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    if state is not None:
+        save_file(state, path, {"state": json.dumps({"sha256": sha256 or name.partition("-")[2] + "0" * 56})})
+    return path
 
 
 @pytest.mark.parametrize(("kind", "load"), [("vgg16", vgg.vgg16_torchvision), ("vgg19", vgg.vgg19_torchvision)])
 def test_torchvisions_weights_come_from_its_cache(kind, load, monkeypatch, tmp_path):
     state = state_of(kind)
-    torch.save(state, cached(monkeypatch, tmp_path, kind))
+    put(monkeypatch, tmp_path, state, kind)
     network = load()
     deepest, index = ("5_3", 28) if kind == "vgg16" else ("5_4", 34)
     assert network.names[-1] == deepest
@@ -136,28 +142,32 @@ def test_torchvisions_weights_come_from_its_cache(kind, load, monkeypatch, tmp_p
     assert network.preprocess(torch.ones(1, 3, 1, 1)).flatten().tolist() == pytest.approx([2.2489, 2.4286, 2.64], abs=1e-3)
 
 
-def test_without_a_network_the_place_for_the_file_is_told(monkeypatch, tmp_path):
-    cached(monkeypatch, tmp_path, "vgg19")
-
-    def unreachable(*args, **kwargs):
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
-    with pytest.raises(DataError, match="no route to host") as caught:
+def test_nothing_is_fetched_and_the_place_for_the_file_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("weights were fetched unasked"))
+    path = put(monkeypatch, tmp_path, None, "vgg19")
+    with pytest.raises(DataError, match="not on this computer") as caught:
         vgg.vgg19_torchvision()
-    assert "vgg19-dcbb9e9d.pth" in caught.value.hint
+    assert "vgg19-dcbb9e9d.pth, put it into" in caught.value.hint
+    path.with_suffix(".pth").write_bytes(b"a pickle, which nobody opens")
+    with pytest.raises(DataError, match="not on this computer") as caught:
+        vgg.vgg19_torchvision()
+    assert caught.value.hint.startswith(f"genart convert {path.with_suffix('.pth')} -o {path};")
 
 
 def test_a_file_that_is_no_network_is_refused(monkeypatch, tmp_path):
-    path = cached(monkeypatch, tmp_path, "vgg19")
-    path.write_bytes(b"not a file of torch")
-    with pytest.raises(DataError, match="damaged"):
-        vgg.vgg19_torchvision()
-    torch.save({**state_of("vgg19"), "features.2.weight": torch.zeros(1)}, path)
+    path = put(monkeypatch, tmp_path, None, "vgg19")
+    for junk in (b"", b"not a file of tensors", pickle.dumps({"features.0.weight": 1})):
+        path.write_bytes(junk)
+        with pytest.raises(DataError, match="damaged"):
+            vgg.vgg19_torchvision()
+    put(monkeypatch, tmp_path, {**state_of("vgg19"), "features.2.weight": torch.zeros(1)}, "vgg19")
     with pytest.raises(DataError, match=r"features\.2"):
         vgg.vgg19_torchvision()
-    torch.save([1], path)
+    put(monkeypatch, tmp_path, {"x": torch.zeros(1)}, "vgg19")
     with pytest.raises(DataError, match=r"features\.0"):
+        vgg.vgg19_torchvision()
+    put(monkeypatch, tmp_path, state_of("vgg19"), "vgg19", sha256="0" * 64)
+    with pytest.raises(DataError, match="converted from another file"):
         vgg.vgg19_torchvision()
 
 

@@ -1,12 +1,20 @@
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.models import Inception3
 
 from genart.errors import DataError
 from genart.nn import metrics
 from genart_metrics.inception import inception
 
-FILE = "inception_v3_google-0cc3c7bd.pth"
+FILE = "inception_v3_google-0cc3c7bd"
+
+
+def put(cache, state):
+    """Put a state where converted weights are looked for."""
+    save_file(state, cache / f"{FILE}.safetensors", {"state": json.dumps({"sha256": "0cc3c7bd" + "0" * 56})})
 
 
 @pytest.fixture
@@ -27,7 +35,7 @@ def published():
 
 def test_the_features_are_what_torchvisions_network_pools(cache):
     reference = published()
-    torch.save(reference.state_dict(), cache / FILE)
+    put(cache, reference.state_dict())
     images = torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(1))
     found = metrics.embed(inception(), images, batch_size=2, embedding=metrics.INCEPTION)
     assert found.shape == (2, 2048)
@@ -41,7 +49,7 @@ def test_the_features_are_what_torchvisions_network_pools(cache):
 
 
 def test_loading_draws_nothing(cache):
-    torch.save(published().state_dict(), cache / FILE)
+    put(cache, published().state_dict())
     before = torch.random.get_rng_state()
     network = inception()
     assert torch.equal(before, torch.random.get_rng_state())
@@ -57,10 +65,10 @@ def test_without_the_file_its_place_is_told_and_nothing_is_fetched(cache):
 
 
 def test_a_file_that_is_no_network_is_refused(cache):
-    (cache / FILE).write_bytes(b"not a file of torch")
+    (cache / f"{FILE}.safetensors").write_bytes(b"not a file of tensors")
     with pytest.raises(DataError, match="damaged"):
         inception()
-    for state in ({"Conv2d_1a_3x3.conv.weight": torch.zeros(1)}, [1]):
-        torch.save(state, cache / FILE)
+    for name in ("Conv2d_1a_3x3.conv.weight", "x"):
+        put(cache, {name: torch.zeros(1)})
         with pytest.raises(DataError, match="not the weights of torchvision's Inception v3"):
             inception()
