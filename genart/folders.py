@@ -191,7 +191,9 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove what stands under a name, if anything does: a folder with all that is in it, of a link the link alone."""
         if self.kind(name) == "folder":
-            shutil.rmtree(self._named(name), ignore_errors=True, dir_fd=self._handle)
+            for _ in range(2):  # what fails once, at a disk that is busy, need not stay for ever
+                if self.kind(name) == "folder":
+                    shutil.rmtree(self._named(name), ignore_errors=True, dir_fd=self._handle)
         else:
             with self.alone(), suppress(FileNotFoundError):
                 os.unlink(self._named(name), **self._at)

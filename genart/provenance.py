@@ -208,8 +208,10 @@ def _put(folder: Folder, temporary: str, name: str) -> None:
             if replaced:
                 folder.rename(old, name)
             raise
-        folder.sync()
-        folder.remove(old)
+        try:
+            folder.sync()
+        finally:
+            folder.remove(old)
     else:
         folder.rename(temporary, name)
         folder.sync()

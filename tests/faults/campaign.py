@@ -24,7 +24,7 @@ class Report:
 
     Attributes:
         cases: faults that hit.
-        missed: faults after whose place the command had ended; they count for nothing.
+        missed: faults after whose place the command had ended, or that hit the program's own files; they count for nothing.
         failures: what was wrong, by fault.
     """
 
@@ -113,14 +113,14 @@ class Attack:
             folder = self.fresh("case")
             wrong = []
             outcome = self.forge.run(folder, *self.scenario.words, fault=fault)
-            if outcome.hit is None:
+            if outcome.hit is None or not outcome.aimed:
                 report.missed += 1
                 continue
             report.cases += 1
             wrong += self.wrong_after_fault(outcome, fault, folder)
             for later in chain:
                 outcome = self.forge.run(folder, *self.scenario.words, fault=later)
-                if outcome.hit is not None:
+                if outcome.hit is not None and outcome.aimed:
                     report.cases += 1
                     wrong += self.wrong_after_fault(outcome, later, folder, first=False)
             wrong += self.wrong_in_the_end(folder)
@@ -134,7 +134,8 @@ class Attack:
         else:
             lines = outcome.err.splitlines()
             unread = outcome.code == 2 and "r.toml" in str(outcome.hit)
-            if outcome.code not in DOCUMENTED and not unread:
+            unloaded = fault.lasting and outcome.code == 4 and "cannot be used: " in outcome.err  # the plugin's file was hit too
+            if outcome.code not in DOCUMENTED and not unread and not unloaded:
                 yield f"exit code {outcome.code}: {outcome.err[-800:]}"
             silent = fault.lasting and fault.call.name == "write"  # what is told is written, too
             if "Traceback" in outcome.err or "Exception ignored" in outcome.err:

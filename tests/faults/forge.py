@@ -91,6 +91,7 @@ class Outcome:
         hit: the call that the fault hit, as strace wrote it; None if the command ended before.
         cpu_sec: seconds of processor time that it took.
         peak_kb: most memory that it had at once, with what the forge had loaded.
+        aimed: the call that was hit concerns what is below its folder; else the program's own files were hit, which are no commit path.
         left: processes that it started and left behind, running or unburied.
     """
 
@@ -98,6 +99,7 @@ class Outcome:
     out: str
     err: str
     left: int = 0
+    aimed: bool = True
     calls: tuple[Call, ...] = ()
     hit: str | None = None
     cpu_sec: float = 0.0
@@ -155,7 +157,8 @@ class Forge:
         elif fault is not None and fault.kind in SIGNALS:
             at = next((number for number, line in enumerate(lines) if f"--- SIG{fault.kind} " in line), 0)
             hit = lines[at - 1] if at else None
-        return Outcome(**told, calls=calls_below(folder, lines), hit=hit)
+        aimed = fault is None or fault.kind == "KILL" or hit is None or bool(calls_below(folder, [hit]))
+        return Outcome(**told, aimed=aimed, calls=calls_below(folder, lines), hit=hit)
 
     def close(self) -> None:
         """End the process."""

@@ -105,10 +105,9 @@ class Soak:
 
     def judge(self, done: Outcome, fault: Fault, where: str) -> None:
         """Count a fault that hit, and say what was not in order right after it."""
-        elsewhere = done.hit is not None and fault.kind != "KILL" and str(self.folder) not in done.hit
-        if done.hit is None or elsewhere:  # the program's own files are no commit path
+        if done.hit is None or not done.aimed:
             self.counts["missed"] += 1
-            if done.code and not elsewhere:
+            if done.code and done.hit is None:
                 self.failures.append(f"{where}: missed, and ended with {done.code}: {done.err[-500:]}")
             return
         self.counts["faults"] += 1
