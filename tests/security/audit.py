@@ -70,7 +70,7 @@ def violations(log: Path, folder: Path, allowed: Sequence[Path]) -> Iterator[str
             continue
         changed = arguments[1:2] if event == "shutil.copyfile" else arguments[: 2 if event in MOVING else 1]
         for path in changed:
-            if isinstance(path, int) or _is_relative_to_handle(event, arguments):
+            if isinstance(path, int) or (_is_relative_to_handle(event, arguments) and not os.path.lexists(folder / path)):
                 continue
             where = Path(os.path.normpath(folder / path))
             if where != Path(os.devnull) and not any(where == root or root in where.parents for root in allowed):
@@ -78,6 +78,11 @@ def violations(log: Path, folder: Path, allowed: Sequence[Path]) -> Iterator[str
 
 
 def _is_relative_to_handle(event: str, arguments: list[Any]) -> bool:
-    """Acts within an open folder, which was found when that was opened; as `shutil.rmtree` does."""
-    place = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2}.get(event)
+    """Acts within an open folder, which was found when that was opened; as `shutil.rmtree` does, and `genart.folders`.
+
+    Python does not tell the handle of an `open`: a bare name that has to be new, or must be no link, is one of those.
+    """
+    if event == "open":
+        return "/" not in str(arguments[0]) and bool(arguments[2] & os.O_NOFOLLOW)
+    place = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.rename": 2}.get(event)
     return place is not None and len(arguments) > place and arguments[place] not in (-1, None)
