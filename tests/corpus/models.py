@@ -20,6 +20,10 @@ MEBI = 1 << 20
 Found = Iterator[tuple[str, Expected, bytes]]
 
 
+#: Those that are known as pickles by their first bytes, whatever they are called.
+KNOWN_AS_PICKLES = ("torch's ZIP", "the old format of torch")
+
+
 def safetensors(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
     """A safetensors file, however wrong."""
     text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
@@ -53,7 +57,12 @@ def cases() -> Iterator[Case]:
     for number, (name, content, suffix) in enumerate(_pickles()):
         # by its name it is no model, unless that lies
         yield Case(
-            "models", f"{name} called {suffix}", f"k{number:02d}.{suffix}", "data" if suffix == "safetensors" else "usage", content, "model"
+            "models",
+            f"{name} called {suffix}",
+            f"k{number:02d}.{suffix}",
+            "refused" if suffix == "pt" or name in KNOWN_AS_PICKLES else "data",
+            content,
+            "model",
         )
 
 

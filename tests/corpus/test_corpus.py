@@ -58,7 +58,7 @@ PLANTED = {
         "import numpy, genart.nn.pictures as p, genart_images.folder as f\nf.decode = lambda *_: numpy.zeros((8, 8, 3), numpy.uint8)"
     ),
     "a good picture that is not": "import genart_images.folder as f\nf.picture_files = lambda path: [path / 'bad.png']",
-    "a name that is not told": "import genart_images.folder as f\nf.first_of = lambda skipped: 'something'",
+    "a name that is not told": "import genart_images.reading as f\nf.first_of = lambda skipped: 'something'",
 }
 
 
