@@ -57,7 +57,7 @@ class LookParams(Params):
 
 
 def test_parameters_say_which_backbones_they_name():
-    assert list(registered_names(resolve(LookParams, "x", {"backbone": "ear"}))) == [("backbone", "genart_backbones", "ear")]
+    assert list(registered_names(resolve(LookParams, "x", {"backbone": "ear"}))) == [("backbone", "genart_backbones", "ear", ())]
     assert resolve(LookParams, "x", {}).backbone == "eye"
 
 

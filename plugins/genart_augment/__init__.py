@@ -84,7 +84,7 @@ def preview(images: Images, params: PreviewParams, run: Run) -> Iterator[Batch]:
     Example:
         [[stage]]
         uses = "augment.preview"
-        op = "adjust_gamma"
+        op = {op = "adjust_gamma", gamma = 1.0}
         vary = "gamma"
         values = [0.5, 0.7, 1.0, 1.4, 2.0]
         save = "gamma.png"
