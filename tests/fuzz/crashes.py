@@ -51,6 +51,7 @@ def crashes() -> dict[str, tuple[str, bytes]]:
         "mark of written pictures with one end": ("store", b'\5{"runs": [], "count": 0, "ends": [0]}'),
         "mark of written pictures before the beginning": ("store", b'\5{"runs": [[-1, 1, 1, 1]], "count": -1, "ends": [-1, 0]}'),
         "remembered hashes nested too deeply": ("store", b"\6" + deep),
+        "remembered devices nested too deeply": ("store", b"\7" + deep),
         "remembered hash that is a number": ("store", b'\6{"": 5}'),
         "remembered hash that is too short": ("store", b'\6{"": []}'),
     }

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from genart import tags
-from genart.artifacts import Batch
+from genart.artifacts import Batch, digest_of
+from genart.artifacts import sealed as sealed_file
 from genart.provenance import PICTURES, as_text, sealed
 from genart.streams import PngWriter, Y4mWriter
 
@@ -258,11 +259,9 @@ def bare_films() -> list[bytes]:
 
 def put(data: bytes, text: str) -> bytes:
     """A file with a text in it."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as place:
-        tags.put(io.BytesIO(data), Path(place, "a"), text)
-        return Path(place, "a").read_bytes()
+    out = io.BytesIO()
+    tags.put(io.BytesIO(data), out, text)
+    return out.getvalue()
 
 
 def model_head() -> dict[str, Any]:
@@ -282,14 +281,43 @@ def models() -> list[bytes]:
 # the store
 
 
+#: A key of results.
+KEY = "ab" + "c" * 62
+
+
+def manifest() -> dict[str, Any]:
+    """What an entry says of itself: two pictures of four pixels, and a model."""
+    pictures = {"pixels.bin": "0" * 64, "index.json": "1" * 64}
+    outputs = {
+        "output": {"kind": "images", "files": pictures, "sizes": {"pixels.bin": 24, "index.json": 60}, "digest": digest_of(pictures)},
+        "model": {"kind": "model", "files": (files := {"model.safetensors": "2" * 64}), "sizes": dict.fromkeys(files, 9)},
+    }
+    outputs["model"] |= {"digest": digest_of(files), "family": "dcgan", "weights": "3" * 64}
+    return {"format": 1, "key": KEY, "outputs": outputs, "stage": "a", "seconds": 1.5, "parts": {"params": {"count": 2}}}
+
+
+#: Name and content of the sealed files beside results, each in the place of the byte that chooses it.
+SEALED: dict[int, tuple[str, dict[str, Any]]] = {
+    1: (f"ancestry/ab/{KEY}", {"key": KEY}),
+    2: (f"notes/ab/{KEY}", {"outputs": {"output": {}}, "choices": {"lucky": 1}}),
+    3: ("history/slot.json", {"params": {"count": 2}, "inputs": []}),
+    4: ("choices.json", {"lucky": 1}),
+    5: ("sync.json", {"runs": [[1, 2, 2, 3]], "count": 1, "ends": [12, 3]}),
+    6: ("hashes/slot.json", {"files": {"": [0, 1, 2, 3, "0" * 64]}}),
+    7: ("device.json", {"mark": ["2.9", "", False], "devices": ["mars"]}),
+}
+
+
+def sealed_bytes(which: int) -> bytes:
+    """One of these files."""
+    name, value = SEALED[which]
+    return json.dumps(sealed_file(value, name)).encode()
+
+
 def store_files() -> list[bytes]:
-    """Small files of a store, each after the byte that says which one it is."""
-    key = "ab" + "c" * 62
-    manifest: dict[str, Any] = {"key": key, "outputs": {}, "stage": "a"}
-    manifest["sha256"] = sha256(json.dumps(manifest, sort_keys=True).encode())
-    files = [manifest, key, {"outputs": {}, "choices": {}}, {"params": {}, "inputs": []}, {"lucky": 1}]
-    files += [{"runs": [[1, 2, 2, 3]], "count": 0, "ends": [0, 0]}, {"": [0, 1, 2, 3, "0" * 64]}]
-    return [bytes([i]) + (one if isinstance(one, str) else json.dumps(one)).encode() for i, one in enumerate(files)]
+    """Small files of a store, each after the byte that says which one it is; manifests are sealed by their reader."""
+    whole = [bytes([which]) + sealed_bytes(which) for which in SEALED]
+    return [b"\0" + json.dumps(manifest()).encode(), *whole]
 
 
 def reports() -> list[bytes]:

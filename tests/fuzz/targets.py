@@ -19,9 +19,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from genart import cli, provenance, recipe, report, show, streams, tags
-from genart.artifacts import ImagesWriter, Model
+from genart.artifacts import SEAL, ImagesWriter, Model, sealed, sha256_of_json
 from genart.drafts import Draft
 from genart.errors import GenartError, printable
+from genart.folders import Folder
 from genart.nn import pictures
 from genart.origin import recipe_of
 from genart.params import canonical_json, parse_duration, plain_value
@@ -192,8 +193,19 @@ def read_path(data: bytes) -> None:
     inside = folder() / "inside"
     found = recipe.existing(inside, Path(text))
     assert found is None or (found.is_absolute() and found.exists())
-    shown = report.Gallery(inside)._inside(text)
-    assert shown is None or os.path.realpath(shown).startswith(f"{os.path.realpath(inside)}/"), shown
+    model = report._inside(inside.resolve(), text)
+    assert model is None or f"{os.path.realpath(model)}/".startswith(f"{os.path.realpath(inside)}/"), model
+    shown = report.Gallery(opened()).shown(report.OutputTold.model_construct(path=text, bytes=0))
+    if shown.kind != "missing":
+        assert os.path.realpath(inside / text).startswith(f"{os.path.realpath(inside)}/"), shown
+        assert stays_inside(text), shown
+        assert not (inside / text).is_symlink(), shown
+
+
+@cache
+def opened() -> Folder:
+    """The folder of a page."""
+    return Folder.open(folder() / "inside")
 
 
 def read_words(data: bytes) -> None:
@@ -334,38 +346,89 @@ def read_model(data: bytes) -> None:
 
 
 def read_store(data: bytes) -> None:
-    """Damage of any file that the store, a work folder or an output folder keeps beside results: told as nothing there, never an error."""
+    """Damage of any file that the store, a work folder or an output folder keeps beside results: told as nothing there, never an error.
+
+    The first byte says which file it is, and whether a manifest is sealed here, so that what is behind the seal is reached as well.
+    """
     choice, rest = data[0] if data else 0, data[1:]
-    store, key = Store(folder() / "store"), "ab" + "c" * 62
-    which = choice % 7
+    which = (choice & 0x7F) % 8
+    store, key = Store(folder() / "store"), seeds.KEY
     if which == 0:
-        written(rest, f"store/entries/ab/{key}/manifest.json")
-        assert store.find(key) is None or b"sha256" in rest
-        assert all(entry.key == key for entry in store.entries())
+        read_manifest(store, rest if choice & 0x80 else resealed(rest))
     elif which == 1:
         written(rest, f"store/ancestry/ab/{key}")
+        found = store.key_of(key)
+        assert_sealed(which, rest, found and {"key": found})
         store.find_by_ancestry(key)
     elif which == 2:
         written(rest, f"store/notes/ab/{key}")
-        assert isinstance(store.note(key), dict)
+        assert_sealed(which, rest, store.note(key))
     elif which == 3:
         written(rest, "store/history/slot.json")
-        assert isinstance(store.recall("slot"), dict | None)
+        assert_sealed(which, rest, store.recall("slot"))
     elif which == 4:
         written(rest, "work/choices.json")
         run = Run(stage_id="s", seed=1, device="cpu", work=folder() / "work", events=None)  # type: ignore[arg-type]
-        assert isinstance(run.choices, dict)
+        assert_sealed(which, rest, run.choices)
     elif which == 5:
+        for name, size in zip(("pixels.bin", "meta.jsonl"), seeds.SEALED[which][1]["ends"], strict=True):
+            written(bytes(size), f"pictures/{name}")
         written(rest, "pictures/sync.json")
-        ImagesWriter(folder() / "pictures").close()
+        writer = ImagesWriter(folder() / "pictures")
+        writer.close()
+        assert_sealed(which, rest, {"runs": writer.runs, "count": writer.count, "ends": writer._ends} if writer.count else None)
     else:
-        for name in (folder() / "store" / "hashes").glob("*.json"):
-            name.unlink()
+        read_memory(store, which, rest)
+
+
+def assert_sealed(which: int, rest: bytes, found: dict[str, Any] | None) -> None:
+    """What is read of a sealed file is what was sealed, or nothing: nobody hits upon the SHA-256 of something else."""
+    whole = seeds.SEALED[which][1]
+    assert found == whole if rest == seeds.sealed_bytes(which) else found in (None, {}, whole), found
+
+
+def resealed(manifest: bytes) -> bytes:
+    """A manifest with the SHA-256 that fits it, if it can have one."""
+    with contextlib.suppress(ValueError, RecursionError):
+        told = json.loads(manifest)
+        if isinstance(told, dict):
+            told.pop(SEAL, None)
+            return json.dumps({**told, SEAL: sha256_of_json(told)}).encode()
+    return manifest
+
+
+def read_manifest(store: Store, rest: bytes) -> None:
+    """An entry is one that can be taken at its word, or none."""
+    written(rest, f"store/entries/ab/{seeds.KEY}/manifest.json")
+    found = store.find(seeds.KEY)
+    assert found is None or b"sha256" in rest
+    if found is not None:
+        assert found.key == seeds.KEY
+        assert found.bytes >= 0
+        assert re.fullmatch("[0-9a-f]{64}", found.digest("output"))
+        assert stays_inside("/".join(name for about in found.manifest["outputs"].values() for name in about["files"]))
+    assert all(entry.key == seeds.KEY for entry in store.entries())
+
+
+def read_memory(store: Store, which: int, rest: bytes) -> None:
+    """What was hashed before, and which devices were found: neither changes what a file is hashed to, or which devices there are."""
+    if which == 6:
         content = folder() / "outside.png"
-        written(rest, f"store/hashes/{seeds.sha256(str(content).encode())[:32]}.json")
-        content_hash(content, store.root)
+        slot = f"hashes/{seeds.sha256(str(content).encode())[:32]}.json"
+        whole = rest == seeds.sealed_bytes(which)
+        written(json.dumps(sealed(seeds.SEALED[which][1], slot)).encode() if whole else rest, f"store/{slot}")
+        assert_sealed(which, rest, store.read(slot))
+        assert content_hash(content, store.root) == hash_of_nothing()
+    else:
         written(rest, "store/device.json")
-        device_kind("auto", store.root)
+        assert_sealed(which, rest, store.read("device.json"))
+        assert device_kind("auto", store.root) in ("cpu", "cuda", "mps")
+
+
+@cache
+def hash_of_nothing() -> str:
+    """What an empty file is hashed to where nothing is remembered."""
+    return content_hash(folder() / "outside.png", folder() / "nothing")
 
 
 def read_report(data: bytes) -> None:
@@ -379,9 +442,10 @@ def read_report(data: bytes) -> None:
     else:
         written(rest, "ran/run.json")
     run = report.read_run(place)
-    gallery = report.Gallery(place)
-    for output in run.outputs:
-        assert gallery.shown(output).kind in ("missing", "folder", "picture", "film", "file")
+    with Folder.open(place) as opened_place:
+        gallery = report.Gallery(opened_place)
+        for output in run.outputs:
+            assert gallery.shown(output).kind in ("missing", "folder", "picture", "film", "file")
     report.graph_of(run.stages)
     for stage in run.stages:
         report.trained(stage, place, run.outputs, Store(folder() / "store"))
@@ -399,7 +463,7 @@ TARGETS = {
     "film": Target(read_tags, seeds.films, 1.0, 4096, seeds.FILM_WORDS),
     "provenance": Target(read_provenance, seeds.provenances, 1.5, 4096, seeds.JSON_WORDS),
     "model": Target(read_model, seeds.models, 1.5, 2048, seeds.JSON_WORDS),
-    "store": Target(read_store, seeds.store_files, 1.0, 1024, seeds.JSON_WORDS),
+    "store": Target(read_store, seeds.store_files, 1.0, 2048, seeds.JSON_WORDS),
     "report": Target(read_report, seeds.reports, 0.5, 4096, seeds.JSON_WORDS),
 }
 
