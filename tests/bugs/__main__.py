@@ -19,7 +19,7 @@ from pathlib import Path
 from .table import BUGS, Bug
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".hypothesis", ".import_linter*", "bench", "out", "dist")
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", ".import_linter*", "bench", "out", "dist")
 #: How a failure is summed up that says nothing about the bug.
 NO_CATCH = re.compile(r" - (?:ImportError|ModuleNotFoundError|SyntaxError|IndentationError|NameError)\b")
 

@@ -18,9 +18,10 @@ import pytest
 import torch
 from PIL import Image
 
-from genart import plan, provenance, report, tags
+from genart import folders, plan, provenance, report, tags
 from genart.artifacts import MAX_HEADER_BYTES, ImagesWriter, parse_safetensors_header
 from genart.events import Events
+from genart.folders import Folder
 from genart.nn import gan
 from genart.nn.pictures import Unreadable, Want, decode_bytes
 from genart.nn.players import Players
@@ -41,10 +42,10 @@ TWO = '[[stage]]\nuses = "toy.noise"\nid = "n"\ncount = 2\n[[stage]]\nuses = "to
 
 
 def committed(store: Store, key: str, content: str = "the same") -> Store:
-    """Put an entry of one picture folder's worth of text under a key."""
+    """Put an entry under a key, with some text for its pictures."""
     work = store.work(key)
     (work / "outputs" / "output").mkdir(parents=True)
-    (work / "outputs" / "output" / "a.txt").write_text(content)
+    (work / "outputs" / "output" / "pixels.bin").write_text(content)
     store.commit(key, ancestry=key, partial=key, kinds={"output": "images"}, work=work, about={"stage": "s", "parts": {"params": {}}})
     return store
 
@@ -95,14 +96,14 @@ OPENED = {
 @pytest.mark.parametrize("name", OPENED)
 def test_a_disk_that_fails_is_no_fresh_start(tmp_path, monkeypatch, name):
     (tmp_path / name).write_text("{}")
-    read = Path.read_bytes
+    open_ = os.open
 
-    def fails(self):
-        if self.name == name:
-            raise OSError(errno.EIO, "input/output error", str(self))
-        return read(self)
+    def fails(path, *flags, **where):
+        if Path(path).name == name:
+            raise OSError(errno.EIO, "input/output error", str(path))
+        return open_(path, *flags, **where)
 
-    monkeypatch.setattr(Path, "read_bytes", fails)
+    monkeypatch.setattr(os, "open", fails)
     with pytest.raises(OSError, match="input/output"):
         OPENED[name](tmp_path)
 
@@ -133,7 +134,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, monkeypat
     monkeypatch.setattr(fcntl, "flock", late)
     with Store(tmp_path).lock("aa1", lambda: None, lambda: None), open(path, "rb") as other, pytest.raises(BlockingIOError):
         flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert len(calls) == 2
+    assert calls == [fcntl.LOCK_EX | fcntl.LOCK_NB] * 3, "two attempts, and a look at whether the lock keeps anybody out"
 
 
 def test_a_run_leaves_nothing_in_the_store_but_results(run_toy, recipe, store):
@@ -145,15 +146,15 @@ def test_an_old_folder_comes_back_when_the_new_one_cannot_take_its_place(run_toy
     path = recipe(TWO)
     assert run_toy(path).code == 0
     before = tree(Path("out"))
-    rename = os.rename
+    replace = os.replace
 
     def fails(source, target, **where):
         if Path(target).name == "pics" and ".tmp" in Path(source).name:
             raise OSError(errno.EIO, "input/output error", str(source))
-        rename(source, target, **where)
+        replace(source, target, **where)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", fails)
+        patch.setattr(os, "replace", fails)
         result = run_toy(path, "--set", "n.size=9")
     assert result.code == 5, result.err
     assert tree(Path("out")) == before
@@ -259,7 +260,9 @@ def test_errors_are_plain_words(cli):
         assert not [control for control in CONTROLS if control in result.err + result.out]
 
 
-def test_a_link_to_a_folder_whose_name_begins_alike_leads_out(run_toy, recipe):
+@pytest.mark.parametrize("by_handle", sorted({folders.BY_HANDLE, False}))
+def test_a_link_to_a_folder_whose_name_begins_alike_leads_out(run_toy, recipe, monkeypatch, by_handle):
+    monkeypatch.setattr(folders, "BY_HANDLE", by_handle)
     Path("out").mkdir()
     Path("out-of-bounds").mkdir()
     Path("out/film").symlink_to(Path("out-of-bounds").absolute())
@@ -271,9 +274,23 @@ def test_a_page_shows_nothing_beside_its_folder(tmp_path):
     for name in ("run", "run-of-others"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes(b"a picture")
-    gallery = report.Gallery(tmp_path / "run")
-    shown = [gallery.shown(report.OutputTold(path=path)).kind for path in ("a.png", "../run-of-others/a.png", "../run", ".")]
-    assert shown == ["picture", "missing", "missing", "missing"]
+    with Folder.open(tmp_path / "run") as folder:
+        gallery = report.Gallery(folder)
+        names = ("a.png", "../run-of-others/a.png", "../run", ".", "..", f"{tmp_path}/run-of-others/a.png", f"{tmp_path}/run/a.png")
+        shown = [gallery.shown(report.OutputTold(path=path)).kind for path in names]
+    assert shown == ["picture"] + ["missing"] * 6
+
+
+def test_a_page_shows_no_training_beside_its_folder(tmp_path):
+    for name in ("run", "run-of-others"):
+        (tmp_path / name).mkdir()
+        text = json.dumps({"model": {"family": "f", "parameters": {}, "history": [{"kimg": 1, "loss_D": 0.5}]}})
+        header = json.dumps({"__metadata__": {"genart": text}}).encode()
+        (tmp_path / name / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    stage, store = report.StageTold(id="a", uses="dcgan.train"), Store(tmp_path / "store")
+    for path, shown in (("m.safetensors", True), ("../run-of-others/m.safetensors", False)):
+        told = report.trained(stage, tmp_path / "run", [report.OutputTold(path=path, stage="a")], store)
+        assert (told is not None) == shown
 
 
 class Watched(io.BytesIO):
