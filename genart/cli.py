@@ -333,9 +333,9 @@ def _own_stdout(wanted: bool) -> Iterator[TextIO]:
     from contextlib import redirect_stdout
 
     try:
-        number = sys.stdout.fileno() if wanted else -1
-    except (OSError, ValueError):  # no real file behind it
-        number = -1
+        number, error = (sys.stdout.fileno(), sys.stderr.fileno()) if wanted else (-1, -1)
+    except (OSError, ValueError):  # no real file behind one of them
+        number = error = -1
     if number < 0:
         own = sys.stdout
         with redirect_stdout(sys.stderr) if wanted else nullcontext():
@@ -343,7 +343,7 @@ def _own_stdout(wanted: bool) -> Iterator[TextIO]:
         return
     sys.stdout.flush()
     private = os.dup(number)
-    os.dup2(sys.stderr.fileno(), number)
+    os.dup2(error, number)
     try:
         with open(private, "w", encoding=sys.stdout.encoding, closefd=False) as own, redirect_stdout(sys.stderr):
             yield own
