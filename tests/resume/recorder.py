@@ -193,11 +193,11 @@ def watch_checkpoints(recorder: Recorder) -> None:
             die()
         fsync(handle)
 
-    def replaced(source: Any, target: Any) -> None:
+    def replaced(source: Any, target: Any, **folders: Any) -> None:
         at = "checkpoint-" in str(target)
         if at and recorder.dying("rename"):
             die()
-        replace(source, target)
+        replace(source, target, **folders)
         if at and recorder.dying("renamed"):
             die()
 
