@@ -353,7 +353,7 @@ def random_races(arena: Arena, victim: Victim, count: int, seed: int, result: Re
                     if secret in victim.look(name):
                         result.failures.append(f"race {number} of seed {seed + start} ({name}): a report shows what is outside")
         for link in arena.links.iterdir():
-            link.unlink() if link.is_symlink() or link.is_file() else shutil.rmtree(link)
+            shutil.rmtree(link) if link.is_dir() and not link.is_symlink() else link.unlink()  # a pipe may lie there now
 
 
 def main() -> int:
