@@ -243,7 +243,7 @@ CHECKPOINTS = (
         "genart/nn/players.py",
         '"opt_G": self.opt_G, "opt_D": self.opt_D}',
         '"opt_G": self.opt_G}',
-        (f"{DCGAN}::test_after_kills_the_same_command_gives_the_same_bytes",),
+        ("tests/resume/test_matrix.py::test_a_killed_stage_goes_on_exactly[dcgan]",),
     ),
     Bug(
         "the average of G is not in the checkpoint",
