@@ -609,7 +609,10 @@ def schema(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_atomically(out.absolute(), text.encode())
+        try:
+            write_atomically(out.absolute(), text.encode())
+        except FileNotFoundError:
+            raise UsageError(f"-o {out}: no file can be made there", "name a file in a folder that is there") from None
 
 
 # beginnings

@@ -124,6 +124,10 @@ class Folder:
         except OSError as error:
             if error.errno not in _MOVED:
                 raise
+            if error.errno == errno.EISDIR:
+                raise ResourceError(
+                    f"a folder stands where a file is needed: {self.path}", "choose another place with --out, or move the folder"
+                ) from error
             raise ResourceError(
                 f"{self.path}: another program changed it while outputs were saved", "run the same command again when nothing else does"
             ) from error

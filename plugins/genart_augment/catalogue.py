@@ -7,7 +7,6 @@ network; and the parameters `same_on_batch`, `p_batch` and `keepdim`, since each
 from __future__ import annotations
 
 import enum
-import importlib
 import inspect
 import re
 import types
@@ -20,7 +19,7 @@ import kornia.augmentation.auto
 from kornia.augmentation import AugmentationBase2D
 from torch import Tensor
 
-from .operations import PICTURES
+from .operations import PICTURES, kornia_module
 
 #: Why an augmentation of Kornia is not offered.
 LEFT_OUT_AUGMENTATIONS = {
@@ -127,7 +126,7 @@ def catalogue() -> dict[str, Any]:
         found[name] = _entry("container", "augmentation", getattr(kornia.augmentation, name))
     for module, names in CATALOGUED.items():
         for name in names.split():
-            found[name] = _entry("function", module, getattr(importlib.import_module(f"kornia.{module}"), name))
+            found[name] = _entry("function", module, getattr(kornia_module(module), name))
             found[name]["parameters"]["p"] = {"types": ["number"], "default": 1.0}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
@@ -139,7 +138,7 @@ def augmentations() -> list[str]:
 
 def functions_of_kornia() -> list[str]:
     """Kornia's public functions in the modules that are about pictures."""
-    modules = [importlib.import_module(f"kornia.{module}") for module in CATALOGUED]
+    modules = [kornia_module(module) for module in CATALOGUED]
     return [name for module in modules for name, _ in inspect.getmembers(module, inspect.isfunction) if not name.startswith("_")]
 
 

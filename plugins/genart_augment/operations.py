@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import inspect
 import math
 import threading
@@ -206,7 +206,7 @@ class Function(Op):
         super().__init__(table, place)
         operation = operations()[self.name]
         self.p = float(self.given.pop("p", 1.0))
-        self.function = getattr(importlib.import_module(f"kornia.{operation.of}"), self.name)
+        self.function = getattr(kornia_module(operation.of), self.name)
         self.takes = inspect.signature(self.function).parameters
         self.colour = not (operation.of.startswith("geometry") or self.name in RESIZING)
         self.rowwise = self.name not in BY_ITSELF
@@ -319,6 +319,11 @@ def make(table: dict[str, Any], place: str) -> Op:
     if operation.kind == "random":
         return (Policy if operation.of == "augmentation.auto" else Augmentation)(table, place)
     return {"function": Function, "container": Container}[operation.kind](table, place)
+
+
+def kornia_module(name: str) -> Any:
+    """A module of Kornia's, such as "geometry.transform"."""
+    return functools.reduce(getattr, name.split("."), kornia)
 
 
 def scaled(images: Tensor, name: str, *, back: bool) -> Tensor:

@@ -43,6 +43,8 @@ class Sound:
     def __init__(self, path: Path, container: OutputContainer, codec: str) -> None:
         self.path = path
         self._container = container
+        if not path.is_file():
+            raise DataError(f"audio: {path.name} is not a file", READ)
         self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
         try:
             self._samples = self._decoded()

@@ -90,6 +90,8 @@ def furnished(watched: Callable) -> Callable:
 
 #: Parameters without which a stage is refused for another reason, though each of them may be left out.
 NEEDED = ("style",)
+#: Parameters that are no paths, and that a stage does not do without.
+GIVEN = {"images.torchvision": 'name = "MNIST"'}
 
 
 def stages_with(stage: str, parameter: str, value: str) -> str:
@@ -100,7 +102,7 @@ def stages_with(stage: str, parameter: str, value: str) -> str:
         "images": '[[stage]]\nuses = "toy.noise"\ncount = 2\nsize = 16\n',
         "model": '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.train"\nsteps = 1\n',
     }[declared.takes]
-    lines = [f'[[stage]]\nuses = "{stage}"']
+    lines = [f'[[stage]]\nuses = "{stage}"', GIVEN.get(stage, "")]
     for name, info in declared.params.model_fields.items():
         if name == parameter or (reads_path(info) and (info.is_required() or name in NEEDED)):
             text = value if name == parameter else "r.toml"
