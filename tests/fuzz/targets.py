@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 import zlib
@@ -90,6 +92,7 @@ def documented() -> Iterator[None]:
 def folder() -> Path:
     """A place in memory, with a file, a folder and a link that leads out."""
     place = Path(tempfile.mkdtemp(prefix="genart-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     (place / "inside" / "film").mkdir(parents=True)
     (place / "inside" / "a.png").write_bytes(seeds.pictures()[0])
     (place / "outside.png").write_bytes(b"")
