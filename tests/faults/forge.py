@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -217,6 +218,7 @@ def loaded() -> None:
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
     Plugins((TOYS,)).stage("toy.noise")
+    tempfile.gettempdir()  # which is found by writing to it, once in a process
 
 
 def served(job: dict[str, Any]) -> dict[str, Any]:
