@@ -14,7 +14,7 @@ from .forge import Fault, Forge
 from .scenarios import SCENARIOS, Scenario
 
 #: Faults in each scenario; `python -m tests.faults` injects all.
-SAMPLE = 30
+SAMPLE = 20
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="strace is a program of Linux"),
