@@ -69,9 +69,12 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         from genart.cli import main
 
         capsys.readouterr()
-        # a command may set variables for libraries that it loads
+        heeded = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        # a command may set variables for libraries that it loads, and heeds no signals once it was told to end
         with pytest.raises(SystemExit) as exit_, patch.dict(os.environ):
             main([str(item) for item in arguments])
+        for number, handler in heeded.items():
+            signal.signal(number, handler)
         out, err = capsys.readouterr()
         return Result(int(exit_.value.code or 0), out, err)
 
@@ -119,8 +122,9 @@ EAGER = "import genart.runner; genart.runner.SYNC_EVERY = 0.0; "
 
 
 def heeds_ctrl_c() -> None:
-    """What a shell starts in the background ignores SIGINT, and so would what it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """What a shell starts in the background ignores SIGINT, under nohup SIGHUP too, and so would what it starts."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
