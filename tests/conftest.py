@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,15 @@ def home(genart_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return genart_home
 
 
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """A command that was told to end heeds no further signals; the process of the tests has to."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def store(home: Path) -> Path:
     """Root of this test's store."""
@@ -69,12 +78,9 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         from genart.cli import main
 
         capsys.readouterr()
-        heeded = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        # a command may set variables for libraries that it loads, and heeds no signals once it was told to end
+        # a command may set variables for libraries that it loads
         with pytest.raises(SystemExit) as exit_, patch.dict(os.environ):
             main([str(item) for item in arguments])
-        for number, handler in heeded.items():
-            signal.signal(number, handler)
         out, err = capsys.readouterr()
         return Result(int(exit_.value.code or 0), out, err)
 
