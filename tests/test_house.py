@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -143,3 +144,11 @@ def test_every_stage_has_its_help(stage, cli):
 
 def test_the_changelog_knows_the_version():
     assert f"## [{genart.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_no_stage_has_the_name_of_a_module_beside_it():
+    """Importing the module would put it in the place of the stage."""
+    for package in sorted((ROOT / "plugins").glob("genart_*")):
+        declared = importlib.import_module(package.name)
+        modules = {path.stem for path in package.glob("*.py")}
+        assert not [name for name, value in vars(declared).items() if isinstance(value, Stage) and name in modules]

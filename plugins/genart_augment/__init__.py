@@ -89,6 +89,6 @@ def preview(images: Images, params: PreviewParams, run: Run) -> Iterator[Batch]:
         values = [0.5, 0.7, 1.0, 1.4, 2.0]
         save = "gamma.png"
     """
-    from .preview import preview
+    from .contact import contact_sheet
 
-    yield from preview(run, images, params)
+    yield from contact_sheet(run, images, params)

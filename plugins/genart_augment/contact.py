@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BACKGROUND = "#ffffff"
 
 
-def preview(run: Run, images: Images, params: PreviewParams) -> Iterator[Batch]:
+def contact_sheet(run: Run, images: Images, params: PreviewParams) -> Iterator[Batch]:
     """Yield the sheet: a row for each picture, which stands first; a column for each value, or for each draw.
 
     Raises:
