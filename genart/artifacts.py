@@ -462,8 +462,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file of genart's own; None if there is none, or nothing that can be read as JSON."""
     try:
         with open_regular(path) as file:
-            text = file.read(MAX_HEADER_BYTES + 1)
-        return json.loads(text) if len(text) <= MAX_HEADER_BYTES else None
+            return json.loads(file.read()) if os.fstat(file.fileno()).st_size <= MAX_RECORD_BYTES else None
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):  # a disk that fails is no reason to begin anew
         return None
 

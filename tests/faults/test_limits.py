@@ -163,12 +163,6 @@ import resource
 begun = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (begun + {above}, resource.RLIM_INFINITY))
 """
-#: Threads, of which root may have as many as it likes.
-THREADS = """
-import os, resource
-{drop}
-resource.setrlimit(resource.RLIMIT_NPROC, ({count}, resource.RLIM_INFINITY))
-"""
 #: The so-manieth of our own buffers cannot be had.
 BUFFER = """
 import itertools, {module}
