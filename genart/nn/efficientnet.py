@@ -177,7 +177,7 @@ def efficientnet_lite0(device: str = "cpu") -> EfficientNet:
         DataError: if the file is missing or not the one that is known.
     """
     model = EfficientNet(folded_weights(stored_tensors(installed_file(PACKAGE, FILE, "the backbone 'efficientnet-lite0'"))))
-    return model.requires_grad_(False).eval().to(device)
+    return model.requires_grad_(False).train(False).to(device)
 
 
 def stored_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ def settle_statistics(G: nn.Module, z: Tensor, batch_size: int = 32) -> None:
             G(part)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    G.eval()
+    G.train(False)
     settle = getattr(G, "settle", None)
     if callable(settle):
         settle(z)

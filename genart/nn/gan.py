@@ -248,7 +248,9 @@ class Training:
         return int(self.pace.total if end is None else end)
 
     def _late(self) -> bool:
-        return self.settings.deadline_sec is not None and self.elapsed_sec > self.settings.deadline_sec
+        """True when the time is over; there is time for one step at least, or the result would be noise that was never trained."""
+        deadline = self.settings.deadline_sec
+        return deadline is not None and self.elapsed_sec > deadline and self.log.nimg > 0
 
     def _ended(self) -> int:
         """Keep the number of images, so that a resume or a remake at another speed ends with it too."""

@@ -56,4 +56,4 @@ def rebuild(cls: type[torch.nn.Module], model: Model, device: str) -> torch.nn.M
         raise DataError(
             f"{model.path.name}: its weights do not fit the family '{model.family}' ({reason})", "was it made by another version?"
         ) from error
-    return module.eval().requires_grad_(False).to(device)
+    return module.train(False).requires_grad_(False).to(device)

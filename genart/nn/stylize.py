@@ -358,4 +358,4 @@ def _stored(file: tuple[str, str]) -> dict[str, Tensor]:
 
 
 def _frozen(model: Module, device: str) -> Module:
-    return model.requires_grad_(False).eval().to(device)
+    return model.requires_grad_(False).train(False).to(device)

@@ -183,7 +183,7 @@ def names_of(kind: str) -> tuple[str, ...]:
 
 
 def _frozen(model: VGG, device: str) -> VGG:
-    return model.requires_grad_(False).eval().to(device)
+    return model.requires_grad_(False).train(False).to(device)
 
 
 # the embedded weights

@@ -60,7 +60,7 @@ def inception(device: str = "cpu") -> Inception:
     """
     published: Any = Inception_V3_Weights.IMAGENET1K_V1
     state, file = published_weights(published.url, "Inception v3", 'use features = "vgg19", which is installed')
-    return Inception(_network(state, file)).requires_grad_(False).eval().to(device)
+    return Inception(_network(state, file)).requires_grad_(False).train(False).to(device)
 
 
 def _network(state: Mapping[str, Tensor], file: str) -> nn.Module:

@@ -103,7 +103,7 @@ def load_painter(model: Model, run: Run) -> StyleNetwork:
     painter = StyleNetwork(**checked(model.header["parameters"], name, run))
     tensors = read_weights(model, {key: tuple(value.shape) for key, value in painter.state_dict().items()}, run)
     painter.load_state_dict(tensors, strict=True)
-    return painter.eval().requires_grad_(False).to(run.device).to(memory_format=torch.channels_last)
+    return painter.train(False).requires_grad_(False).to(run.device).to(memory_format=torch.channels_last)
 
 
 def checked(parameters: Any, name: str, run: Run) -> dict[str, int]:

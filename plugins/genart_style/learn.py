@@ -271,7 +271,7 @@ class Training:
     def __init__(self, run: Run, painter: StyleNetwork, lesson: Lesson, pieces: Pieces, params: LearnParams, began: float) -> None:
         self.run, self.painter, self.lesson, self.pieces, self.params, self.began = run, painter, lesson, pieces, params, began
         self.budget_sec = params.budget or (None if params.iterations else DEFAULT_BUDGET_SEC)
-        self.average = copy.deepcopy(painter).requires_grad_(False).eval()
+        self.average = copy.deepcopy(painter).requires_grad_(False).train(False)
         self.optimizer = new_optimizer(painter, params.lr)
         self.log = Log()
         self.sums = torch.zeros(len(LOSSES) + 1, device=run.device)  # of the losses, and the iterations, since the last tick

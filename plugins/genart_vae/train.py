@@ -65,7 +65,7 @@ class Autoencoding:
         self._batch_size, self._weight = batch_size, 0.0
         self.autoencoder = G.to(device=device).to(memory_format=torch.channels_last).train()
         self.G: nn.Module = self.autoencoder
-        self.G_ema: nn.Module = copy.deepcopy(G).requires_grad_(False).eval()
+        self.G_ema: nn.Module = copy.deepcopy(G).requires_grad_(False).train(False)
         self.opt_G = torch.optim.Adam(self.G.parameters(), lr, fused=device in ("cpu", "cuda"))
 
     @property

@@ -269,6 +269,12 @@ def test_a_deadline_stops_early_and_a_remake_stops_at_the_same_place(tmp_path, m
     assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a")
 
 
+def test_a_budget_that_measuring_has_eaten_up_still_gives_a_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(gan.Training, "elapsed_sec", property(lambda self: 1e9))
+    model, run = attempt(tmp_path, budget="10s")
+    assert model.header["trained"]["nimg"] == run.choices["ended_at"] == 8
+
+
 class Clock:
     """A clock that each step moves on by so many seconds, beside a plan that was made with steps of 0.01 s (at batch 8)."""
 
