@@ -577,7 +577,7 @@ class Model:
         """Read the header of a model file, without torch.
 
         Raises:
-            DataError: if it is not a genart model.
+            DataError: if it is not a genart model, or the system does not give it; then its cause is the OSError.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -591,7 +591,9 @@ class Model:
                 pass
         except SafetensorError as error:
             raise DataError(f"{path}: its tensors are damaged ({error})", "copy it again, or train it again") from error
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except OSError as error:
+            raise DataError(f"{path}: this model cannot be read: {(error.strerror or str(error)).lower()}", "make it readable") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path}: not a genart model ({type(error).__name__})", "it must be a .safetensors file that genart saved"
             ) from error

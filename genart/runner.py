@@ -26,6 +26,7 @@ from .artifacts import (
     StoredImages,
     Video,
     from_picture,
+    is_regular,
     read_sealed,
     remove,
     sealed,
@@ -745,11 +746,14 @@ def _check_model(path: Path) -> None:
     """Open a model that a stage gave.
 
     Raises:
-        StageError: if that cannot be done.
+        StageError: if it is no model.
+        OSError: if the system did not give what lies there, which is not the stage's fault.
     """
     try:
         Model.open(path)
     except DataError as error:
+        if isinstance(error.__cause__, OSError) and is_regular(path):
+            raise error.__cause__ from None
         raise StageError(f"it gave a model that cannot be read: {error.message.removeprefix(f'{path}: ')}") from None
 
 

@@ -279,6 +279,15 @@ def test_a_model_of_somebody_else(home):
         Model.open(Path("m.safetensors"))
 
 
+def test_a_model_that_the_system_does_not_give_is_not_called_something_else(home, monkeypatch):
+    def fail(path):
+        raise OSError(24, "Too many open files", str(path))
+
+    monkeypatch.setattr("genart.artifacts.read_safetensors_header", fail)
+    with pytest.raises(DataError, match=r"m\.safetensors: this model cannot be read: too many open files"):
+        Model.open(Path("m.safetensors"))
+
+
 def test_digests_tell_names_and_contents_apart():
     every = [{}, {"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": "1"}]
     assert len({digest_of(files) for files in every}) == len(every)

@@ -351,6 +351,17 @@ def test_a_stage_that_gives_another_kind(run_toy, recipe):
     assert "declares model and returned" in result.err
 
 
+def test_a_model_that_the_system_does_not_give_back_is_not_the_fault_of_its_stage(run_toy, recipe, monkeypatch):
+    def fail(path):
+        raise OSError(24, "Too many open files", str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr("genart.artifacts.read_safetensors_header", fail)
+        result = run_toy(recipe(TRAINING))
+    assert (result.code, "train" in result.err, "too many open files" in result.err) == (5, True, True), result.err
+    assert run_toy(recipe(TRAINING)).code == 0
+
+
 def test_debug_shows_the_traceback(cli, recipe):
     path = recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.crash"\n')
     from genart.cli import main
