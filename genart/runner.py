@@ -747,13 +747,16 @@ def _check_model(path: Path) -> None:
 
     Raises:
         StageError: if it is no model.
-        OSError: if the system did not give what lies there, which is not the stage's fault.
+        ResourceError: if the system did not give what lies there, which is not the stage's fault.
     """
     try:
         Model.open(path)
     except DataError as error:
         if isinstance(error.__cause__, OSError) and is_regular(path):
-            raise error.__cause__ from None
+            unsaid = ResourceError(
+                "the system does not open the model that it gave", "there may be too many open files; raise the limit with `ulimit -n`"
+            )
+            raise resource_error(error.__cause__) or unsaid from None  # safetensors says of every failure that there is no file
         raise StageError(f"it gave a model that cannot be read: {error.message.removeprefix(f'{path}: ')}") from None
 
 

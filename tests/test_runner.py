@@ -351,12 +351,19 @@ def test_a_stage_that_gives_another_kind(run_toy, recipe):
     assert "declares model and returned" in result.err
 
 
-def test_a_model_that_the_system_does_not_give_back_is_not_the_fault_of_its_stage(run_toy, recipe, monkeypatch):
-    def fail(path):
-        raise OSError(24, "Too many open files", str(path))
+@pytest.mark.parametrize(
+    ("reader", "error"),
+    [
+        ("genart.artifacts.read_safetensors_header", OSError(24, "Too many open files")),
+        ("safetensors.safe_open", FileNotFoundError("No such file or directory")),  # what it says of any failure
+    ],
+)
+def test_a_model_that_the_system_does_not_give_back_is_not_the_fault_of_its_stage(run_toy, recipe, monkeypatch, reader, error):
+    def fail(path, **_):
+        raise error
 
     with monkeypatch.context() as context:
-        context.setattr("genart.artifacts.read_safetensors_header", fail)
+        context.setattr(reader, fail)
         result = run_toy(recipe(TRAINING))
     assert (result.code, "train" in result.err, "too many open files" in result.err) == (5, True, True), result.err
     assert run_toy(recipe(TRAINING)).code == 0
