@@ -5,13 +5,13 @@ help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 check: ## what CI runs: format, lint, types, import contracts, documents, tests
-	ruff format --check . && ruff check . && mypy && lint-imports && python docs/generate.py --check && pytest
+	ruff format --check . && ruff check . && mypy && lint-imports && python docs/generate.py --check && pytest -n auto --dist loadfile
 
 fix: ## format and mend what can be mended
 	ruff format . && ruff check --fix . && python docs/generate.py
 
 test: ## the tests
-	pytest
+	pytest -n auto --dist loadfile
 
 slow: ## the long tests
 	pytest -m slow

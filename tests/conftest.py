@@ -20,6 +20,10 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
+# Side by side, each process of the tests and what it begins has one core.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TOYS = Path(__file__).parent / "toys.py"
 ROOT = TOYS.parent.parent
 

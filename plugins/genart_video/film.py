@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -150,7 +150,7 @@ def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams,
                 if params.audio is not None:
                     sound = stack.enter_context(Sound(params.audio, container, str(codec.audio)))
             frame.pts, frame.time_base = count, 1 / rate
-            container.mux(stream.encode(frame))
+            container.mux(_encoded(stream, frame))
             count += 1
             if sound is not None:
                 sound.write_until(float(count / rate))
@@ -162,6 +162,23 @@ def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams,
         if sound is not None:
             sound.end(run, float(count / rate))
     return frames.fps, count
+
+
+def _encoded(stream: VideoStream, frame: av.VideoFrame) -> list[av.Packet]:
+    """Encode a frame, at the priority that this process had.
+
+    SVT-AV1, where it may (as root), begins by making its threads and the one that called it real-time ones (SCHED_FIFO, 99), beside
+    which nothing else gets a core; they would stay so.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        return stream.encode(frame)
+    policy, param = os.sched_getscheduler(0), os.sched_getparam(0)
+    packets = stream.encode(frame)
+    if os.sched_getscheduler(0) != policy:
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(OSError):  # it has ended
+                os.sched_setscheduler(int(thread), policy, param)
+    return packets
 
 
 def _stream(container: OutputContainer, codec: Codec, rate: Fraction, frame: av.VideoFrame, quality: int | None) -> VideoStream:

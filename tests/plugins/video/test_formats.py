@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from genart import provenance
+from genart_video import budget
 
 from .test_assemble import decode, delays, film, psnr, smooth
 
@@ -64,6 +66,18 @@ def test_codecs(tmp_path: Path, name: str, codec: str | None, found: str, pixels
         assert found in (stream.codec_context.name, stream.codec_context.codec.canonical_name)
         assert stream.codec_context.pix_fmt == pixels
     assert psnr(decode(paths[0]), pictures) > 32
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="priorities of threads are Linux's")
+@pytest.mark.parametrize("codec", ["av1", "h264"])
+def test_an_encoder_takes_no_core_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(
+        budget, "check", lambda *_: found.extend(os.sched_getscheduler(int(name)) for name in os.listdir("/proc/self/task"))
+    )
+    film(tmp_path, smooth(), format="mp4", codec=codec)
+    assert len(found) > 4
+    assert set(found) == {os.sched_getscheduler(0)} == {os.SCHED_OTHER}
 
 
 def test_prores_keeps_transparency(tmp_path: Path) -> None:
