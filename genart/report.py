@@ -13,6 +13,7 @@ import io
 import json
 import math
 import mimetypes
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,7 +24,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import __version__, charts
-from .artifacts import Kind, Model
+from .artifacts import Kind, Model, open_regular
 from .charts import Chart, Curve, Graph, chart, graph
 from .display import duration, size
 from .errors import DataError, GenartError, RefusedError, UsageError, did_you_mean
@@ -105,9 +106,10 @@ def read_run(folder: Path) -> RunTold:
     """
     path = folder / "run.json"
     try:
-        if path.stat().st_size > MAX_RUN_BYTES:
-            raise DataError(f"{path}: larger than 32 MiB; that is not what genart writes")
-        return RunTold.model_validate_json(path.read_bytes())
+        with open_regular(path) as file:  # a pipe in its place would never end
+            if os.fstat(file.fileno()).st_size > MAX_RUN_BYTES:
+                raise DataError(f"{path}: larger than 32 MiB; that is not what genart writes")
+            return RunTold.model_validate_json(file.read())
     except FileNotFoundError:
         raise DataError(f"{folder}: holds no run.json, so no run of genart ended here", "give the output folder of `genart run`") from None
     except (ValidationError, OSError, ValueError) as error:

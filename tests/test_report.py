@@ -257,6 +257,14 @@ def test_a_damaged_run_json_is_refused(cli, content):
     assert not Path("d/report.html").exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_in_the_place_of_run_json_is_not_waited_for(cli):
+    Path("d").mkdir()
+    os.mkfifo("d/run.json")
+    done = cli("report", "d")
+    assert (done.code, "run.json" in done.err) == (3, True)
+
+
 def test_a_folder_of_something_else(cli):
     Path("d").mkdir()
     done = cli("report", "d")
