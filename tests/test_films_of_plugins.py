@@ -191,6 +191,7 @@ def test_transparency_and_size(run, recipe, plugin):
 
 BAD = {
     "leaves frames": ("next(frames); path.write_bytes(b'x')", "what writes .rfilm films stopped after 0 frames"),
+    "leaves more frames": ("next(frames); next(frames); path.write_bytes(b'x')", "stopped after 1 frames, and there are more"),
     "leaves no film": ("list(frames)", "what writes .rfilm films left no film"),
     "leaves an empty film": ("list(frames); path.touch()", "left no film"),
     "raises": ("raise KeyError('x')", "stage 'video.assemble' failed: KeyError"),
