@@ -173,7 +173,8 @@ def _plain(error: Any) -> str:
     for before, after in (("Value error, ", ""), ("Input should be a valid", "expected a"), ("Input should be", "expected")):
         message = message.replace(before, after)
     message = message.replace("expected a integer", "expected an integer").replace("expected a array", "expected a list")
-    return message[0].lower() + message[1:]
+    first = message.partition(" ")[0]
+    return message if any(sign.isupper() for sign in first[1:]) else message[0].lower() + message[1:]  # GIF and RandomAffine are names
 
 
 def _show(value: Any) -> str:
