@@ -65,13 +65,12 @@ class Change:
 
     Args:
         table: `op`, Kornia's name, and its parameters; see `genart.nn.kornia_table.read_change`.
-        place: in the list, for messages.
 
     Raises:
         UsageError: if Kornia does not take the parameters.
     """
 
-    def __init__(self, table: Mapping[str, Any], place: int) -> None:
+    def __init__(self, table: Mapping[str, Any]) -> None:
         name = str(table["op"])
         kind = getattr(kornia.augmentation, name)
         takes = inspect.signature(kind).parameters
@@ -83,7 +82,7 @@ class Change:
         except Exception as error:  # it checks with assertions, ValueError, TypeError and more
             reason = f"{error}".partition("\n")[0] or type(error).__name__
             hint = f"its parameters are those of kornia.augmentation.{name}"
-            raise UsageError(f"augment_policy[{place}] {name}: {reason}", hint) from error
+            raise UsageError(f"augment_policy: {name}: {reason}", hint) from error
         self.geometric = isinstance(self.module, GeometricAugmentationBase2D)
 
     def __call__(self, images: Tensor, seed: int) -> Tensor:
@@ -105,7 +104,7 @@ class Changes:
     """
 
     def __init__(self, tables: Sequence[Mapping[str, Any]]) -> None:
-        self.changes = [Change(table, place) for place, table in enumerate(tables)]
+        self.changes = [Change(table) for table in tables]
 
     def __call__(self, pictures: tuple[Tensor, ...], p: float, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Change pictures; differentiable once in them.

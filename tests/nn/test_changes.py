@@ -35,7 +35,7 @@ def smooth(count: int = 3, size: int = 32, dtype: torch.dtype = torch.float32) -
 @pytest.mark.parametrize("name", sorted(DIFFERENTIABLE))
 def test_the_gradient_is_that_of_the_change(name):
     """Along a direction it agrees with the difference of two values; so it reaches every picture, and nothing cuts it off."""
-    change = Change(table(name), 0)
+    change = Change(table(name))
     change.module.double()
     x = smooth(dtype=torch.float64).requires_grad_()
     y = change(x, 5)
@@ -53,7 +53,7 @@ def test_the_gradient_is_that_of_the_change(name):
 def test_slopes_are_finite_at_the_ends_of_the_range(name):
     plain = torch.tensor([[-1.0, -1, -1], [1, 1, 1], [0, 0, 0], [1, -1, -1]]).view(4, 3, 1, 1).expand(4, 3, 16, 16)
     x = plain.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(Change(table(name), 0)(x, 1).sum(), x)
+    (slope,) = torch.autograd.grad(Change(table(name))(x, 1).sum(), x)
     assert bool(torch.isfinite(slope).all())
 
 
@@ -151,7 +151,7 @@ def test_every_augmentation_of_kornia_is_offered_or_not_for_a_reason():
 
 
 def test_what_kornia_does_not_take_is_told_before_the_first_step():
-    with pytest.raises(UsageError, match=r"augment_policy\[1\] RandomAffine: "):
+    with pytest.raises(UsageError, match="augment_policy: RandomAffine: "):
         Changes([table("RandomInvert"), {"op": "RandomAffine", "degrees": -5.0}])
 
 
