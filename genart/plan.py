@@ -140,8 +140,8 @@ class Planner:
             "versions": {name: version_of(name) for name in stage.depends},
         }
         registered = {
-            f"{hook}:{name}": self.plugins.identity(self.plugins.extension(hook, name)[1])
-            for _, hook, name, _ in registered_names(node.params)
+            f"{hook}:{name}": self.plugins.identity(self.plugins.extension(hook, name, built_in)[1])
+            for _, hook, name, built_in in registered_names(node.params)
         } | readers
         if registered:
             parts["registered"] = registered

@@ -624,8 +624,8 @@ STRANGERS = (
     Bug(
         "a reader of a plugin is no part of the key",
         "genart/plan.py",
-        "            for _, hook, name, _ in registered_names(node.params)\n        } | readers",
-        "            for _, hook, name, _ in registered_names(node.params)\n        }",
+        "            for _, hook, name, built_in in registered_names(node.params)\n        } | readers",
+        "            for _, hook, name, built_in in registered_names(node.params)\n        }",
         (f"{FORMATS}::test_the_key_knows_the_reader",),
     ),
     Bug(
