@@ -20,9 +20,9 @@ import torch
 
 from genart import Batch, Images
 from genart.events import Events
+from genart.nn.kornia_table import operations
 from genart.run import Run
 from genart_augment.operations import make
-from genart_augment.ops import operations
 from genart_augment.pipeline import augment_images
 
 SETS: dict[str, list[dict[str, Any]]] = {

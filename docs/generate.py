@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from genart.nn.kornia_table import TABLE
 from genart.params import rows
 from genart.plugins import Plugin, Plugins
 from genart.schema import as_json, recipe_schema
 from genart.stages import Stage
 from genart_augment.catalogue import catalogue
-from genart_augment.ops import TABLE
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "stages.md"

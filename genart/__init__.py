@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         UsageError,
         did_you_mean,
     )
+    from .formats import FilmWriter, PictureFormat, PictureReader
     from .hookspecs import PLUGIN_API, hookimpl
-    from .params import BackboneName, Duration, InputPath, LossName, ModelInput, Params, PictureInput, StatisticName
+    from .params import BackboneName, Duration, FilmName, InputPath, LossName, ModelInput, Params, PictureInput, StatisticName
     from .provenance import picture_meta
     from .run import Run
     from .stages import Stage, stage
@@ -45,8 +46,9 @@ _HOMES = {
         "UsageError",
         "did_you_mean",
     ),
+    "formats": ("FilmWriter", "PictureFormat", "PictureReader"),
     "hookspecs": ("PLUGIN_API", "hookimpl"),
-    "params": ("BackboneName", "Duration", "InputPath", "LossName", "ModelInput", "Params", "PictureInput", "StatisticName"),
+    "params": ("BackboneName", "Duration", "FilmName", "InputPath", "LossName", "ModelInput", "Params", "PictureInput", "StatisticName"),
     "provenance": ("picture_meta",),
     "run": ("Run",),
     "stages": ("Stage", "stage"),
@@ -62,6 +64,8 @@ __all__ = [
     "DataError",
     "DivergedError",
     "Duration",
+    "FilmName",
+    "FilmWriter",
     "GenartError",
     "Images",
     "InputPath",
@@ -71,7 +75,9 @@ __all__ = [
     "Model",
     "ModelInput",
     "Params",
+    "PictureFormat",
     "PictureInput",
+    "PictureReader",
     "RefusedError",
     "ResourceError",
     "Run",

@@ -25,13 +25,14 @@ from pydantic.fields import FieldInfo
 from .artifacts import Artifact, Images, Kind, Model, StoredImages, Video
 from .errors import Interrupted, RefusedError, UsageError, did_you_mean, naming, printable
 from .events import Events
+from .formats import head_of, is_plain
 from .params import ParamProblem, Params, input_paths, resolve, type_name
 from .pipes import DASH, Ends, PipedImages, Sender, reader_of
 from .plan import Planner, Step, made_with
 from .plugins import Plugins
 from .provenance import KEYWORD, write_into
 from .readers import MODEL, READS_PICTURES, StreamParams, bring_in, is_transparent, keep, open_stream, reader
-from .recipe import SUFFIXES, Node, Recipe, Source, existing, refuse_pickle
+from .recipe import SUFFIXES, Node, Recipe, Source, existing, refuse_pickle, suffixes_of
 from .run import Stop
 from .runner import LiveImages, Named, Runner
 from .stages import Stage
@@ -158,7 +159,7 @@ def recipe_of(
     """
     table = dict(options)
     if output is not None:
-        check_output(output, stage.gives["output"])
+        check_output(output, stage.gives["output"], suffixes_of(stage, output.suffix.lower(), plugins))
         suffix = output.suffix.lstrip(".").lower()
         if "format" in stage.params.model_fields and table.setdefault("format", suffix) != suffix:
             raise UsageError(f"--format {table['format']} does not fit -o {output}", "leave --format out: it follows the name")
@@ -231,6 +232,8 @@ def _readers(stage: Stage, inputs: Sequence[Path], plugins: Plugins) -> list[Nod
         raise UsageError(f"{stage.name} takes {wanted[stage.takes]}", f"genart apply {stage.name} -i PATH")
     if stage.takes != "images" and len(paths) > 1:
         raise UsageError(f"-i {inputs[1]}: {stage.name} takes one {stage.takes}; only pictures can be merged")
+    if any(path.is_file() and not is_plain(head_of(path), path.suffix.lower()) for path in paths):
+        plugins.bring_formats()
     transparent = any(path.is_file() and is_transparent(path) for path in paths)
     nodes = []
     for number, path in enumerate(paths, 1):
@@ -250,19 +253,25 @@ def _say(kind: Kind) -> str:
 # running
 
 
-def check_output(output: Path, kind: Kind) -> None:
+def check_output(output: Path, kind: Kind, allowed: Sequence[str] = ()) -> None:
     """Refuse a name that the result can't have, or that belongs to something else.
 
     A file is replaced by a file, as everywhere in the shell; a folder only if it is empty or all in it was saved by genart, because
     the new one takes its place as a whole.
 
+    Args:
+        output: the name.
+        kind: of the result.
+        allowed: suffixes that it can have; by default those of its kind.
+
     Raises:
         UsageError: if its suffix names no format of this kind.
         RefusedError: if what is there would be lost.
     """
-    if not output.name or output.suffix.lower() not in SUFFIXES[kind]:
-        allowed = " or ".join(suffix or "a folder, without a suffix" for suffix in SUFFIXES[kind])
-        raise UsageError(f"-o {output}: {_say(kind)} can't be saved under this name", f"it can be {allowed}")
+    allowed = allowed or SUFFIXES[kind]
+    if not output.name or output.suffix.lower() not in allowed:
+        words = " or ".join(suffix or "a folder, without a suffix" for suffix in allowed)
+        raise UsageError(f"-o {output}: {_say(kind)} can't be saved under this name", f"it can be {words}")
     if not os.path.lexists(output):
         return
     if output.is_dir() != (output.suffix == ""):
@@ -335,7 +344,7 @@ class Applier(Runner):
         with self.store.scratch() as folder:
             path = folder / result.path.name
             with open(result.path, "rb") as file, open(path, "w+b") as out:
-                write_into(file, out, self.provenance(self.last), path.name)
+                write_into(file, out, self.provenance(self.last), path.name, self.carrier(result))
             sender.content(path)
 
     def about(self, choices: dict[str, Any], count: int | None, fps: float | None) -> dict[str, Any]:

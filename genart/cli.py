@@ -389,16 +389,17 @@ SavedFile = Annotated[Path, typer.Argument(metavar="FILE", help="A picture, film
 @app.command()
 def show(file: SavedFile, plugin: PluginFiles = None, json_: Json = False) -> None:
     """Say what made a file: recipe, stages, seeds, versions, hashes."""
+    from .plugins import Plugins
     from .provenance import read
 
-    told, plain = read(file)
+    plugins = Plugins(plugin or ())
+    told, plain = read(file, plugins)
     if json_:
         _print_json({"path": str(file), "provenance": plain})
         return
-    from .plugins import Plugins
     from .show import view
 
-    _console().print(view(file.name, told, Plugins(plugin or ())))
+    _console().print(view(file.name, told, plugins))
 
 
 @app.command()
@@ -568,7 +569,8 @@ def list_plugins(
         return
     console = _console()
     for item in found:
-        brings = _plain(", ".join(sorted(item.stages))) or ("observes every run" if item.observes else "")
+        formats = [*(f"reads {one}" for one in sorted(item.pictures)), *(f"writes {one}" for one in item.films)]
+        brings = _plain(", ".join([*sorted(item.stages), *formats])) or ("observes every run" if item.observes else "")
         state = f"[red]broken:[/] {_plain(item.problem)}" if item.problem else brings
         origin = _plain(f"{item.origin} {item.version}")
         console.print(f"[cyan]{_plain(item.name)}[/] [dim]{origin}[/]  {state}", highlight=False, soft_wrap=True)
@@ -592,7 +594,8 @@ def _examine_plugins(files: Sequence[Path], json_: bool) -> None:
 
 
 def _plugin_row(item: Plugin) -> dict[str, Any]:
-    return {"name": item.name, "origin": item.origin, "version": item.version, "stages": sorted(item.stages), "problem": item.problem}
+    brings = {"stages": sorted(item.stages), "reads": sorted(item.pictures), "writes": list(item.films)}
+    return {"name": item.name, "origin": item.origin, "version": item.version, **brings, "problem": item.problem}
 
 
 @app.command()
@@ -759,7 +762,9 @@ def check_data(
     if quarantine is not None:
         check_place(folder, quarantine)
     with _telling(folder.name, quiet=quiet or json_) as tell:
-        report = examine(folder, Plugins(plugin or ()).stages(), tell)
+        plugins = Plugins(plugin or ())
+        plugins.bring_formats()
+        report = examine(folder, plugins.stages(), tell)
     if sheet is not None:
         draw_sheet(report, sheet)
     aside = [(one.file, f"{one.kind}: {one.reason}") for one in report.odd if one.kind in NOT_TO_SEE]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from .formats import PictureFormat
     from .stages import Stage
 
 hookspec = pluggy.HookspecMarker("genart")
@@ -66,6 +67,26 @@ def genart_losses() -> dict[str, str]:
 
     Each is a `genart.nn.losses.Loss`: D's side (real_logits, gen_logits) and G's side (gen_logits, real_logits), both to a scalar. Every
     family that trains against a discriminator takes it by its name in `loss`.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def genart_readers() -> dict[str, PictureFormat]:
+    """Return formats of pictures that Pillow does not read here: name -> `genart.PictureFormat`.
+
+    It says by which first bytes a file is known and what reads it, a `genart.PictureReader`, which is imported when such a picture is read.
+    Every stage and command that reads pictures then reads these too. Limits on size, and how bad files are skipped and named, are genart's;
+    code and version of the plugin enter the key of whatever read such a picture.
+    """
+    raise AssertionError("specification only")
+
+
+@hookspec
+def genart_writers() -> dict[str, str]:
+    """Return formats of films that `video.assemble` writes beside its own: suffix without its dot -> "package.module:WRITER".
+
+    The object is a `genart.FilmWriter`, imported when such a film is written. It gets the frames one after another.
     """
     raise AssertionError("specification only")
 

@@ -111,6 +111,12 @@ Loss = Literal["bce", "non_saturating", "least_squares", "hinge", "wgan", "relat
 #: Name of a loss: one that every family knows, or that a plugin brings; see the hook genart_losses.
 LossName = Loss | Annotated[str, _Registered("genart_losses", get_args(Loss))]
 
+#: Formats of films that `video.assemble` writes by itself.
+Film = Literal["gif", "webp", "apng", "mp4", "webm", "mov"]
+
+#: Name of a format of films: one of genart's, or that a plugin brings; see the hook genart_writers.
+FilmName = Film | Annotated[str, _Registered("genart_writers", get_args(Film))]
+
 #: Seconds, written as "90s", "10m", "1h30m" or a number.
 Duration = Annotated[
     float,
@@ -167,7 +173,8 @@ def _plain(error: Any) -> str:
     for before, after in (("Value error, ", ""), ("Input should be a valid", "expected a"), ("Input should be", "expected")):
         message = message.replace(before, after)
     message = message.replace("expected a integer", "expected an integer").replace("expected a array", "expected a list")
-    return message[0].lower() + message[1:]
+    first = message.partition(" ")[0]
+    return message if any(sign.isupper() for sign in first[1:]) else message[0].lower() + message[1:]  # GIF and RandomAffine are names
 
 
 def _show(value: Any) -> str:
@@ -197,7 +204,13 @@ def registered_names(params: Params) -> Iterator[Named]:
             if isinstance(mark, _Registered):
                 value = getattr(params, name)
                 items = value if isinstance(value, tuple | list) else [value]
-                yield from (Named(name, mark.hook, item, mark.built_in) for item in items if item not in mark.built_in)
+                yield from (Named(name, mark.hook, item, mark.built_in) for item in items if item not in (None, *mark.built_in))
+
+
+def takes_from(model: type[Params], hook: str) -> bool:
+    """True if a parameter names what a hook's table holds."""
+    marks = (mark for info in model.model_fields.values() for mark in (*info.metadata, *_marks_within(info.annotation)))
+    return any(isinstance(mark, _Registered) and mark.hook == hook for mark in marks)
 
 
 def reads_path(info: FieldInfo) -> bool:

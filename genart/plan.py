@@ -13,11 +13,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from . import __version__, seeds
 from .errors import ResourceError, UsageError
+from .formats import ARCHIVES, HEAD_BYTES, MODELS, Brought, is_plain
 from .listing import files_below
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
 from .plugins import Plugins
@@ -29,6 +30,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 HOLLOW_BYTES = 1 << 30
 #: Bytes read at once.
 CHUNK = 1 << 20
+#: Values that are remembered of a file.
+REMEMBERED = 6
+#: How archives begin, and what a tar has where.
+PACKED, TAR, TAR_AT = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"), b"ustar", 257
 
 
 @dataclass
@@ -83,6 +88,7 @@ class Planner:
         self.plugins = plugins
         self.store = store
         self.device = device
+        self._examined: dict[Path, Examined] = {}
 
     def steps(self, force: Iterable[str] = (), *, force_all: bool = False) -> dict[str, Step]:
         """Return a step for every stage, by id, in order, with what is already known to be there.
@@ -116,11 +122,14 @@ class Planner:
         fields = type(node.params).model_fields
         params = {name: plain_value(getattr(node.params, name)) for name in fields if not reads_path(fields[name])}
         files: dict[str, list[str]] = {}
+        readers: dict[str, dict[str, str]] = {}
         sides = {source.side for source in node.sources}
         for name, path in input_paths(node.params):
             # what another stage gives enters the key as an input; here stands only which value it is
             content = f"stage {str(path)!r}" if str(path) in sides else self.content(path)
             files.setdefault(name, []).append(content)
+            if str(path) not in sides:
+                readers |= self.readers(path)
         parts: dict[str, Any] = {
             "stage": stage.name,
             "code": self.plugins.identity(plugin),
@@ -131,9 +140,9 @@ class Planner:
             "versions": {name: version_of(name) for name in stage.depends},
         }
         registered = {
-            f"{hook}:{name}": self.plugins.identity(self.plugins.extension(hook, name)[1])
-            for _, hook, name, _ in registered_names(node.params)
-        }
+            f"{hook}:{name}": self.plugins.identity(self.plugins.extension(hook, name, built_in)[1])
+            for _, hook, name, built_in in registered_names(node.params)
+        } | readers
         if registered:
             parts["registered"] = registered
         if stage.random:
@@ -146,7 +155,27 @@ class Planner:
 
     def content(self, path: Path) -> str:
         """Content hash of a file or folder that a stage reads."""
-        return content_hash(path, self.store.root)
+        self._examined[path] = examined(path, self.store.root)
+        return self._examined[path].content
+
+    def readers(self, path: Path) -> dict[str, dict[str, str]]:
+        """Code of the plugins that read pictures of a file or folder: of an archive, which is not looked into, of all that read any.
+
+        Raises:
+            UsageError: if two of them would read the same picture.
+        """
+        foreign = (self._examined.pop(path, None) or examined(path, self.store.root)).foreign(path)
+        if not foreign:
+            return {}
+        brought = self.plugins.bring_formats()
+        found: dict[str, Brought] = {}
+        for (head, suffix), file in foreign.items():
+            fitting = [one for one in brought if one.format.fits(head, suffix)]
+            if len(fitting) > 1:
+                raise UsageError(f"{file}: both {fitting[0]} and {fitting[1]} read it", "uninstall one of the two plugins")
+            for one in brought if _is_archive(path, head, suffix) else fitting:
+                found[f"genart_readers:{one.name}"] = one
+        return {name: self.plugins.identity(self.plugins.plugins[one.plugin]) for name, one in found.items()}
 
     def key(self, step: Step, steps: dict[str, Step]) -> str | None:
         """Return the key of a step: its parts and the content of its inputs; None while an input is not there."""
@@ -213,6 +242,10 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[str]:
         yield f"code of the plugin '{now['stage'].partition('.')[0]}' changed"
     if before.get("seed") != now.get("seed"):
         yield "seed changed"
+    registered, new_registered = before.get("registered", {}), now.get("registered", {})
+    for name in sorted({*registered, *new_registered}):
+        if registered.get(name) != new_registered.get(name):
+            yield f"{_registered_words(name)} {'is gone' if name not in new_registered else 'changed' if name in registered else 'is new'}"
     for label in ("device", "torch"):
         if before.get(label) != now.get(label):
             yield f"{label} {before.get(label)} → {now.get(label)}"
@@ -224,6 +257,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[str]:
         yield "input: from " + (", ".join(name for name, _ in now["inputs"]) or "nothing")
     else:
         yield from (f"input '{name}' changed" for (_, a), (name, b) in zip(old_inputs, now["inputs"], strict=True) if a != b)
+
+
+def _registered_words(name: str) -> str:
+    """What a plugin registered, such as "the reader 'farbfeld'", by the name under which its code is part of a key."""
+    hook, _, what = name.partition(":")
+    kind = hook.removeprefix("genart_")
+    return f"the {kind.removesuffix('es') if kind.endswith('sses') else kind.removesuffix('s')} '{what}'"
 
 
 # content of input files
@@ -238,6 +278,35 @@ def content_hash(path: Path, cache: Path) -> str:
         path: file or folder; hidden files and linked folders are left out.
         cache: where the memory lies.
     """
+    return examined(path, cache).content
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What there is to know of a file or folder.
+
+    Attributes:
+        content: its hash.
+        files: of each file, by its name within the folder, what is remembered: size, inode, both times, hash, and its first bytes in hex
+            unless no plugin reads it.
+    """
+
+    content: str
+    files: dict[str, list[Any]]
+
+    def foreign(self, path: Path) -> dict[tuple[bytes, str], Path]:
+        """First bytes and end of the name of what a plugin may read, with one file that begins and is called so.
+
+        Args:
+            path: where they are.
+        """
+        base = path if path.is_dir() else path.parent
+        named = ((name or path.name, bytes.fromhex(known[-1])) for name, known in self.files.items())
+        return {(head, PurePath(name).suffix.lower()): base / name for name, head in named if head}
+
+
+def examined(path: Path, cache: Path) -> Examined:
+    """Look at a file or folder; see `content_hash`."""
     store, slot = Store(cache), f"hashes/{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
     memory: dict[str, list[Any]] = (store.read(slot) or {}).get("files", {})
     fresh: dict[str, list[Any]] = {}
@@ -248,13 +317,32 @@ def content_hash(path: Path, cache: Path) -> str:
         name = file.relative_to(base).as_posix() if path.is_dir() else ""
         mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         known = memory.get(name)
-        digest = known[4] if known and known[:4] == mark else _digest(file, stat)
-        fresh[name] = [*mark, digest]
+        whole = known is not None and len(known) == REMEMBERED
+        digest, head = known[4:] if known and whole and known[:4] == mark else (_digest(file, stat), _foreign_head(file))
+        fresh[name] = [*mark, digest, head]
         total.update(json.dumps([name, digest]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
     if fresh != memory and _settled(newest):
         store.write(slot, {"files": fresh})
-    return total.hexdigest()
+    return Examined(total.hexdigest(), fresh)
+
+
+def _foreign_head(file: Path) -> str:
+    """The first bytes of a file in hex; "" for one that no plugin reads."""
+    with open(file, "rb") as handle:
+        head = handle.read(HEAD_BYTES)
+    suffix = file.suffix.lower()
+    return "" if is_plain(head, suffix) or suffix in MODELS else head.hex()
+
+
+def _is_archive(path: Path, head: bytes, suffix: str) -> bool:
+    """True for a file that may hold pictures."""
+    if path.is_dir():
+        return False
+    if suffix in ARCHIVES or head.startswith(PACKED):
+        return True
+    with open(path, "rb") as file:
+        return file.read(TAR_AT + len(TAR))[TAR_AT:] == TAR
 
 
 def _digest(file: Path, stat: os.stat_result) -> str:

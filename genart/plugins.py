@@ -19,11 +19,14 @@ import pluggy
 from . import hookspecs
 from .artifacts import Model
 from .errors import DataError, StageError, UsageError, did_you_mean
+from .formats import FORMATS, Brought, FilmWriter, PictureFormat
 from .stages import Stage
 
 GROUP = "genart"
 #: Plugins that every run loads, to tell them of its events (the hook genart_event).
 OBSERVERS = "genart.observers"
+#: Hooks that return tables of name -> "package.module:object".
+TABLES = ("genart_generators", "genart_backbones", "genart_statistics", "genart_losses", "genart_writers")
 _NN_IMPORT = re.compile(r"^\s*(?:from|import)\s+genart\.nn(?:\.(\w+))?(?:\s+import\s+(\([^)]*\)|[\w, ]+))?", re.MULTILINE)
 _NN_SIBLING = re.compile(r"^\s*from\s+\.(?:(\w+)\s+import|\s+import\s+(\([^)]*\)|[\w, ]+))", re.MULTILINE)
 
@@ -37,6 +40,8 @@ class Plugin:
         origin: distribution that brings it, or the file.
         version: of the distribution.
         observes: it is loaded by every run.
+        pictures: formats of pictures that it reads, by name.
+        films: formats of films that it writes.
         problem: why it cannot be used.
         notes: what there is to say of it otherwise.
     """
@@ -49,6 +54,8 @@ class Plugin:
     file: Path | None = None
     module: ModuleType | None = None
     stages: dict[str, Stage] = field(default_factory=dict)
+    pictures: dict[str, PictureFormat] = field(default_factory=dict)
+    films: tuple[str, ...] = ()
     problem: str | None = None
     traceback: str | None = None
     notes: list[str] = field(default_factory=list)
@@ -144,6 +151,8 @@ class Plugins:
                 if stage.name in plugin.stages and plugin.stages[stage.name] is not stage:
                     raise TypeError(f"it declares the stage '{stage.name}' twice")
                 plugin.stages[stage.name] = stage
+            plugin.pictures = _formats_of(plugin.module)
+            plugin.films = tuple(sorted(_told(plugin, "genart_writers")))
         except (KeyboardInterrupt, MemoryError):
             raise
         except BaseException as error:  # a plugin may even call sys.exit
@@ -279,12 +288,46 @@ class Plugins:
 
     def load_extension(self, hook: str, name: str) -> Any:
         """Import what a hook's table holds."""
+        if hook == "genart_writers":
+            return self.film_writer(name)
         module_name, _, attribute = self.extension(hook, name)[0].partition(":")
         return getattr(importlib.import_module(module_name), attribute)
 
     def load_backbone(self, name: str, device: str) -> Any:
         """Load a backbone on a device."""
         return self.load_extension("genart_backbones", name)(device)
+
+    # formats
+
+    def bring_formats(self) -> tuple[Brought, ...]:
+        """Let every plugin be loaded, and what reads pictures know the formats that they bring. Threads that decode load none."""
+        FORMATS.brought = tuple(
+            Brought(name, known, plugin.name, f"{plugin.origin} {plugin.version}".strip())
+            for plugin in self.load_all()
+            for name, known in plugin.pictures.items()
+        )
+        return FORMATS.brought
+
+    def film_writer(self, name: str) -> FilmWriter:
+        """Import what writes a format of films.
+
+        Raises:
+            UsageError: no plugin brings it.
+            StageError: what it brings is no writer, or cannot be imported.
+        """
+        target, plugin = self.extension("genart_writers", name)
+        module_name, _, attribute = target.partition(":")
+        try:
+            writer = getattr(importlib.import_module(module_name), attribute)
+        except Exception as error:
+            raise StageError(f"the writer of {name} ({plugin.origin}) cannot be used: {type(error).__name__}: {error}") from error
+        if not isinstance(writer, FilmWriter):
+            raise StageError(f"the writer of {name} ({plugin.origin}) cannot be used: {target} is no FilmWriter")
+        return writer
+
+    def writers(self) -> list[str]:
+        """Formats of films that plugins write, sorted. Every plugin is loaded for it."""
+        return sorted({name for plugin in self.load_all() for name in plugin.films})
 
     # identity
 
@@ -302,6 +345,20 @@ def _told(plugin: Plugin, name: str) -> dict[str, str]:
         return dict(hook()) if hook is not None else {}
     except Exception:
         return {}
+
+
+def _formats_of(module: ModuleType) -> dict[str, PictureFormat]:
+    """The formats of pictures that a plugin brings.
+
+    Raises:
+        TypeError: if its hook gives something else.
+    """
+    hook = getattr(module, "genart_readers", None)
+    found = dict(hook()) if hook is not None else {}
+    for name, known in found.items():
+        if not isinstance(name, str) or not isinstance(known, PictureFormat):
+            raise TypeError("genart_readers must return a table of name -> genart.PictureFormat")
+    return found
 
 
 def _import_file(file: Path) -> ModuleType:
@@ -322,13 +379,16 @@ def _import_file(file: Path) -> ModuleType:
 def _source_hash(plugin: Plugin) -> str:
     assert plugin.module is not None
     file = Path(plugin.module.__file__ or "")
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
     root = file.parent
+    files = sorted(root.rglob("*.py")) if file.name == "__init__.py" else [file]
+    beside = {path for target in _targets(plugin) if (path := _file_of(target)) is not None and path not in files}
+    files += sorted(beside)
     total = hashlib.sha256()
     shared: set[str] = set()
     for path in files:
         text = path.read_bytes()
-        total.update(f"{path.relative_to(root).as_posix()}\0{len(text)}\0".encode() + text)
+        name = path.name if path in beside else path.relative_to(root).as_posix()
+        total.update(f"{name}\0{len(text)}\0".encode() + text)
         shared |= _nn_modules(text.decode("utf-8", "replace"), _NN_IMPORT)
     nn = Path(__file__).parent / "nn"
     done: set[str] = set()
@@ -342,6 +402,24 @@ def _source_hash(plugin: Plugin) -> str:
             source = text.decode("utf-8", "replace")
             shared |= _nn_modules(source, _NN_IMPORT) | _nn_modules(source, _NN_SIBLING)
     return total.hexdigest()
+
+
+def _targets(plugin: Plugin) -> Iterator[str]:
+    """Modules of everything that a plugin's tables name."""
+    for hook in TABLES:
+        for target in _told(plugin, hook).values():
+            yield str(target).partition(":")[0]
+    for known in plugin.pictures.values():
+        yield known.reader.partition(":")[0]
+
+
+def _file_of(module: str) -> Path | None:
+    """The source of a module, which is not imported for it, though the packages that hold it are; None if it is not found."""
+    try:
+        found = importlib.util.find_spec(module)
+    except Exception:  # the package may raise anything
+        return None
+    return Path(found.origin) if found is not None and found.origin and found.origin.endswith(".py") else None
 
 
 def _nn_modules(source: str, pattern: re.Pattern[str]) -> set[str]:

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
-from typing import Annotated, Any, BinaryIO, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,9 @@ from .artifacts import Batch, Images, Model, Video
 from .errors import DataError, UsageError
 from .folders import Folder
 from .store import is_alive
+
+if TYPE_CHECKING:
+    from .plugins import Plugins
 
 KEYWORD = tags.KEYWORD.decode()
 #: Version of what is written into files.
@@ -53,7 +56,7 @@ def _seal_of(provenance: dict[str, Any]) -> str:
     return hashlib.sha256(as_text(told).encode()).hexdigest()
 
 
-def write_into(source: BinaryIO, out: BinaryIO, provenance: dict[str, Any], name: str) -> None:
+def write_into(source: BinaryIO, out: BinaryIO, provenance: dict[str, Any], name: str, kind: tags.Format | None = None) -> None:
     """Copy a finished file with the provenance in it; what it holds stays as it is.
 
     Args:
@@ -61,14 +64,16 @@ def write_into(source: BinaryIO, out: BinaryIO, provenance: dict[str, Any], name
         out: where the copy goes: an empty file, open for writing and reading.
         provenance: what made it, without `content` and `seal`.
         name: of the copy, in messages.
+        kind: of the file, where a plugin brings it; by default its first bytes tell.
 
     Raises:
         DataError: if the file is broken, or too small a kind for so long a provenance.
     """
     try:
-        found = tags.scan(source)
+        found = tags.scan(source) if kind is None else kind.scan(source)
         source.seek(0)
-        tags.put(source, out, as_text(sealed(provenance, found.content if found else "")))
+        put = tags.put if kind is None else kind.put
+        put(source, out, as_text(sealed(provenance, found.content if found else "")))
     except tags.Damaged as error:
         raise DataError(f"{name}: {error}") from None
 
@@ -148,13 +153,28 @@ def _write_one(picture: Batch, folder: Folder, name: str, provenance: dict[str, 
 # putting things in place
 
 
-def save(artifact: Images | Model | Video, target: Path, provenance: dict[str, Any], *, index: int | None = None) -> None:
+def save(
+    artifact: Images | Model | Video,
+    target: Path,
+    provenance: dict[str, Any],
+    *,
+    index: int | None = None,
+    kind: tags.Format | None = None,
+) -> None:
     """Write an artifact where the user says; see `save_in`."""
     with Folder.open(target.parent, make=True) as folder:
-        save_in(folder, target.name, artifact, provenance, index=index)
+        save_in(folder, target.name, artifact, provenance, index=index, kind=kind)
 
 
-def save_in(folder: Folder, name: str, artifact: Images | Model | Video, provenance: dict[str, Any], *, index: int | None = None) -> None:
+def save_in(
+    folder: Folder,
+    name: str,
+    artifact: Images | Model | Video,
+    provenance: dict[str, Any],
+    *,
+    index: int | None = None,
+    kind: tags.Format | None = None,
+) -> None:
     """Write an artifact under its output name.
 
     Nothing half-written is ever visible there, and an old one stays until the new one is whole.
@@ -165,6 +185,7 @@ def save_in(folder: Folder, name: str, artifact: Images | Model | Video, provena
         artifact: what to write.
         provenance: what made it.
         index: write this picture of a sequence alone, as it would stand in the folder.
+        kind: of the file, where a plugin brings it.
 
     Raises:
         ResourceError: if another program changes the folder meanwhile.
@@ -175,7 +196,7 @@ def save_in(folder: Folder, name: str, artifact: Images | Model | Video, provena
     try:
         if isinstance(artifact, Model | Video):
             with open(artifact.path, "rb") as file, folder.create(temporary) as out:
-                write_into(file, out, provenance, name)
+                write_into(file, out, provenance, name, kind)
         elif index is not None:
             _write_indexed(artifact[index], folder, temporary, provenance)
         elif PurePath(name).suffix:
@@ -321,14 +342,18 @@ class Provenance(_Told):
     seal: _Hash
 
 
-def read(path: Path) -> tuple[Provenance, dict[str, Any]]:
+def read(path: Path, plugins: Plugins | None = None) -> tuple[Provenance, dict[str, Any]]:
     """Return what a file says of itself, checked, and the same as plain JSON.
+
+    Args:
+        path: the file.
+        plugins: may have made it, if it is a film of a kind that genart does not know.
 
     Raises:
         UsageError: if there is no such file.
         DataError: if it says nothing, is damaged, or was changed since it was saved; the message says which.
     """
-    told, plain, content = _read(path)
+    told, plain, content = _read(path, plugins)
     if told.content != content:
         raise DataError(
             f"{path}: it is not what its provenance was written for",
@@ -349,12 +374,12 @@ def picture_meta(path: Path) -> dict[str, Any]:
     return _read(path)[0].picture or {}
 
 
-def _read(path: Path) -> tuple[Provenance, dict[str, Any], str]:
+def _read(path: Path, plugins: Plugins | None = None) -> tuple[Provenance, dict[str, Any], str]:
     """What a file says of itself, the same as JSON, and the hash of what is in it."""
     if not path.is_file():
         what = "is a folder; name a file in it" if path.is_dir() else "no such file"
         raise UsageError(f"{path}: {what}", "genart show FILE")
-    found = _scanned(path)
+    found = _scanned(path, plugins)
     if found.text is None:
         raise DataError(
             f"{path}: nothing in it says how it was made",
@@ -372,16 +397,28 @@ def _read(path: Path) -> tuple[Provenance, dict[str, Any], str]:
     return told, plain, found.content
 
 
-def _scanned(path: Path) -> tags.Scan:
+def kind_of(path: Path, plugins: Plugins | None) -> tags.Format | None:
+    """The kind of a file: by its first bytes, or of a plugin's film by the end of its name; None for one without provenance."""
+    with open(path, "rb") as file:
+        kind = tags.format_of(file)
+    name = path.suffix.lower().removeprefix(".")
+    if kind is None and plugins is not None and name in plugins.writers():
+        writer = plugins.film_writer(name)
+        kind = tags.of_writer(name, writer) if writer.scan is not None else None
+    return kind
+
+
+def _scanned(path: Path, plugins: Plugins | None) -> tags.Scan:
     try:
+        kind = kind_of(path, plugins)
         with open(path, "rb") as file:
-            found = tags.scan(file)
+            found = None if kind is None else kind.scan(file)
     except tags.Damaged as error:
         raise DataError(f"{path}: a damaged file: {error}", "get a whole copy of it") from None
     if found is None:
         raise DataError(
             f"{path}: a file of this kind carries no provenance",
-            "genart saves PNG, JPEG, WebP, GIF, MP4, WebM and safetensors files",
+            "genart saves PNG, JPEG, WebP, GIF, MP4, WebM and safetensors files; of other films run.json beside them tells",
         )
     return found
 

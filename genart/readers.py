@@ -11,6 +11,7 @@ from pydantic import Field
 from . import __version__
 from .artifacts import Batch, Model
 from .errors import DataError, UsageError
+from .formats import ARCHIVES
 from .params import InputPath, Params
 from .plugins import Plugin, Plugins
 from .run import Run
@@ -20,8 +21,6 @@ from .streams import PNG, Y4M, Bytes, nothing_in, read_pictures
 #: What is read as a film, where a plugin can, as a model, and as a stream of pictures; all else are pictures.
 FILMS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif", ".apng")
 MODEL, STREAMS = ".safetensors", (".y4m", ".pngs")
-#: The ends of names of archives of pictures.
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz")
 READS_PICTURES, READS_ARCHIVE, READS_FILM = "images.folder", "images.archive", "images.video"
 READS_MODEL, READS_STREAM = "apply.model", "apply.stream"
 #: A safetensors file begins with 8 bytes of a length and then with JSON.
@@ -95,14 +94,11 @@ def reader(path: Path, plugins: Plugins) -> Stage:
 
 def is_transparent(path: Path) -> bool:
     """True if a file is a picture with transparency, as its header says; one that can't be read is left for its reader to refuse."""
-    from .nn.pictures import opener
+    from .nn.pictures import Unreadable, header
 
     try:
-        with open(path, "rb") as file:
-            decoder = opener(file.read(16))
-            file.seek(0)
-            return decoder is not None and bool(decoder(file).has_transparency_data)
-    except Exception:  # decoders raise nearly anything on damaged files
+        return header(path).transparent
+    except Unreadable:
         return False
 
 

@@ -14,7 +14,7 @@ from . import sweep
 from .artifacts import Kind
 from .drafts import OWN_KEYS, Draft, TableLines
 from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean, printable
-from .params import ParamProblem, Params, input_paths, parse_duration, registered_names, resolve, stage_kind
+from .params import ParamProblem, Params, input_paths, parse_duration, registered_names, resolve, stage_kind, takes_from
 from .plugins import Plugins
 from .stages import Stage
 
@@ -172,7 +172,7 @@ def load(
         stages = [_stage_of(name, draft, plugins) for draft in drafts]
     if budget_sec is not None:
         _share_budget(drafts, stages, budget_sec)
-    nodes = _link(path, drafts, stages)
+    nodes = _link(path, drafts, stages, plugins)
     for draft, node in zip(drafts, nodes, strict=True):
         _check_registered(name, draft, node, plugins)
     return Recipe(
@@ -426,14 +426,14 @@ def _share_budget(drafts: list[Draft], stages: list[Stage], budget_sec: float) -
         draft.overrides["budget"] = budget_sec / len(takers)
 
 
-def _link(path: Path, drafts: list[Draft], stages: list[Stage]) -> list[Node]:
+def _link(path: Path, drafts: list[Draft], stages: list[Stage], plugins: Plugins) -> list[Node]:
     name = str(path)
     by_id = {draft.id: stage for draft, stage in zip(drafts, stages, strict=True)}
     saves: dict[str, int] = {}
     nodes = []
     for i, (draft, stage) in enumerate(zip(drafts, stages, strict=True)):
         sources = _sources(name, draft, stage, drafts[i - 1].id if i else None, by_id)
-        save = _check_save(name, draft, stage, saves)
+        save = _check_save(name, draft, stage, saves, plugins)
         params = _params(path, draft, stage, save)
         sides = _sides(name, draft, params, by_id)
         params = _locate(path, draft, stage, params, {str(side.side) for side in sides})
@@ -494,7 +494,15 @@ def _source(name: str, draft: Draft, text: str, by_id: Mapping[str, Stage]) -> S
     return found
 
 
-def _check_save(name: str, draft: Draft, stage: Stage, saves: dict[str, int]) -> str | None:
+def suffixes_of(stage: Stage, wanted: str, plugins: Plugins) -> tuple[str, ...]:
+    """Suffixes that a stage's result can be saved under; for one of films that is not genart's own, plugins are asked too."""
+    known = SUFFIXES[stage.gives["output"]]
+    if wanted in known or not takes_from(stage.params, "genart_writers"):
+        return known
+    return (*known, *(f".{name}" for name in plugins.writers()))
+
+
+def _check_save(name: str, draft: Draft, stage: Stage, saves: dict[str, int], plugins: Plugins) -> str | None:
     save = draft.table.get("save")
     if save is None:
         return None
@@ -510,7 +518,7 @@ def _check_save(name: str, draft: Draft, stage: Stage, saves: dict[str, int]) ->
     if odd or pure.parts[0] in RESERVED or len(clean.encode()) > 200:
         hint = "choose another name, short, without a dot in front, and with neither dot nor space at an end"
         raise RefusedError(f"{where}: save = {save!r} is reserved", hint)
-    allowed = SUFFIXES[stage.gives["output"]]
+    allowed = suffixes_of(stage, pure.suffix.lower(), plugins)
     if pure.suffix.lower() not in allowed:
         say = ", ".join("a folder" if s == "" else s for s in allowed)
         raise RecipeError(

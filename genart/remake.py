@@ -29,7 +29,7 @@ from .origin import Contradiction, Given, locate, nowhere, recipe_of, told_files
 from .plan import Planner, Step, device_kind
 from .plan import differences as differences_of
 from .plugins import Plugins
-from .provenance import PICTURES, FileTold, Provenance, StageTold, read, save
+from .provenance import PICTURES, FileTold, Provenance, StageTold, kind_of, read, save
 from .recipe import Node
 from .run import CHOICES, Stop
 from .store import Entry, Store
@@ -214,6 +214,10 @@ class RemakePlanner(Planner):
         """Content hash of a file or folder that a stage reads."""
         return self.contents[path]
 
+    def readers(self, path: Path) -> dict[str, dict[str, str]]:
+        """Code of the plugins that read pictures of a file or folder; nothing of what is not here."""
+        return super().readers(path) if path.exists() else {}
+
 
 class Remaker(Applier):
     """A runner that tells of results it did not make what the file told; `lent` holds their ids."""
@@ -261,15 +265,14 @@ class Remake:
         inputs: Sequence[str] = (),
     ) -> None:
         self.path, self.plugins, self.store, self.events, self.stop = path, plugins, store, events, stop
-        self.told, self.plain = read(path)
+        self.told, self.plain = read(path, plugins)
         self.given = [Given.parse(text) for text in inputs]
         self.device = _device(device, self.told, store.root)
         self.from_scratch = from_scratch
         self.files = locate(self.told, self.given, (Path.cwd(), path.absolute().parent), store.root)
         with naming(path):  # what cannot be followed is refused before anything is written
             recipe_of(self.told, plugins, {})
-        with open(path, "rb") as file:
-            self.kind = tags.format_of(file)
+        self.kind = kind_of(path, plugins)
 
     def run(self, out: Path | None = None, tolerance: float = 40.0) -> Report:
         """Make the file again, and compare.
@@ -291,8 +294,8 @@ class Remake:
             runner.run()
             result, provenance = runner.result(), runner.provenance(runner.last)
             made = out or root / f"made{_suffix(result, self.kind.name)}"
-            save(result, made, provenance, index=self._index(result))
-            report = compare(self.path, made, self.kind.name, tolerance)
+            save(result, made, provenance, index=self._index(result), kind=runner.carrier(result))
+            report = compare(self.path, made, self.kind, tolerance)
             report.made, report.lent = runner.made, list(runner.lent)
             if report.verdict != "identical":
                 report.reasons = differences(self.plain, provenance, runner.made) or ["nothing that the file tells differs"]
@@ -413,13 +416,13 @@ def _replay(stage: StageTold, work: Path) -> None:
 # comparing
 
 
-def compare(path: Path, made: Path, kind: str, tolerance: float) -> Report:
+def compare(path: Path, made: Path, kind: tags.Format, tolerance: float) -> Report:
     """Compare a file with what was made in its place.
 
     Args:
         path: the file.
         made: the new one.
-        kind: its kind, as `genart.tags` names it.
+        kind: its kind.
         tolerance: decibels from which on they count as equal.
 
     Raises:
@@ -428,14 +431,15 @@ def compare(path: Path, made: Path, kind: str, tolerance: float) -> Report:
     if filecmp.cmp(path, made, shallow=False):
         return Report("identical")
     with open(path, "rb") as old, open(made, "rb") as new:
-        scans = tags.scan(old), tags.scan(new)
-    if scans[0] and scans[1] and scans[0].content == scans[1].content:
-        return Report("same")
+        if kind.scan(old).content == kind.scan(new).content:
+            return Report("same")
+    if kind.name not in tags.COMPARED:
+        return Report("different", None, f"what two .{kind.name} films show cannot be compared here")
     from .nn import compare
     from .nn.pictures import Unreadable
 
     try:
-        likeness = compare.weights(path, made) if kind == "safetensors" else compare.pictures(path, made, tags.DEMUXERS.get(kind))
+        likeness = compare.weights(path, made) if kind is tags.SAFETENSORS else compare.pictures(path, made, tags.DEMUXERS.get(kind.name))
     except Unreadable as error:
         raise DataError(f"{path}: {error}") from error
     close = likeness.db is not None and likeness.db >= tolerance

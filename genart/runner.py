@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import __version__
+from . import __version__, tags
 from .artifacts import (
     Artifact,
     Batch,
@@ -38,6 +38,7 @@ from .folders import Folder
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
 from .provenance import FORMAT, name_of, save_in, sweep
+from .recipe import SUFFIXES
 from .run import CHOICES, Run, Stop
 from .store import Entry, check_place, resource_error
 
@@ -436,7 +437,8 @@ class Runner:
                 sweep(folder, name)
             else:
                 with Named(step):
-                    save_in(folder, name, self.artifact(step), self.provenance(step))
+                    artifact = self.artifact(step)
+                    save_in(folder, name, artifact, self.provenance(step), kind=self.carrier(artifact))
             with folder.alone():
                 sha256 = self._hashes[step.node.save] = _sha256_of_any(folder, name)
                 size = _bytes_of(folder, name)
@@ -451,6 +453,16 @@ class Runner:
         self.saved.append(record)
         fields = {name: record[name] for name in ("stage", "bytes", "sha256")}
         self.events.emit("saved", path=str(self.out / step.node.save), unchanged=unchanged, **fields)
+
+    def carrier(self, artifact: Artifact) -> tags.Format | None:
+        """How a film that a plugin writes carries its provenance; None for what genart writes itself."""
+        if not isinstance(artifact, Video) or artifact.path.suffix in SUFFIXES["video"]:
+            return None
+        name = artifact.path.suffix.removeprefix(".")
+        writer = self.planner.plugins.film_writer(name)
+        if writer.scan is None:
+            self.events.emit("note", message=f"a .{name} file has no room to say how it was made")
+        return tags.of_writer(name, writer)
 
     def provenance(self, step: Step) -> dict[str, Any]:
         """What an output says of itself: the chain of stages that made it, with seeds, versions and hashes."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from .artifacts import parse_safetensors_header
+from .formats import FilmWriter
 
 KEYWORD = b"genart"
 #: Characters of a text that are read at most.
@@ -104,6 +105,40 @@ def put(source: BinaryIO, out: BinaryIO, text: str) -> None:
     if kind is None:
         raise Damaged("a file of this kind cannot carry metadata")
     kind.put(source, out, text)
+
+
+def of_writer(name: str, writer: FilmWriter) -> Format:
+    """The kind of file that a plugin's writer of films makes; one that has no room for a text is hashed and copied as it is."""
+
+    def scan_film(file: BinaryIO) -> Scan:
+        if writer.scan is None:
+            total = hashlib.sha256()
+            while piece := file.read(PIECE):
+                total.update(piece)
+            return Scan(None, total.hexdigest())
+        text, content = _asked(writer.scan, file)
+        if text is not None and not (isinstance(text, str) and text.isascii() and len(text) <= MAX_TEXT):
+            raise Damaged("its text is too long, or no text")
+        return Scan(text, content)
+
+    def put_film(source: BinaryIO, out: BinaryIO, text: str) -> None:
+        if writer.put is None:
+            shutil.copyfileobj(source, out, PIECE)
+        else:
+            _asked(writer.put, source, out, text)
+
+    return Format(name, scan_film, put_film)
+
+
+def _asked(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what a plugin brings; whatever it raises on a file means that the file is damaged."""
+    try:
+        return function(*arguments)
+    except (Damaged, OSError):
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())[:80]
+        raise Damaged(f"broken ({type(error).__name__}: {words})") from error
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
@@ -538,3 +573,6 @@ def _put_model(source: BinaryIO, out: BinaryIO, text: str) -> None:
 
 
 SAFETENSORS = Format("safetensors", _scan_model, _put_model)
+
+#: Names of the kinds that can be compared beyond their bytes.
+COMPARED = {kind.name for kind in (PNG, JPEG, WEBP, GIF, MP4, MOV, WEBM, SAFETENSORS)}

@@ -16,6 +16,8 @@ from unittest.mock import patch
 import pytest
 from hypothesis import settings
 
+from genart.formats import FORMATS, Formats
+
 # No wall-clock limits: a busy machine is not a failure.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
@@ -66,6 +68,13 @@ def heeded() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def formats() -> Iterator[Formats]:
+    """What plugins brought to one command is not known to the next test."""
+    yield FORMATS
+    FORMATS.brought = ()
 
 
 @pytest.fixture

@@ -27,4 +27,5 @@ def test_an_example_is_installed_found_and_passes_its_tests(folder: Path, home: 
 
 
 def test_there_is_one_of_each_kind() -> None:
-    assert [folder.name for folder in EXAMPLES] == ["genart-dense", "genart-halftone", "genart-logbook", "genart-pearson", "genart-ripples"]
+    kinds = ["dense", "farbfeld", "halftone", "logbook", "pearson", "ripples"]
+    assert [folder.name for folder in EXAMPLES] == [f"genart-{kind}" for kind in kinds]

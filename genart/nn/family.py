@@ -162,6 +162,7 @@ class GanFamily(Family):
     def rules(self, setup: Setup) -> Rules:
         """Learning rates and the like, from the plan and the parameters."""
         params, plan = gan_params(setup), setup.plan
+        policy = () if params.augment == "none" else params.augment_policy
         return Rules(
             batch_size=plan["batch_size"],
             lr_G=params.lr_G,
@@ -169,7 +170,8 @@ class GanFamily(Family):
             betas=self.betas,
             skip_D_below=params.skip_D_below,
             bfloat16=plan["precision"] == "bf16",
-            policy=() if params.augment == "none" else params.augment_policy,
+            policy=tuple(change for change in policy if isinstance(change, str)),
+            changes=tuple(change for change in policy if not isinstance(change, str)),
         )
 
 

@@ -1,7 +1,8 @@
 """One file of any kind to one 8-bit sRGB picture, within bounds.
 
-The kind is told by the first bytes, never by the name. Nothing of Pillow's global state is read or changed: its limit
-on pixels is a global, so ours is checked here, between the header and the first pixel.
+The kind is told by the first bytes, never by the name alone. Nothing of Pillow's global state is read or changed: its limit
+on pixels is a global, so ours is checked here, between the header and the first pixel. What Pillow does not read, plugins may
+(`genart.formats`): their readers are held to the same limits, and whatever they raise makes one picture unreadable, and no more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import (
@@ -32,6 +34,7 @@ from PIL import (
 )
 
 from genart.errors import DataError
+from genart.formats import FORMATS, HEAD_BYTES, Brought, PictureReader, head_of, kind_of
 from genart.listing import files_below
 
 #: Pictures with more pixels than this are refused from their header. A 50,000x50,000 PNG of one colour is a few
@@ -44,23 +47,17 @@ MAX_SCANS = 100
 BAND_PIXELS = 1 << 22
 
 Opener = Callable[..., ImageFile.ImageFile]
-#: first bytes -> decoder
-MAGIC: list[tuple[bytes, Opener]] = [
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"GIF87a", GifImagePlugin.GifImageFile),
-    (b"GIF89a", GifImagePlugin.GifImageFile),
-    (b"II*\0", TiffImagePlugin.TiffImageFile),
-    (b"MM\0*", TiffImagePlugin.TiffImageFile),
-    (b"II+\0", TiffImagePlugin.TiffImageFile),
-    (b"MM\0+", TiffImagePlugin.TiffImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
-]
-
-
-#: Kinds of pictures that are read, by the ends of their names; and those that are not, named at the end rather than passed over in silence.
-SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-OTHER_SUFFIXES = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".tga", ".exr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf"}
+#: Pillow's name of a format -> its decoder
+DECODERS: dict[str, Opener] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+#: Characters of what a reader of a plugin raised that are told.
+MOST_WORDS = 80
 
 #: From this EXIF orientation on width and height are exchanged.
 SIDEWAYS = 5
@@ -110,7 +107,7 @@ def picture_files(path: Path) -> list[Path]:
         raise DataError(f"{path}: no such folder or picture", "check the path; in a recipe it is relative to the recipe's folder")
     files = [file for file in files_below(path) if not _of_macos(file.relative_to(path)) and _looks_like_picture(file)]
     if not files:
-        raise DataError(f"{path}: no picture in this folder", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, in folders below it too")
+        raise DataError(f"{path}: no picture in this folder", f"it reads {FORMATS.words()}, in folders below it too")
     return files
 
 
@@ -120,14 +117,14 @@ def _of_macos(name: Path) -> bool:
 
 
 def _looks_like_picture(file: Path) -> bool:
-    if file.suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
+    suffix = file.suffix.lower()
+    if suffix in FORMATS.suffixes:
         return True
     if not file.is_file():
         return False
-    with open(file, "rb") as handle:
-        head = handle.read(16)
+    head = head_of(file)
     # two letters, as BMP begins with, prove nothing without a suffix
-    return opener(head) is not None and not head.startswith(b"BM")
+    return kind_of(head) not in (None, "BMP") or bool(FORMATS.fitting(head, suffix))
 
 
 def class_of(file: Path, root: Path) -> str | None:
@@ -148,8 +145,8 @@ class Header:
     """What a picture's file says of it, before any pixel is decoded.
 
     Attributes:
-        format: PNG, JPEG, WEBP, GIF, BMP or TIFF.
-        mode: Pillow's name of its colours: L, RGB, RGBA, P, CMYK, I;16, ...
+        format: PNG, JPEG, WEBP, GIF, BMP, TIFF, or the name that a plugin gives it.
+        mode: Pillow's name of its colours: L, RGB, RGBA, P, CMYK, I;16, ...; what a plugin reads is RGB or RGBA.
         width: pixels across, upright.
         height: pixels down, upright.
         turned: its EXIF orientation says that it is stored turned or mirrored.
@@ -175,7 +172,13 @@ def header(path: Path) -> Header:
         Unreadable: if it is no picture of a known kind within bounds; its pixels may still prove damaged.
         Unread: if the system does not say what it is.
     """
-    with _regular(path) as file, _open(file) as picture:
+    with _regular(path) as file:
+        foreign = _foreign(file, path.suffix)
+        return _header(file) if foreign is None else foreign.header(file)
+
+
+def _header(file: io.BufferedReader) -> Header:
+    with _open(file) as picture:
         width, height = picture.size
         orientation = _orientation(picture)
         if orientation >= SIDEWAYS:
@@ -212,7 +215,14 @@ def decode(path: Path, want: Want) -> np.ndarray:
         Unread: if the system does not say what it is.
     """
     with _regular(path) as file:
-        picture, profile = _load(file, want)
+        return _decoded(file, path.suffix, want)
+
+
+def _decoded(file: io.BufferedReader, suffix: str, want: Want) -> np.ndarray:
+    foreign = _foreign(file, suffix)
+    if foreign is not None:
+        return from_array(foreign.pixels(file), want)
+    picture, profile = _load(file, want)
     return _as_wanted(picture, profile, want)
 
 
@@ -233,8 +243,13 @@ def _regular(path: Path) -> Iterator[io.BufferedReader]:
             yield file
 
 
-def decode_bytes(data: bytes, want: Want) -> np.ndarray:
+def decode_bytes(data: bytes, want: Want, name: str = "") -> np.ndarray:
     """Read one picture that lies in memory, as `decode` reads one from a file.
+
+    Args:
+        data: the file.
+        want: what it is brought to.
+        name: that it has; some formats of plugins are known by their names too.
 
     Returns:
         (H, W, 3 or 4) uint8 sRGB.
@@ -243,12 +258,11 @@ def decode_bytes(data: bytes, want: Want) -> np.ndarray:
         Unreadable: if it is not a whole picture of a known kind within bounds.
     """
     with _plainly():
-        picture, profile = _load(io.BufferedReader(io.BytesIO(data)), want)
-    return _as_wanted(picture, profile, want)
+        return _decoded(io.BufferedReader(io.BytesIO(data)), Path(name).suffix, want)
 
 
 def from_array(array: np.ndarray, want: Want) -> np.ndarray:
-    """Bring a picture that is decoded already, (H, W) or (H, W, 3) uint8 sRGB, to what is wanted: (H, W, 3 or 4) uint8."""
+    """Bring a picture that is decoded already, (H, W) or (H, W, 3 or 4) uint8 sRGB, to what is wanted: (H, W, 3 or 4) uint8."""
     return _as_wanted(Image.fromarray(array), None, want)
 
 
@@ -310,16 +324,15 @@ def _reason(error: OSError) -> str:
 
 def opener(head: bytes) -> Opener | None:
     """Return the decoder for a file that begins with these 16 bytes, or None if it is no picture that we read."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return WebPImagePlugin.WebPImageFile
-    return next((decoder for magic, decoder in MAGIC if head.startswith(magic)), None)
+    kind = kind_of(head)
+    return None if kind is None else DECODERS[kind]
 
 
 def _open(file: io.BufferedReader) -> ImageFile.ImageFile:
     """Read the header; `Image.open` would do the same and consult the process's pixel limit."""
     decoder = opener(file.peek(16)[:16])
     if decoder is None:
-        raise Unreadable("not a PNG, JPEG, WebP, GIF, BMP or TIFF")
+        raise Unreadable(f"not a {FORMATS.words('or')}")
     try:
         picture = decoder(file)
     except SyntaxError as error:  # how Pillow says that a header is wrong
@@ -327,12 +340,104 @@ def _open(file: io.BufferedReader) -> ImageFile.ImageFile:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         picture.close()
-        raise Unreadable(f"{width}x{height} is {width * height / 1e6:,.0f} megapixels, above the limit of {MAX_PIXELS / 1e6:.0f}")
+        raise _too_large(width, height)
     if width * height == 0:
         raise Unreadable("no pixels")
     if picture.info.get("progressive") and (scans := _scans(file)) > MAX_SCANS:
         raise Unreadable(f"it comes in {scans:,} scans, above the limit of {MAX_SCANS}")
     return picture
+
+
+def _too_large(width: int, height: int) -> Unreadable:
+    return Unreadable(f"{width}x{height} is {width * height / 1e6:,.0f} megapixels, above the limit of {MAX_PIXELS / 1e6:.0f}")
+
+
+# what plugins read
+
+
+class Foreign:
+    """A file whose format a plugin reads; a reader is a stranger's, and its file another's.
+
+    Args:
+        brought: the format.
+
+    Raises:
+        Unread: if the reader itself cannot be used: the picture may be whole.
+    """
+
+    def __init__(self, brought: Brought) -> None:
+        self.brought = brought
+        try:
+            self.reader: PictureReader = brought.reader()
+        except (Exception, SystemExit) as error:
+            raise Unread(f"its reader {brought} cannot be used: {_words_of(error)}") from error
+
+    def header(self, file: BinaryIO) -> Header:
+        """What the file says of itself, within the limits of every picture.
+
+        Raises:
+            Unreadable: with the reader's name; what was wrong is whatever it raised.
+            Unread: if the system does not give the file's content.
+        """
+        shape = self._ask(lambda: self.reader.shape(file))
+        if not (isinstance(shape, tuple) and len(shape) == 3 and all(type(side) is int for side in shape) and shape[2] in (3, 4)):
+            raise self._says(f"it gives the shape {str(shape)[:MOST_WORDS]}, not (height, width, 3 or 4)")
+        height, width, channels = shape
+        if height <= 0 or width <= 0:
+            raise Unreadable("no pixels")
+        if width * height > MAX_PIXELS:
+            raise _too_large(width, height)
+        size = file.seek(0, os.SEEK_END)
+        return Header(self.brought.name, "RGBA" if channels == 4 else "RGB", width, height, False, channels == 4, False, size)
+
+    def pixels(self, file: BinaryIO) -> np.ndarray:
+        """The picture, (H, W, 3 or 4) uint8.
+
+        Raises:
+            Unreadable: as `header`, or if it is not what the header says.
+            Unread: as `header`.
+        """
+        head = self.header(file)
+        file.seek(0)
+        array = self._ask(lambda: self.reader.read(file))
+        shape = (head.height, head.width, len(head.mode))
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
+            given = f"{array.dtype} of {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise self._says(f"it gives {given}, not uint8 of {shape}")
+        return np.ascontiguousarray(array)
+
+    def _ask(self, question: Callable[[], object]) -> object:
+        try:
+            return question()
+        except Unreadable as error:
+            raise self._says(str(error)) from error
+        except OSError as error:
+            if error.errno not in OF_THE_CONTENT:
+                raise  # the system's word on the file, as for every picture
+            raise self._says(_words_of(error)) from error
+        except (Exception, SystemExit) as error:
+            raise self._says(_words_of(error)) from error
+
+    def _says(self, words: str) -> Unreadable:
+        return Unreadable(f"{words}, says the reader '{self.brought.name}'")
+
+
+def _foreign(file: io.BufferedReader, suffix: str) -> Foreign | None:
+    """What reads a file that stands at its beginning, if a plugin does; it is left there.
+
+    Raises:
+        Unread: if two would, or the one cannot be used.
+    """
+    found = FORMATS.fitting(file.peek(HEAD_BYTES)[:HEAD_BYTES], suffix.lower()) if FORMATS.brought else []
+    if len(found) > 1:
+        raise Unread(f"both {found[0]} and {found[1]} read it; uninstall one of them")
+    return Foreign(found[0]) if found else None
+
+
+def _words_of(error: BaseException) -> str:
+    """What an error says, in a few words."""
+    text = " ".join(str(error).split())[:MOST_WORDS]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _scans(file: io.BufferedReader) -> int:

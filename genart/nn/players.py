@@ -6,12 +6,13 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from . import checkpoint, diffaugment, ema, losses
+from .changes import Changes
 from .data import RealBatch
 from .images import to_unit
 
@@ -139,6 +140,7 @@ class Rules:
         skip_D_below: D does not learn in a step where its loss is below this.
         bfloat16: compute matrix products in bfloat16; weights stay float32.
         policy: augmentations of what D sees, by name.
+        changes: augmentations of Kornia that come before them; see `genart.nn.changes`.
     """
 
     batch_size: int
@@ -148,6 +150,7 @@ class Rules:
     skip_D_below: float = 0.0
     bfloat16: bool = False
     policy: tuple[str, ...] = ()
+    changes: tuple[dict[str, Any], ...] = ()
 
 
 class Players:
@@ -167,6 +170,7 @@ class Players:
         self.G = game.G.to(device=device).to(memory_format=torch.channels_last).train()
         self.D = game.D.to(device=device).to(memory_format=torch.channels_last).train()
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
+        self.changes = Changes(rules.changes)
         self.sparing = False
         self._learning_D = [parameter for parameter in self.D.parameters() if parameter.requires_grad]
         fused = device in ("cpu", "cuda")
@@ -303,8 +307,9 @@ class Players:
 
     def _augmented(self, pictures: Seen, p: float, generator: torch.Generator) -> Seen:
         """Pictures as D is to see them, every scale of a picture changed alike; what is given if there is nothing to change."""
-        if not self.rules.policy or p <= 0:
+        if not (self.rules.policy or self.rules.changes) or p <= 0:
             return pictures
+        pictures = self.changes(pictures, p, generator)
         drawn = diffaugment.draw(self.rules.policy, len(pictures[0]), p, generator)
         return tuple(diffaugment.augment(part, drawn) for part in pictures)
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from genart.params import Duration, LossName, ModelInput, Params
+
+from .kornia_table import DIFFERENTIABLE, NAMED, read_change
 
 Resolution = Literal[16, 32, 64, 128, 256]
 #: Augmentations of what D sees, by name; those that change no colour are the default.
 Policy = Literal["translation", "cutout", "scale", "rotate", "mirror", "color"]
+#: One of these, or an augmentation of Kornia through which gradients pass.
+Change = Annotated[
+    str | dict[str, Any],
+    BeforeValidator(read_change),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [*NAMED, *sorted(DIFFERENTIABLE)]},
+                {"type": "object", "required": ["op"], "properties": {"op": {"enum": sorted(DIFFERENTIABLE)}}},
+            ]
+        }
+    ),
+]
 
 
 class TrainParams(Params):
@@ -102,5 +117,11 @@ class GanParams(TrainParams):
         Field(description="Change what D sees, real and generated pictures alike: never, always, or the more the more D overfits."),
     ] = "adaptive"
     augment_policy: Annotated[
-        tuple[Policy, ...], Field(min_length=1, description="What is changed: a list. Only color changes colours.")
+        tuple[Change, ...],
+        Field(
+            min_length=1,
+            description="What is changed, a list: translation, cutout, scale, rotate, mirror, and color, which alone changes colours; "
+            "and those of Kornia's augmentations through which gradients pass, such as "
+            '{op = "RandomGaussianBlur", kernel_size = 3, sigma = [0.1, 1.0]}.',
+        ),
     ] = ("translation", "cutout", "scale")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from genart.artifacts import Images
+from genart.formats import FORMATS
 from genart.plugins import Plugins
 
 from .stages import tiny_images
@@ -20,9 +21,13 @@ def tiny_pictures() -> Images:
 
 
 @pytest.fixture
-def genart_plugins() -> Callable[..., Plugins]:
-    """Plugins by their names, without those that happen to be installed too, as in `genart_plugins("sepia").stage("sepia.tone")`."""
-    return lambda *names, files=(): Plugins(files, only=names)
+def genart_plugins() -> Iterator[Callable[..., Plugins]]:
+    """Plugins by their names, without those that happen to be installed too, as in `genart_plugins("sepia").stage("sepia.tone")`.
+
+    The formats that `.bring_formats()` makes known are forgotten after the test.
+    """
+    yield lambda *names, files=(): Plugins(files, only=names)
+    FORMATS.brought = ()
 
 
 @pytest.fixture

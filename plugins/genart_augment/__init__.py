@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from genart import Batch, Images, Params, Run, stage
-
-from .ops import operations, read_op
+from genart.nn.kornia_table import operations, read_op
 
 NAMES = list(operations())
 

@@ -1,4 +1,4 @@
-"""What Kornia offers for single pictures, read off Kornia itself; `operations.json` is made of it by docs/generate.py.
+"""What Kornia offers for single pictures, read off Kornia itself; genart's `nn/kornia_table.json` is made of it by docs/generate.py.
 
 Left out are what a recipe cannot mean: operations that mix several pictures, that leave the range of pictures, or that download a
 network; and the parameters `same_on_batch`, `p_batch` and `keepdim`, since each picture here is drawn alone.

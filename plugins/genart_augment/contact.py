@@ -12,10 +12,10 @@ from torch import Tensor
 
 from genart import Batch, DataError, Images, Run, UsageError
 from genart.nn.images import grid, to_uint8, to_unit
+from genart.nn.kornia_table import read_op
 from genart.nn.labels import label_height, label_strip
 
 from .operations import make
-from .ops import read_op
 from .pipeline import Draws, augmented
 
 if TYPE_CHECKING:

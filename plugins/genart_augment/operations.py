@@ -17,8 +17,7 @@ from kornia.augmentation import IntensityAugmentationBase2D
 from torch import Tensor
 
 from genart import UsageError
-
-from .ops import INNER, operations
+from genart.nn.kornia_table import INNER, operations
 
 #: Operations that apply each row of their parameters to its own picture, as the tests prove. Any other is applied to
 #: one picture at a time: some draw while they apply, or take one picture's parameters for all.

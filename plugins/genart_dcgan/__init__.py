@@ -29,7 +29,9 @@ class TrainParams(GanParams):
     ] = 0.1
 
 
-@genart.stage("dcgan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+@genart.stage(
+    "dcgan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True, depends=("kornia",)
+)
 def dcgan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a DCGAN on pictures (Radford et al. 2015).
 

@@ -168,7 +168,7 @@ def wanted(params: SourceParams) -> Want:
 
 @stage("images.folder", depends=("pillow",))
 def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
-    """Read a folder of pictures: PNG, JPEG, WebP, GIF, BMP and TIFF of any size, depth and colour space.
+    """Read a folder of pictures: PNG, JPEG, WebP, GIF, BMP and TIFF of any size, depth and colour space, and what plugins read.
 
     Greyscale, palette, 16-bit, CMYK and transparent pictures become 8-bit sRGB (through their ICC profile if they carry one), turned as
     their EXIF orientation says. Of an animation the first frame is read. The order is that of the sorted paths, and that of the list where

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NoReturn, Protocol
 
 from genart import Batch, DataError, RefusedError, Run
-from genart.nn.pictures import OTHER_SUFFIXES, SUFFIXES, Unreadable, Want, decode_bytes
+from genart.nn.pictures import FORMATS, Unreadable, Want, decode_bytes
 
 from .reading import Given, read_given
 
@@ -75,7 +75,7 @@ class Entry:
     @property
     def is_picture(self) -> bool:
         """True if its name is that of a picture."""
-        return self.suffix in SUFFIXES | OTHER_SUFFIXES
+        return self.suffix in FORMATS.suffixes
 
     @property
     def sample(self) -> str:
@@ -142,7 +142,7 @@ def read_archives(
                 total += 1
                 tops.add(entry.path.parts[0] if len(entry.path.parts) > 1 else None)
     if not total:
-        raise DataError(f"{_named(paths)}: no picture in it", "it reads PNG, JPEG, WebP, GIF, BMP and TIFF in ZIP and tar archives")
+        raise DataError(f"{_named(paths)}: no picture in it", f"it reads {FORMATS.words()} in ZIP and tar archives")
     where = Labels(labels, tops.pop() if len(tops) == 1 else None)
     given = (picture for path in paths for picture in _pictures(path, where, run.skip, strict=strict))
     with closing(given):
@@ -195,7 +195,7 @@ def _given(entry: Entry, data: bytes | Unreadable, labels: Labels, told: dict[st
     meta = {"source": entry.path.name, **({"label": label} if label is not None else {})}
     if isinstance(data, Unreadable):
         return Given(entry.path.as_posix(), meta, partial(_refuse, data))
-    return Given(entry.path.as_posix(), meta, partial(decode_bytes, data), len(data))
+    return Given(entry.path.as_posix(), meta, partial(decode_bytes, data, name=entry.path.name), len(data))
 
 
 def _refuse(error: Unreadable, want: Want) -> NoReturn:

@@ -20,7 +20,9 @@ class TrainParams(GanParams):
     ] = 0.2
 
 
-@genart.stage("msggan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+@genart.stage(
+    "msggan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True, depends=("kornia",)
+)
 def msggan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train an MSG-GAN, whose networks meet at every scale at once (Karnewar and Wang 2020).
 

@@ -23,7 +23,9 @@ class TrainParams(GanParams):
     ] = 0.5
 
 
-@genart.stage("progan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+@genart.stage(
+    "progan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True, depends=("kornia",)
+)
 def progan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a GAN that grows from 4x4 pixels to the pictures' size (Karras et al. 2018).
 

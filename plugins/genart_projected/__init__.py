@@ -38,7 +38,12 @@ class TrainParams(GanParams):
     ] = None
 
 
-@genart.stage("projected.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+@genart.stage(
+    "projected.train",
+    outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images},
+    random=True,
+    depends=("kornia",),
+)
 def projected_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a projected GAN on pictures (Sauer et al. 2021).
 

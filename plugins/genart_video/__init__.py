@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from genart import Batch, Duration, Images, InputPath, Params, PictureInput, Run, Video, stage
+from genart import Batch, Duration, FilmName, Images, InputPath, Params, PictureInput, Run, Video, stage
 
-Format = Literal["gif", "webp", "apng", "mp4", "webm", "mov"]
 Codec = Literal["h264", "vp9", "av1", "prores"]
 
 #: Codecs of each container; the first is its default.
@@ -85,10 +84,10 @@ class FramesParams(Params):
 class AssembleParams(FramesParams):
     """Parameters of `video.assemble`."""
 
-    format: Format | None = Field(
+    format: FilmName | None = Field(
         None,
-        description="Kind of file: gif; webp or apng, which keep transparency; mp4, which plays everywhere; webm; mov for editors. "
-        "By default the suffix of `save`, else mp4.",
+        description="Kind of file: gif; webp or apng, which keep transparency; mp4, which plays everywhere; webm; mov for editors; "
+        "or one that a plugin writes. By default the suffix of `save`, else mp4.",
     )
     codec: Codec | None = Field(
         None, description="How pictures are coded: mp4 as h264 or av1, webm as vp9 or av1, mov as prores or h264; the first is the default."

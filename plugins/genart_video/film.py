@@ -22,7 +22,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 
-from genart import Run
+from genart import FilmWriter, Run, StageError
 
 from . import budget
 from .sound import Sound
@@ -179,6 +179,48 @@ def _encoded(stream: VideoStream, frame: av.VideoFrame) -> list[av.Packet]:
             with suppress(OSError):  # it has ended
                 os.sched_setscheduler(int(thread), policy, param)
     return packets
+
+
+def write_brought(
+    writer: FilmWriter, frames: Frames, path: Path, params: AssembleParams, run: Run, limit: int | None = None
+) -> tuple[float, int]:
+    """Let a plugin write the frames, as they are made.
+
+    Returns:
+        Frames per second, and the number of frames written.
+
+    Raises:
+        DataError: if there are no frames, or they differ in size.
+        StageError: if the writer left frames, or no film.
+        budget.TooLarge: as soon as more than `limit` bytes are written.
+    """
+    count, ended = 0, False
+    stopped: list[BaseException] = []
+
+    def given() -> Iterator[np.ndarray]:
+        nonlocal count, ended
+        try:
+            for pixels in held(frames):
+                yield np.ascontiguousarray(pixels)
+                count += 1
+                run.progress(count, frames.count, "frames")
+                run.check()
+                budget.check(path, limit)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            stopped.append(error)
+            raise
+        ended = True
+
+    writer.write(given(), path, frames.fps, params)
+    if stopped:  # a writer may catch what is none of its business
+        raise stopped[0]
+    if not ended:
+        raise StageError(f"what writes .{params.format} films stopped after {count} frames, and there are more", "report it to its author")
+    if not path.is_file() or path.stat().st_size == 0:
+        raise StageError(f"what writes .{params.format} films left no film", "report it to its author")
+    return frames.fps, count
 
 
 def _stream(container: OutputContainer, codec: Codec, rate: Fraction, frame: av.VideoFrame, quality: int | None) -> VideoStream:

@@ -12,7 +12,7 @@ import numpy as np
 from genart import Batch, Images, Run, Video
 
 from . import CODECS, budget
-from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_film
+from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_brought, write_film
 from .frames import Frames, rate
 from .gif import FASTEST, write_gif
 
@@ -52,9 +52,14 @@ class Job:
     images: Images
     run: Run
 
+    @property
+    def brought(self) -> bool:
+        """A plugin writes it."""
+        return self.name not in FORMATS
+
     def codec(self, params: AssembleParams) -> Codec | None:
-        """What codes the frames; None for a GIF."""
-        if self.name in ANIMATIONS or self.name == "gif":
+        """What codes the frames; None for a GIF, and for what a plugin writes."""
+        if self.name not in CODECS:
             return ANIMATIONS.get(self.name)
         return FILMS[self.name, params.codec or CODECS[self.name][0]]
 
@@ -65,10 +70,14 @@ class Job:
             budget.TooLarge: as soon as more than `limit` bytes are written.
         """
         codec = self.codec(params)
+        whole = params.max_mb is not None
+        if self.brought:
+            writer = self.run.extension("genart_writers", self.name)
+            frames = Frames(self.images, params, self.run, keeps_alpha=writer.alpha, whole=whole)
+            return write_brought(writer, frames, self.path, params, self.run, limit)
         if codec is None:
             fps = min(FASTEST, rate(self.images, params))
             return write_gif(Frames(self.images, params, self.run, fps=fps, whole=True), self.path, params, self.run, limit)
-        whole = params.max_mb is not None
         frames = Frames(self.images, params, self.run, keeps_alpha=codec.alpha_format is not None, whole=whole)
         return write_film(codec, frames, self.path, params, self.run, limit)
 
@@ -79,6 +88,7 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     Raises:
         DataError: if there are none, they differ in size, a caption names metadata that they lack, the sound cannot be read, or the
             film cannot be made as small as it should be.
+        StageError: if a plugin's writer does not do what it should.
     """
     name = params.format or DEFAULT_FORMAT
     if name == "gif" or params.max_mb is not None:
@@ -89,7 +99,8 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
         fps, count = write(params, None)
     else:
         codec = job.codec(params)
-        rungs = budget.ladder(params, codec.worst_step if codec else None, rate(images, params))
+        worst = 0 if job.brought else codec.worst_step if codec else None
+        rungs = budget.ladder(params, worst, rate(images, params))
         fps, count = budget.keep(write, job.path, params.max_mb, rungs, run)
     return Video(job.path, fps, count)
 

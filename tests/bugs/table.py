@@ -9,6 +9,7 @@ FAULTS = "tests/faults/test_io.py::test_after_any_fault_the_same_command_ends_in
 CRASH = "tests/test_store.py::test_a_crash_at_every_step_leaves_nothing_half_written"
 DCGAN = "tests/plugins/dcgan/test_train.py"
 PROGAN = "tests/plugins/progan/test_train.py"
+FORMATS = "tests/test_formats.py"
 FUZZ = "tests/fuzz/test_fuzz.py::test_what_broke_a_reader_does_not_any_more"
 
 
@@ -605,6 +606,34 @@ STRANGERS = (
         "return found if seal == sha256_of_json([label, found]) else None",
         "return found",
         (FUZZ,),
+    ),
+    Bug(
+        "a picture that a plugin reads has no limit of pixels",
+        "genart/nn/pictures.py",
+        "        if width * height > MAX_PIXELS:\n            raise _too_large",
+        "        if width * height < 0:\n            raise _too_large",
+        (f"{FORMATS}::test_whatever_a_reader_does_one_picture_is_unreadable[is huge]",),
+    ),
+    Bug(
+        "a reader of a plugin that leaves takes the process along",
+        "genart/nn/pictures.py",
+        "        except (Exception, SystemExit) as error:\n            raise self._says",
+        "        except Exception as error:\n            raise self._says",
+        (f"{FORMATS}::test_whatever_a_reader_does_one_picture_is_unreadable[leaves]",),
+    ),
+    Bug(
+        "a reader of a plugin is no part of the key",
+        "genart/plan.py",
+        "            for _, hook, name, built_in in registered_names(node.params)\n        } | readers",
+        "            for _, hook, name, built_in in registered_names(node.params)\n        }",
+        (f"{FORMATS}::test_the_key_knows_the_reader",),
+    ),
+    Bug(
+        "a film of a plugin that was left unfinished is kept",
+        "plugins/genart_video/film.py",
+        "    if not ended:",
+        "    if not count:",
+        ("tests/test_films_of_plugins.py::test_what_a_bad_writer_does_is_told[leaves more frames]",),
     ),
 )
 

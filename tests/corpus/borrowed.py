@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from genart.nn.pictures import OTHER_SUFFIXES, SUFFIXES
+from genart.formats import OTHER_SUFFIXES, SUFFIXES
 
 from .case import Case
 

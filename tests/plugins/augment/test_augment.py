@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genart import Batch, Images, StageError, UsageError
+from genart.nn.kornia_table import TABLE, operations
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage, tiny_images
 from genart_augment import augment
 from genart_augment.catalogue import CATALOGUED, LEFT_OUT, LEFT_OUT_AUGMENTATIONS, all_augmentations, catalogue, functions_of_kornia
 from genart_augment.operations import BY_ITSELF, ROWWISE, make
-from genart_augment.ops import TABLE, operations
 from genart_augment.pipeline import Draws, _alone, _rowwise
 
 #: parameters for operations that need some, or do nothing without

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from genart import Batch, DataError, Images, Video
+from genart import Batch, DataError, Images, UsageError, Video
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage, tiny_images
 from genart_video import AssembleParams, assemble
 from genart_video.film import by_turns
 from genart_video.formats import FORMATS
+from tests.conftest import Result
 
 ALL = sorted(FORMATS)
 FILMS = ["mp4", "webm"]
@@ -243,7 +244,6 @@ def test_too_large(tmp_path: Path) -> None:
     [
         {"fps": 0},
         {"fps": -5},
-        {"format": "avi"},
         {"scale": 0},
         {"loop": -2},
         {"quality": 0},
@@ -265,6 +265,19 @@ def test_refused_parameters(bad: dict) -> None:
         resolve(AssembleParams, "video.assemble", bad)
     assert caught.value.name == next(iter(bad))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_format_that_nobody_writes_is_refused_with_those_that_there_are(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    """A plugin might write it, so that the parameter alone does not tell."""
+    with pytest.raises(UsageError, match="there is no writer 'avi'"):
+        film(tmp_path, smooth(1, 8, 8), format="avi")
+    Path("r.toml").write_text(
+        '[recipe]\nname = "x"\n[[stage]]\nuses = "images.samples"\n[[stage]]\nuses = "video.assemble"\nformat = "avi"\n'
+    )
+    result = cli("check", "r.toml")
+    assert result.code == 2
+    assert "r.toml:7: format: there is no writer 'avi'" in result.err
+    assert "writers: apng, gif, mov, mp4, webm, webp" in result.err
 
 
 @pytest.mark.parametrize("name", FILMS)

@@ -1,6 +1,7 @@
 """Kornia's operations on single pictures and their parameters, as a table, so that a recipe is checked without Kornia.
 
-`operations.json` is read off Kornia (catalogue.py). Names and types are checked here, values by Kornia itself before the first picture.
+`kornia_table.json` is read off Kornia (genart_augment.catalogue). Names and types are checked here, values by Kornia itself before the
+first picture.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from genart import did_you_mean
+from genart.errors import did_you_mean
 
-TABLE = Path(__file__).parent / "operations.json"
+TABLE = Path(__file__).parent / "kornia_table.json"
 TYPES: dict[str, Any] = {"number": float, "integer": int, "true | false": bool, "text": str, "list": list[Any]}
 #: The operations that a container holds.
 INNER = "ops"
@@ -94,3 +95,80 @@ def read_op(value: Any) -> Any:
             raise ValueError(f"there is no operation in {name}: ops = [...]")
         op = {**op, INNER: [read_op(item) for item in given[INNER]]}
     return op
+
+
+# what D may see
+
+#: Changes of what D sees that are genart's own (`genart.nn.diffaugment`).
+NAMED = ("translation", "cutout", "scale", "rotate", "mirror", "color")
+#: Augmentations that let gradients through to what G draws, keep the size of pictures, and apply each row of what was drawn to its own
+#: picture; as the tests prove.
+DIFFERENTIABLE = frozenset(
+    (
+        "ColorJiggle",
+        "ColorJitter",
+        "RandomAffine",
+        "RandomAutoContrast",
+        "RandomBoxBlur",
+        "RandomBrightness",
+        "RandomChannelShuffle",
+        "RandomContrast",
+        "RandomErasing",
+        "RandomGaussianBlur",
+        "RandomGaussianIllumination",
+        "RandomGaussianNoise",
+        "RandomGrayscale",
+        "RandomHorizontalFlip",
+        "RandomHue",
+        "RandomInvert",
+        "RandomLinearCornerIllumination",
+        "RandomLinearIllumination",
+        "RandomPerspective",
+        "RandomPlanckianJitter",
+        "RandomRGBShift",
+        "RandomRotation",
+        "RandomRotation90",
+        "RandomSaltAndPepperNoise",
+        "RandomSaturation",
+        "RandomSharpness",
+        "RandomShear",
+        "RandomSnow",
+        "RandomSolarize",
+        "RandomThinPlateSpline",
+        "RandomTranslate",
+        "RandomVerticalFlip",
+    )
+)
+FLAT, RESIZES = "is not differentiable: no gradient passes to G", "changes the size of pictures"
+#: Why others are not offered, as far as there is more to say than that they are not.
+REASONS = {
+    **dict.fromkeys(("RandomClahe", "RandomEqualize", "RandomPosterize"), FLAT),
+    **dict.fromkeys(("CenterCrop", "LongestMaxSize", "PadTo", "RandomCrop", "RandomResizedCrop", "Resize", "SmallestMaxSize"), RESIZES),
+    "RandomGamma": "is not differentiable where a picture is black",
+    "RandomMedianBlur": "is not differentiable where pixels are equal",
+}
+SUCH_AS = "RandomAffine, ColorJitter, RandomGaussianBlur and RandomPerspective can be used"
+
+
+def read_change(value: Any) -> Any:
+    """Read one change of what D sees: a name of genart's, or an augmentation as `read_op` reads it, without `p`.
+
+    Returns:
+        The name, or the table.
+
+    Raises:
+        ValueError: for anything else, with the reason, and what there is.
+    """
+    if isinstance(value, str) and value in NAMED:
+        return value
+    name = value.get("op") if isinstance(value, dict) else value
+    if isinstance(name, str) and name not in operations():
+        near = did_you_mean(name, [*NAMED, *sorted(DIFFERENTIABLE)])
+        raise ValueError(f"there is no change '{name}'{near} (it takes {', '.join(NAMED)}, and augmentations of Kornia)")
+    table = read_op(value)
+    if name not in DIFFERENTIABLE:
+        reason = REASONS.get(str(name), "is none of those that D may see")
+        raise ValueError(f"{name} {reason}; {SUCH_AS}")
+    if "p" in table:
+        raise ValueError(f"{name} takes no `p` here: `augment` says how often it is done")
+    return table
