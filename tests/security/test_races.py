@@ -70,6 +70,7 @@ def test_whole_commands_are_raced(forge: Forge, tmp_path: Path, seed: int) -> No
             assert "Traceback" not in done.err
             assert arena.state() == arena.whole, f"seed {seed}"
     arena.afresh()
+    assert list(arena.out.iterdir()) == []
     done = forge.run(tmp_path, *words)
     assert done.code == 0, done.err
     assert {path.name for path in arena.out.iterdir()} == {Path(name).parts[0] for name in NAMES} - {"report.html"}
