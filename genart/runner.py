@@ -709,13 +709,16 @@ class Named:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt | Interrupted | GeneratorExit) or getattr(error, "stage_named", False):
+        if error is None or isinstance(error, KeyboardInterrupt | Interrupted | GeneratorExit):
             return
         node = self.step.node
         where = f"stage '{node.id}'" + (f" ({node.stage.name})" if node.id != node.stage.name else "")
-        named = _explain(error, where)
-        named.stage_named = True  # type: ignore[attr-defined]
-        raise named from error
+        if not isinstance(error, GenartError):
+            named = _explain(error, where)
+            named.stage_named = True
+            raise named from error
+        if not error.stage_named:  # the same error, of whatever kind a plugin made for itself
+            error.message, error.stage_named = f"{where}: {error.message}", True
 
 
 class Surroundings:
@@ -754,8 +757,6 @@ def _check_model(path: Path) -> None:
 
 
 def _explain(error: BaseException, where: str) -> GenartError:
-    if isinstance(error, GenartError):
-        return type(error)(f"{where}: {error.message}", error.hint)
     words = _words(error)
     if isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words.lower():
         return ResourceError(f"{where}: out of memory", "use a smaller resolution, width or batch_size")
