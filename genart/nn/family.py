@@ -120,9 +120,10 @@ class Family(ABC):
         """Widths to choose from for pictures of this size."""
         return self.widths[device]
 
-    @abstractmethod
     def parameters(self, setup: Setup) -> dict[str, Any]:
-        """Arguments of the generator's class, which the model's header keeps."""
+        """Arguments of the generator's class, which the model's header keeps; a family whose class takes more adds them."""
+        named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim}
+        return named | ({"classes": setup.classes} if setup.classes else {})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """The same; a model that is trained further keeps its own."""
