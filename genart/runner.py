@@ -16,12 +16,12 @@ from typing import Any
 
 from . import __version__
 from .artifacts import (
+    KINDS,
     Artifact,
     Batch,
     Images,
     ImagesWriter,
     JoinedImages,
-    Kind,
     Model,
     StoredImages,
     Video,
@@ -42,7 +42,6 @@ from .store import Entry, check_place, resource_error
 
 #: Name of the file in an output folder that describes the run.
 RUN_JSON = "run.json"
-KINDS: dict[Kind, type] = {"images": Images, "model": Model, "video": Video}
 #: Seconds of streamed pictures that a kill may cost.
 SYNC_EVERY = 3.0
 #: How often a result that a clean-up took away before it could be read is made again.
@@ -285,7 +284,7 @@ class Runner:
         work.mkdir(parents=True, exist_ok=True)
         if step.forced:
             shutil.rmtree(work / "checkpoints", ignore_errors=True)
-            (work / "choices.json").unlink(missing_ok=True)
+            (work / CHOICES).unlink(missing_ok=True)
         return Run(
             stage_id=step.node.id,
             seed=step.seed,
