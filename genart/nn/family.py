@@ -323,6 +323,9 @@ def opened(family: Family, pictures: Pictures, params: TrainParams, run: Run) ->
             f"init: {params.init} knows {len(known) or 'no'} classes, and the pictures have {len(pictures.classes) or 'none'}",
             "go on with as many class folders as it was trained on, or without init",
         )
+    for name, own in model.header["parameters"].items():
+        if name in params.model_fields_set - {"resolution"} and (wanted := getattr(params, name)) not in (None, own):
+            run.warn(f"init keeps what it was made with: {name} = {own}, not {wanted}")
     return model
 
 

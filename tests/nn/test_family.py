@@ -108,8 +108,11 @@ def test_init_begins_where_the_other_ended(tmp_path):
 
 def test_init_decides_width_and_z_dim(tmp_path):
     first = train(tmp_path / "a", width=8, z_dim=5)
-    again = run_stage(dcgan_train, tiny_images(12), work=tmp_path / "b", init=str(first.path), **{**TINY, "width": 4})["output"]
+    events = []
+    again = train(tmp_path / "b", observer=events.append, init=str(first.path), z_dim=5)  # and the width of TINY
     assert again.header["parameters"] == first.header["parameters"]
+    told = [event["message"] for event in events if event["event"] == "warning"]
+    assert told == ["init keeps what it was made with: width = 8, not 4"]
 
 
 def test_the_model_that_is_saved_draws_without_D(tmp_path):
