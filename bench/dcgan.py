@@ -10,17 +10,18 @@ DataLoader with two workers, contiguous format, ordinary Adam, D not frozen in t
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plain
 import torch
 from PIL import Image
+from rates import best_rate
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -51,58 +52,17 @@ def make_folder(folder: Path, count: int) -> None:
         photo.crop((left, top, left + 256, top + 256)).save(folder / "photos" / f"{i:05d}.jpg", quality=90)
 
 
-def tutorial_networks() -> tuple[nn.Module, nn.Module]:
-    """The networks of the tutorials, first weights included."""
-
-    def up(c_in: int, c_out: int, stride: int = 2, padding: int = 1) -> list[nn.Module]:
-        return [nn.ConvTranspose2d(c_in, c_out, 4, stride, padding, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(True)]
-
-    def down(c_in: int, c_out: int) -> list[nn.Module]:
-        return [nn.Conv2d(c_in, c_out, 4, 2, 1, bias=False), nn.BatchNorm2d(c_out), nn.LeakyReLU(0.2, inplace=True)]
-
-    w = WIDTH
-    widths = [8 * w, 4 * w, 2 * w, w]
-    ups = [layer for c_in, c_out in pairwise(widths) for layer in up(c_in, c_out)]
-    downs = [layer for c_out, c_in in reversed(list(pairwise(widths))) for layer in down(c_in, c_out)]
-    G = nn.Sequential(*up(Z, 8 * w, 1, 0), *ups, nn.ConvTranspose2d(w, 3, 4, 2, 1, bias=False), nn.Tanh())
-    first = [nn.Conv2d(3, w, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
-    D = nn.Sequential(*first, *downs, nn.Conv2d(8 * w, 1, 4, 1, 0, bias=False), nn.Sigmoid())
-    for module in [*G.modules(), *D.modules()]:
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, 0.02)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, 0.02)
-    return G, D
-
-
 def tutorial(folder: Path, nimg: int, device: str, weights: Path) -> float:
     """Train as the tutorials do, from the folder to weights; return images per second."""
     began = time.perf_counter()
     steps = [transforms.Resize(R), transforms.CenterCrop(R), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
     loader = DataLoader(datasets.ImageFolder(str(folder), transforms.Compose(steps)), BATCH, shuffle=True, num_workers=2, drop_last=True)
-    G, D = (network.to(device) for network in tutorial_networks())
-    bce = nn.BCELoss()
-    opt_G, opt_D = (torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)) for network in (G, D))
-    seen, history = 0, []
-    while seen < nimg:
-        for images, _ in loader:
-            real = images.to(device)
-            label = torch.ones(len(real), device=device)
-            D.zero_grad()
-            loss_real = bce(D(real).flatten(), label)
-            loss_real.backward()
-            fake = G(torch.randn(len(real), Z, 1, 1, device=device))
-            loss_fake = bce(D(fake.detach()).flatten(), label * 0)
-            loss_fake.backward()
-            opt_D.step()
-            G.zero_grad()
-            loss_G = bce(D(fake).flatten(), label)
-            loss_G.backward()
-            opt_G.step()
-            history.append((loss_real.item() + loss_fake.item(), loss_G.item()))
-            seen += len(real)
-            if seen >= nimg:
-                break
+    G, D = plain.networks(R, WIDTH)
+    seen = 0
+    for count in plain.steps(G, D, (images for _ in itertools.count() for images, _ in loader), device):
+        seen += count
+        if seen >= nimg:
+            break
     save_file({name: value.contiguous() for name, value in G.state_dict().items()}, weights)
     return seen / (time.perf_counter() - began)
 
@@ -140,19 +100,6 @@ def flops_per_image(device: str) -> float:
     with FlopCounterMode(display=False) as counter:
         players.step(0, pictures.batch(0, 0, BATCH), torch.randn(BATCH, Z, device=device), run.generator("step"), 0.0)
     return counter.get_total_flops() / BATCH
-
-
-def best_rate(call: Callable[[], object], flops: float, device: str) -> float:
-    """Highest rate of ten calls, in FLOP/s."""
-    from genart.nn.budget import synchronize
-
-    times = []
-    for _ in range(10):
-        began = time.perf_counter()
-        call()
-        synchronize(device)
-        times.append(time.perf_counter() - began)
-    return flops / min(times)
 
 
 @torch.inference_mode()

@@ -43,17 +43,16 @@ def networks(resolution: int, width: int) -> tuple[nn.Module, nn.Module]:
     return G, D
 
 
-def train(G: nn.Module, D: nn.Module, batches: Iterable[Tensor], seconds: float, device: str) -> int:
-    """Train until the time is over; returns the number of real images seen.
+def steps(G: nn.Module, D: nn.Module, batches: Iterable[Tensor], device: str) -> Iterator[int]:
+    """Train as long as somebody asks for the next step; yields the number of real images of each.
 
     Args:
         G: the generator.
         D: the discriminator.
-        batches: (N, 3, R, R) in [-1, 1], without end.
-        seconds: time for it, the making of the batches included.
+        batches: (N, 3, R, R) in [-1, 1].
         device: "cpu", "cuda" or "mps".
     """
-    began, seen, history = time.monotonic(), 0, []
+    history = []
     G.to(device), D.to(device)
     bce = nn.BCELoss()
     opt_G, opt_D = (torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)) for network in (G, D))
@@ -72,7 +71,14 @@ def train(G: nn.Module, D: nn.Module, batches: Iterable[Tensor], seconds: float,
         loss_G.backward()
         opt_G.step()
         history.append((loss_real.item() + loss_fake.item(), loss_G.item()))
-        seen += len(real)
+        yield len(real)
+
+
+def train(G: nn.Module, D: nn.Module, batches: Iterable[Tensor], seconds: float, device: str) -> int:
+    """Train with `batches` without end until the time is over, their making included; returns the number of real images seen."""
+    began, seen = time.monotonic(), 0
+    for count in steps(G, D, batches, device):
+        seen += count
         if time.monotonic() - began > seconds:
             break
     return seen

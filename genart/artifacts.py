@@ -80,7 +80,7 @@ class Batch:
 
     @property
     def pixels(self) -> Tensor:
-        """(N, C, H, W) float32 in [0, 1], a copy that the caller may change."""
+        """(N, C, H, W) float32 in [0, 1]; the same tensor each time, and no view of what is stored."""
         import torch
 
         if self._pixels is None:
@@ -658,6 +658,8 @@ class Video:
 
 
 Artifact = Images | Model | Video
+#: What each kind of output is.
+KINDS: dict[Kind, type[Artifact]] = {"images": Images, "model": Model, "video": Video}
 
 
 class JoinedImages(Images):

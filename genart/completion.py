@@ -122,10 +122,12 @@ def _ids_of(ctx: typer.Context) -> Iterator[Offer]:
         return
     taken: dict[str, int] = {}
     for table in tables:
-        uses = table["uses"]
-        if not isinstance(table.get("id"), str):
+        uses, given = table["uses"], table.get("id")
+        if isinstance(given, str) and given:
+            yield given, uses
+        else:
             taken[uses] = taken.get(uses, 0) + 1
-        yield table.get("id") or (uses if taken[uses] == 1 else f"{uses}-{taken[uses]}"), uses
+            yield uses if taken[uses] == 1 else f"{uses}-{taken[uses]}", uses
 
 
 def _recipe_typed() -> Path:

@@ -34,6 +34,8 @@ class GenartError(Exception):
     """
 
     exit_code = 1
+    #: The message says which stage it came from.
+    stage_named = False
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

@@ -185,11 +185,16 @@ class Planner:
             if entry is None:
                 return None
             inputs.append(entry.digest(source.output))
-            family = entry.manifest["outputs"][source.output].get("family")
-            owner = self.plugins.bringer("genart_generators", family) if family is not None else None
-            if owner is not None:  # whoever draws from a model depends on the code that rebuilds it
-                inputs.append(self.plugins.identity(owner))
+            code = self._rebuilding(entry, source.output)
+            if code is not None:
+                inputs.append(code)
         return _hash({"parts": step.parts, "inputs": inputs})
+
+    def _rebuilding(self, entry: Entry, output: str) -> dict[str, str] | None:
+        """Identity of the code that rebuilds a model: whoever draws from it depends on that too."""
+        family = entry.manifest["outputs"][output].get("family")
+        owner = self.plugins.rebuilder(family) if family is not None else None
+        return None if owner is None else self.plugins.identity(owner)
 
     def look(self, step: Step, steps: dict[str, Step]) -> None:
         """Find a step's result in the store, by its chain or by its inputs, and note the reason if it is not there."""
@@ -198,8 +203,8 @@ class Planner:
             step.changes = ["forced by --force"]
             return
         step.entry = None if step.shaken else self.store.find_by_ancestry(step.ancestry)
-        if step.entry is None:
-            key = self.key(step, steps)
+        key = self.key(step, steps)
+        if step.entry is None or key not in (None, step.entry.key):  # its inputs tell more than its chain, where they are there
             step.entry = self.store.find(key) if key else None
             if step.entry is not None:
                 self.store.alias(step.ancestry, step.partial, step.entry)
@@ -215,7 +220,10 @@ class Planner:
 
     def identity(self, step: Step, steps: dict[str, Step]) -> dict[str, Any]:
         """What is remembered of a step to say later what changed."""
-        return {**step.parts, "inputs": [[str(s), steps[s.node].ancestry] for s in step.node.sources]}
+        inputs = [[str(source), steps[source.node].ancestry] for source in step.node.sources]
+        entries = [(str(source), source.output, steps[source.node].entry) for source in step.node.sources]
+        rebuilding = {name: code for name, output, entry in entries if entry and (code := self._rebuilding(entry, output))}
+        return {**step.parts, "inputs": inputs, "rebuilding": rebuilding}
 
     def _reasons(self, step: Step, steps: dict[str, Step]) -> list[str]:
         before = self.store.recall(self.slot(step.node))
@@ -240,6 +248,9 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[str]:
         yield f"plugin version {code.get('version')} → {new_code['version']}"
     elif code != new_code:
         yield f"code of the plugin '{now['stage'].partition('.')[0]}' changed"
+    for group, words in (("registered", "code of {}"), ("rebuilding", "code that rebuilds the model of '{}'")):
+        old, new = before.get(group, {}), now.get(group, {})
+        yield from (f"{words.format(name)} changed" for name in sorted(old.keys() & new.keys()) if old[name] != new[name])
     if before.get("seed") != now.get("seed"):
         yield "seed changed"
     registered, new_registered = before.get("registered", {}), now.get("registered", {})

@@ -239,9 +239,15 @@ class Plugins:
                     return target, candidate
         return None
 
-    def bringer(self, hook: str, name: str) -> Plugin | None:
-        """Return the plugin that registered a name, or None."""
-        found = self._find(hook, name)
+    def _generator(self, family: str) -> tuple[str, Plugin] | None:
+        plugin = self.plugins.get(family)  # as a rule it bears the family's name, and the others need not be loaded
+        if plugin is not None:
+            self.load(plugin)
+        return self._find("genart_generators", family)
+
+    def rebuilder(self, family: str) -> Plugin | None:
+        """Return the plugin that rebuilds models of a family, or None where none knows it."""
+        found = self._generator(family)
         return None if found is None else found[1]
 
     def generator(self, family: str) -> tuple[str, Plugin]:
@@ -250,12 +256,10 @@ class Plugins:
         Raises:
             DataError: no plugin knows the family.
         """
-        plugin = self.plugins.get(family)
-        if plugin is not None:
-            self.load(plugin)
-        found = self._find("genart_generators", family)
+        found = self._generator(family)
         if found is not None:
             return found
+        plugin = self.plugins.get(family)
         broken = f": {plugin.problem}" if plugin and plugin.problem else ""
         raise DataError(f"no plugin can rebuild models of the family '{family}'{broken}", "see genart plugins")
 

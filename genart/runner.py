@@ -16,12 +16,12 @@ from typing import Any
 
 from . import __version__, tags
 from .artifacts import (
+    KINDS,
     Artifact,
     Batch,
     Images,
     ImagesWriter,
     JoinedImages,
-    Kind,
     Model,
     StoredImages,
     Video,
@@ -44,7 +44,6 @@ from .store import Entry, check_place, resource_error
 
 #: Name of the file in an output folder that describes the run.
 RUN_JSON = "run.json"
-KINDS: dict[Kind, type] = {"images": Images, "model": Model, "video": Video}
 #: Seconds of streamed pictures that a kill may cost.
 SYNC_EVERY = 3.0
 #: How often a result that a clean-up took away before it could be read is made again.
@@ -287,7 +286,7 @@ class Runner:
         work.mkdir(parents=True, exist_ok=True)
         if step.forced:
             shutil.rmtree(work / "checkpoints", ignore_errors=True)
-            (work / "choices.json").unlink(missing_ok=True)
+            (work / CHOICES).unlink(missing_ok=True)
         return Run(
             stage_id=step.node.id,
             seed=step.seed,
@@ -722,13 +721,16 @@ class Named:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt | Interrupted | GeneratorExit) or getattr(error, "stage_named", False):
+        if error is None or isinstance(error, KeyboardInterrupt | Interrupted | GeneratorExit):
             return
         node = self.step.node
         where = f"stage '{node.id}'" + (f" ({node.stage.name})" if node.id != node.stage.name else "")
-        named = _explain(error, where)
-        named.stage_named = True  # type: ignore[attr-defined]
-        raise named from error
+        if not isinstance(error, GenartError):
+            named = _explain(error, where)
+            named.stage_named = True
+            raise named from error
+        if not error.stage_named:  # the same error, of whatever kind a plugin made for itself
+            error.message, error.stage_named = f"{where}: {error.message}", True
 
 
 class Surroundings:
@@ -773,8 +775,6 @@ def _check_model(path: Path) -> None:
 
 
 def _explain(error: BaseException, where: str) -> GenartError:
-    if isinstance(error, GenartError):
-        return type(error)(f"{where}: {error.message}", error.hint)
     words = _words(error)
     if isinstance(error, MemoryError) or "allocate memory" in words or "out of memory" in words.lower():
         return ResourceError(f"{where}: out of memory", "use a smaller resolution, width or batch_size")

@@ -119,4 +119,4 @@ def _draft7(value: Any, prefix: str) -> Any:
 
 def as_json(schema: dict[str, Any]) -> str:
     """The schema as text, the same for the same stages."""
-    return json.dumps(schema, indent=1, sort_keys=False, ensure_ascii=False)
+    return json.dumps(schema, indent=1, ensure_ascii=False)

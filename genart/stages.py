@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .artifacts import Artifact, Images, Kind, Model, Video
+from .artifacts import KINDS, Artifact, Images, Kind
 from .params import NoParams, Params
 
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_-]*)?")
-_KINDS: dict[Any, Kind] = {Images: "images", Model: "model", Video: "video"}
+_KINDS: dict[Any, Kind] = {of: kind for kind, of in KINDS.items()}
 
 StageFunction = Callable[..., Any]
 

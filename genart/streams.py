@@ -396,19 +396,19 @@ def _y4m_header(source: Bytes) -> _Y4m:
     if not line.endswith(b"\n"):
         raise DataError(f"{where} is cut off or longer than {MAX_LINE} bytes")
     words = line.decode("ascii", "replace").split()[1:]
-    tags = {word[0]: word[1:] for word in words if word[0] != "X"}
+    told = {word[0]: word[1:] for word in words if word[0] != "X"}
     extras = [word for word in words if word[0] == "X"]
-    sides = [tags.get(name, "") for name in "WH"]
+    sides = [told.get(name, "") for name in "WH"]
     if not all(re.fullmatch(r"[1-9]\d{0,5}", side) for side in sides):
         raise DataError(f"{where} says no width and height", "it must begin like YUV4MPEG2 W640 H360 F25:1")
     width, height = map(int, sides)
     if width * height > MAX_PIXELS:
         raise DataError(f"{where}: {width}x{height} is above the limit of {MAX_PIXELS / 1e6:.0f} megapixels")
-    planes = tags.get("C", "420jpeg")
+    planes = told.get("C", "420jpeg")
     if planes not in PLANES:
         raise DataError(f"{where}: C{printable(planes[:20])} is not read", f"ffmpeg -pix_fmt yuv444p; it reads C{', C'.join(PLANES)}")
     full = "XCOLORRANGE=FULL" in extras or (planes == "mono" and "XCOLORRANGE=LIMITED" not in extras)
-    return _Y4m(width, height, planes, _y4m_rate(tags.get("F", "")), full)
+    return _Y4m(width, height, planes, _y4m_rate(told.get("F", "")), full)
 
 
 def _y4m_rate(text: str) -> float | None:

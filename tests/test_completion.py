@@ -58,12 +58,14 @@ def complete(genart_process):
         (["plan", "r.toml", "--set", "small.r"], ["small.resolution="]),
         (["run", "nowhere.toml", "--until", ""], []),
         (["run", "broken.toml", "--until", ""], []),
+        (["run", "half.toml", "--until", ""], ["images.samples", "images.resize"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_bash_asks(complete, words, expected):
     Path("r.toml").write_text(RECIPE)
     Path("broken.toml").write_text(RECIPE + "[[stage]\nuses =")
+    Path("half.toml").write_text('[[stage]]\nuses = "images.samples"\nid = ""\n[[stage]]\nuses = "images.resize"\nid = 7\n')
     assert [offer for offer in complete(*words) if offer] == expected
 
 

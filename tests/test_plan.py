@@ -144,6 +144,39 @@ def test_a_changed_plugin_reruns_only_its_own_stages(recipe, run_toy, home):
     assert run_toy(path, "-p", mine).made() == []
 
 
+#: A stage whose model another plugin rebuilds, and one that draws from it.
+MODELS = """
+import genart
+from collections.abc import Iterator
+
+@genart.stage("mine.model")
+def model(_: None, params: None, run: genart.Run) -> genart.Model:
+    import torch
+    return run.model({"w": torch.zeros(1)}, family="other", parameters={})
+
+@genart.stage("mine.draw")
+def draw(model: genart.Model, params: None, run: genart.Run) -> Iterator[genart.Batch]:
+    import torch
+    yield genart.Batch(torch.zeros(1, 3, 4, 4))
+"""
+
+
+def test_what_draws_from_a_model_runs_again_when_the_code_that_rebuilds_it_changes(recipe, why, run_toy):
+    family = 'import genart\n@genart.hookimpl\ndef genart_generators():\n    return {"other": "genart_local.theirs:Net"}\n'
+    Path("mine.py").write_text(MODELS)
+    Path("theirs.py").write_text(family)
+    path = recipe('[[stage]]\nuses = "mine.model"\nid = "m"\n[[stage]]\nuses = "mine.draw"\nid = "d"\nsave = "pics"\n')
+    plugins = ("-p", "mine.py", "-p", "theirs.py")
+    assert run_toy(path, *plugins).made() == ["m", "d"]
+    assert run_toy(path, *plugins).made() == []
+    Path("theirs.py").write_text(family + "# a comment\n")
+    assert why(path, *plugins) == {"d": ["code that rebuilds the model of 'm' changed"]}
+    assert run_toy(path, *plugins).made() == ["d"]
+    assert run_toy(path, *plugins).made() == []
+    Path("theirs.py").write_text(family)
+    assert run_toy(path, *plugins).made() == [], "yesterday's result is still there"
+
+
 def test_adding_a_stage_changes_no_other_picture(path, recipe, run_toy):
     run_toy(path)
     before = tree(Path("out"))

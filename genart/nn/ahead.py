@@ -25,7 +25,7 @@ def ahead(make: Callable[[T], U], tasks: Iterable[T]) -> Generator[U, None, None
         tasks: read in the caller's thread, so many ahead and no more.
 
     Raises:
-        BaseException: what reading or making raises, in its place among the results.
+        BaseException: what making raises, in its place among the results; what reading raises, as soon as it does.
     """
     workers = min(MAX_WORKERS, os.cpu_count() or 1)
     source = iter(tasks)

@@ -42,14 +42,14 @@ def largest_that_fits(candidates: Sequence[int], rate: Callable[[int], float], w
     """Choose the largest size at which `wanted` images fit into `seconds`; the smallest if none does.
 
     Args:
-        candidates: sizes, ascending; each is measured until one is too slow.
+        candidates: sizes, ascending; each beyond the first is measured until one is too slow.
         rate: images per second at a size.
         wanted: images that training should see.
         seconds: time for them.
     """
     chosen = candidates[0]
-    for size in candidates:
-        if rate(size) * seconds < wanted and size != candidates[0]:
+    for size in candidates[1:]:
+        if rate(size) * seconds < wanted:
             break
         chosen = size
     return chosen

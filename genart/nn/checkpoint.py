@@ -122,21 +122,22 @@ def _tensors(part: nn.Module | torch.Generator | Tensor) -> dict[str, Tensor]:
 
 
 def _unpack_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for group, saved in zip(optimizer.param_groups, groups, strict=True):
+        group.update({key: _tuples(value) for key, value in saved.items() if key != "params"})
+    parameters = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
     optimizer.state.clear()
     for flat, value in tensors.items():
         owner, _, rest = flat.partition("/")
         if owner == name:
             index, _, key = rest.partition("/")
-            parameter = parameters[int(index)]
-            optimizer.state[parameter][key] = _like(value, parameter)
-    for group, saved in zip(optimizer.param_groups, groups, strict=True):
-        group.update({key: _tuples(value) for key, value in saved.items() if key != "params"})
+            parameter, group = parameters[int(index)]
+            counted_there = bool(group.get("fused") or group.get("capturable"))
+            optimizer.state[parameter][key] = _like(value, parameter, parameter.device if counted_there else "cpu")
 
 
-def _like(value: Tensor, parameter: Tensor) -> Tensor:
-    if value.shape != parameter.shape:  # a step counter
-        return value.to(parameter.device).clone()
+def _like(value: Tensor, parameter: Tensor, counters: torch.device | str) -> Tensor:
+    if value.shape != parameter.shape:  # a step counter: on the CPU, as a rule, or each step would wait for the device to read it
+        return value.to(counters).clone()
     return torch.empty_like(parameter).copy_(value)
 
 

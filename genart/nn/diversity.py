@@ -20,7 +20,7 @@ def spread(images: Tensor, size: int = 8) -> float:
     Returns:
         The mean over pairs of the root mean square difference per value, in the pictures' own range.
     """
-    x = adaptive_avg_pool2d(images.float(), size).flatten(1)
+    x = adaptive_avg_pool2d(images.float(), size).flatten(1).cpu()  # a few numbers; not every device has this distance
     return float(torch.pdist(x).mean() / x.shape[1] ** 0.5)
 
 

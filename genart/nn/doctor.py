@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .ahead import ahead
+from .data import over_white
 from .images import grid
 from .labels import label_height, label_strip
 from .pictures import Header, Unreadable, Want, decode, header
@@ -68,17 +69,11 @@ def look(file: Path) -> Seen:
     head = header(file)
     rgba = decode(file, Want((LOOK, LOOK), "stretch", keep_alpha=head.transparent))
     opaque = not head.transparent or bool((rgba[..., 3] == 255).all())
-    rgb = rgba[..., :3] if opaque else over_white(rgba)
+    rgb = rgba[..., :3] if opaque else over_white(rgba[None])[0]
     blank = bool((np.ptp(rgb.reshape(-1, 3).astype(np.int16), axis=0) <= BLANK).all())
     step = LOOK // THUMB
     thumb = rgb.reshape(THUMB, step, THUMB, step, 3).mean((1, 3))
     return Seen(head, np.rint(thumb).astype(np.uint8), blank, not opaque)
-
-
-def over_white(rgba: np.ndarray) -> np.ndarray:
-    """Lay a picture over white, as training does: (H, W, 4) to (H, W, 3), uint8."""
-    white = Image.new("RGBA", rgba.shape[1::-1], "#ffffff")
-    return np.asarray(Image.alpha_composite(white, Image.fromarray(rgba)).convert("RGB"))
 
 
 def look_at_all(files: Sequence[Path], tell: Callable[[int], None]) -> Iterator[Seen | Unreadable]:
@@ -228,11 +223,11 @@ def repeated(files: Sequence[Path], seen: Sequence[Seen], tell: Callable[[], Non
 
 def _equal_files(files: Sequence[Path], seen: Sequence[Seen]) -> dict[int, int]:
     """Place of each file -> place of the first file with the same bytes; only files that may be equal are read."""
-    alike_: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    by_content: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     for i, one in enumerate(seen):
-        alike_[one.header.bytes, one.thumb.tobytes()].append(i)
+        by_content[one.header.bytes, one.thumb.tobytes()].append(i)
     result: dict[int, int] = {}
-    for places in alike_.values():
+    for places in by_content.values():
         first: dict[bytes, int] = {}
         for i in places if len(places) > 1 else ():
             of = first.setdefault(_digest(files[i]), i)

@@ -120,9 +120,10 @@ class Family(ABC):
         """Widths to choose from for pictures of this size."""
         return self.widths[device]
 
-    @abstractmethod
     def parameters(self, setup: Setup) -> dict[str, Any]:
-        """Arguments of the generator's class, which the model's header keeps."""
+        """Arguments of the generator's class, which the model's header keeps; a family whose class takes more adds them."""
+        named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim}
+        return named | ({"classes": setup.classes} if setup.classes else {})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """The same; a model that is trained further keeps its own."""
@@ -324,6 +325,9 @@ def opened(family: Family, pictures: Pictures, params: TrainParams, run: Run) ->
             f"init: {params.init} knows {len(known) or 'no'} classes, and the pictures have {len(pictures.classes) or 'none'}",
             "go on with as many class folders as it was trained on, or without init",
         )
+    for name, own in model.header["parameters"].items():
+        if name in params.model_fields_set - {"resolution"} and (wanted := getattr(params, name)) not in (None, own):
+            run.warn(f"init keeps what it was made with: {name} = {own}, not {wanted}")
     return model
 
 

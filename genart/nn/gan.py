@@ -42,10 +42,10 @@ SNAPSHOTS = 60
 NIMG_PER_SNAPSHOT = 500
 #: Steps between two changes of the augmentation's strength (Karras et al. 2020, section 3).
 ADAPT_EVERY = 4
-#: The best state becomes the result if the last one's KID is above so many times the best.
-WORSE = 1.1
 #: Thousands of images in which it may rise from nothing to everything: so many, or those of a short training.
 SPEED_KIMG, ADAPT_SHARE = 100.0, 1.0
+#: The best state becomes the result if the last one's KID is above so many times the best.
+WORSE = 1.1
 #: Times that D has seen each picture before it can know any by heart: it may be sure of itself before for other reasons.
 UNKNOWN_EPOCHS = 10
 #: What learning rates fall to.
@@ -100,7 +100,7 @@ class Log:
     watch: dict[str, Any] = field(default_factory=dict)
 
 
-#: Measures pictures of the average of G: (z, labels) to numbers by name, among them "kid"; None where nothing is measured.
+#: Measures pictures that the average of G draws: numbers by name, among them "kid".
 Measure = Callable[[Trainer], dict[str, float]]
 
 
@@ -159,7 +159,7 @@ class Training:
         self.good: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {})
 
     def train(self) -> None:
-        """Train until `total_nimg` images were seen, the deadline is reached, or the watchdog ends it; `result` is what came out.
+        """Train until `total_nimg` images were seen, the deadline is reached, or the watchdog ends it; then `trainer` is what came out.
 
         Raises:
             DivergedError: if training explodes again and again; the last good checkpoint is kept.
@@ -222,7 +222,9 @@ class Training:
             self.log.augment_p = self.settings.augment_p or 0.0
         else:
             tensors, state = saved
-            good, best = ({name[5:]: value for name, value in tensors.items() if name.startswith(kind)} for kind in ("good/", "best/"))
+            good, best = (
+                {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)} for kind in ("good/", "best/")
+            )
             device = self.run.device
             self.good = ({name: value.to(device) for name, value in good.items()}, state["good"])
             self.best = {name: value.to(device) for name, value in best.items()}
@@ -359,12 +361,13 @@ class Training:
         """Return to the last good state."""
         tensors, state = self.good
         nimg, good_nimg = self.log.nimg, state["log"]["nimg"] if state else 0
-        said = Watch(**state["log"]["watch"]) if state else Watch()
-        if collapsed:
-            self.watchdog.collapsed_back(nimg, good_nimg, said)
+        good = Watch(**state["log"]["watch"]) if state else None
+        if collapsed and good:
+            self.watchdog.collapsed_back(nimg, good_nimg, good)
         else:
-            self.watchdog.roll_back(nimg, good_nimg, self.settings.rates, said)
+            self.watchdog.roll_back(nimg, good_nimg, self.settings.rates, good)
         self._restore(tensors, state)
+        self._ticked = (time.monotonic(), self.log.nimg)
         self._apply_rates()
         self.save()  # the checkpoint before it may count pictures that now go
         self.run.sink("progress").truncate(self.log.snapshots)

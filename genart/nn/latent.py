@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .images import to_unit
+
 #: Easing by name: maps [0, 1] onto [0, 1], increasing, fixed at both ends.
 EASINGS: dict[str, Callable[[float], float]] = {
     "linear": lambda t: t,
@@ -214,4 +216,4 @@ def pictures(
             images = styled.synthesis(styled.truncate(styled.mapping(padded(points), *known), truncation_psi))
         else:
             images = G(padded(points), *known)
-    return images[: len(points)].float().mul(0.5).add(0.5).clamp(0, 1)
+    return to_unit(images[: len(points)].float()).clamp(0, 1)

@@ -58,7 +58,7 @@ def sefa(weight: Tensor) -> Tensor:
     Returns:
         (dim, dim) float32, orthonormal rows.
     """
-    A = weight.detach().double().cpu()
+    A = weight.detach().cpu().double()
     _, vectors = torch.linalg.eigh(A.T @ A)
     return with_signs(vectors.flip(1).T).float()
 

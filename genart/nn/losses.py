@@ -50,7 +50,7 @@ def bce_G(gen_logits: Tensor) -> Tensor:
 
 
 def least_squares_D(real_logits: Tensor, gen_logits: Tensor) -> Tensor:
-    """Least squares of D with the labels 1 and 0 (Mao et al. 2017, eq. 2 and 9): 0.5 where D always says one half."""
+    """Least squares of D with the labels 1 and 0 (Mao et al. 2017, eq. 2 and 9): 0.25 where D always says one half."""
     return ((real_logits.float() - 1).square().mean() + gen_logits.float().square().mean()) / 2
 
 

@@ -332,9 +332,5 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
 
 def _summed(logits: Seen) -> Tensor:
     """One answer per picture: (N, ...) each to (N,)."""
-    summed: Tensor = sum((part.float().flatten(1).sum(1) if part.ndim > 1 else part.float() for part in logits[1:]), _first(logits[0]))
-    return summed
-
-
-def _first(logits: Tensor) -> Tensor:
-    return logits.float().flatten(1).sum(1) if logits.ndim > 1 else logits.float()
+    first, *rest = (part.float().reshape(len(part), -1).sum(1) for part in logits)
+    return sum(rest, first)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from . import metrics
+from .budget import synchronize
 from .data import Pictures
-from .images import grid, to_unit
+from .images import grid, to_signed, to_unit
 from .players import Trainer
 
 if TYPE_CHECKING:
@@ -86,9 +87,12 @@ class Quality:
         """Seconds that one measurement takes, and those that the real pictures take once."""
         z_dim: Any = trainer.G.z_dim
         few = torch.randn(BATCH, int(z_dim), generator=self.run.generator("quality")).to(self.run.device)
-        drawn = trainer.settled(few, few, None) * 2 - 1
+        drawn = to_signed(trainer.settled(few, few, None))
+        self._features(drawn[:1])  # the backbone is loaded once, which says nothing about what a measurement takes
+        synchronize(self.run.device)
         began = time.perf_counter()
         self._features(drawn)
+        synchronize(self.run.device)
         each = (time.perf_counter() - began) / BATCH
         return 1.5 * each * GENERATED, each * min(REALS, len(self.pictures))  # half more: drawing them, and the distances
 

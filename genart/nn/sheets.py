@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from .images import to_unit
+
 #: Panels from top to bottom: title, and the numbers that are drawn in it where the history has them.
 PANELS = (
     ("loss", ("loss_D", "loss_G", "loss_rec", "loss_kl")),
@@ -45,7 +47,7 @@ def plot(history: Sequence[Mapping[str, float]], acts: Sequence[Mapping[str, Any
     axes[-1].set_xlabel("images seen, in thousands (kimg)")
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    return to_unit(torch.from_numpy(pixels).permute(2, 0, 1)[None])
 
 
 def _panel(axis: Axes, title: str, names: Sequence[str], history: Sequence[Mapping[str, float]]) -> None:

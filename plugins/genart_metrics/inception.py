@@ -11,6 +11,7 @@ from torchvision.models import Inception3, Inception_V3_Weights
 
 from genart import DataError
 from genart.nn.converted import published_weights
+from genart.nn.images import to_signed
 
 LAYER = "pool3"
 #: Pixels along a side of the smallest picture that the last pooling sees something of.
@@ -41,7 +42,7 @@ class Inception(nn.Module):
             (N, 2048, 1, 1) by layer, not negative.
         """
         # the weights were trained by their first owners on pictures in [-1, 1]
-        return {layer: self.network(images * 2 - 1)[:, :, None, None] for layer in layers}
+        return {layer: self.network(to_signed(images))[:, :, None, None] for layer in layers}
 
     def stride(self, layer: str) -> int:
         """Pixels of the picture per position of a layer, along a side: one position sees it all."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genart import Batch, DataError, Images, Run
+from genart.nn.data import over_white
 from genart.nn.pictures import Unreadable, Want, decode
 from genart.nn.side_by_side import LARGE, each_picture, side_by_side
 
@@ -72,19 +73,16 @@ def first_picture(path: Path, run: Run) -> np.ndarray:
         batch = next(side.batches(1), None)
         if batch is None:
             raise DataError(f"{run.stage_id}: the stage '{path}' gave no picture")
-        return over_white(batch.array[0])
+        return opaque(batch.array[0])
     try:
         return decode(path, Want())
     except Unreadable as error:
         raise DataError(f"{run.stage_id}: {path.name} cannot be read: {error}", "give a PNG, JPEG, WebP, GIF, BMP or TIFF") from error
 
 
-def over_white(array: np.ndarray) -> np.ndarray:
-    """Lay a picture on white: (H, W, 3 or 4) uint8 to (H, W, 3)."""
-    if array.shape[2] == 3:
-        return array
-    alpha = array[..., 3:] / 255.0
-    return np.rint(array[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+def opaque(array: np.ndarray) -> np.ndarray:
+    """Lay a picture on white if it is transparent: (H, W, 3 or 4) uint8 to (H, W, 3)."""
+    return array if array.shape[2] == 3 else over_white(array[None])[0]
 
 
 def repainted(run: Run, images: Images, draw: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Iterator[Batch]:
@@ -99,7 +97,7 @@ def repainted(run: Run, images: Images, draw: Callable[[np.ndarray, np.random.Ge
 
     def one(batch: Batch) -> Batch:
         array = batch.array[0]
-        made = draw(over_white(array), stream(run, "picture", 0 if film else batch.start))
+        made = draw(opaque(array), stream(run, "picture", 0 if film else batch.start))
         return Batch.from_array(np.concatenate([made, array[..., 3:]], 2)[None], batch.meta, start=batch.start)
 
     run.expect(images.count, images.fps)

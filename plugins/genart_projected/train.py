@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,11 +78,6 @@ class Projected(GanFamily):
             backbone.precision = torch.bfloat16 if setup.plan["precision"] == "bf16" else torch.float32
             self._frozen = Frozen(backbone, params.features_px or max(setup.resolution, SMALLEST_PX), device)
         return self._frozen
-
-    def parameters(self, setup: Setup) -> dict[str, Any]:
-        """Arguments of the generator's class."""
-        named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim}
-        return named | ({"classes": setup.classes} if setup.classes else {})
 
     def discriminator(self, setup: Setup) -> Discriminator:
         """A new D."""

@@ -98,7 +98,7 @@ def load_painter(model: Model, run: Run) -> StyleNetwork:
     if model.family != "style":
         raise DataError(
             f"{run.stage_id}: {name} holds a model of the family '{model.family}', which doesn't paint over pictures",
-            "give a model that style.learn has trained; latent.draw draws pictures with a generator",
+            "give a model that style.learn has trained; latent.sample draws pictures with a generator",
         )
     painter = StyleNetwork(**checked(model.header["parameters"], name, run))
     tensors = read_weights(model, {key: tuple(value.shape) for key, value in painter.state_dict().items()}, run)

@@ -44,7 +44,7 @@ def match_colours(style: Tensor, content: Tensor) -> Tensor:
     Returns:
         (1, 3, H, W) in [0, 1].
     """
-    a, b = rgb_to_lab(style)[0].flatten(1).double().cpu(), rgb_to_lab(content)[0].flatten(1).double().cpu()
+    a, b = (rgb_to_lab(picture)[0].flatten(1).cpu().double() for picture in (style, content))  # not every device has float64
     mean_a, mean_b = a.mean(1, keepdim=True), b.mean(1, keepdim=True)
     transform = _power(torch.cov(b), 0.5) @ _power(torch.cov(a), -0.5)
     matched = (transform @ (a - mean_a) + mean_b).to(style).view_as(style)

@@ -83,6 +83,11 @@ def gram(features: Tensor) -> Terms:
     return (second_moment(features) / (features.shape[2] * features.shape[3]),)
 
 
+def _exact(x: Tensor) -> Tensor:
+    """In float64; on the CPU where the device has none, as Apple's."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
 @dataclass(frozen=True)
 class Probe:
     """How the features of one layer are measured in one region of a picture, whole or in pieces whose results add up.
@@ -110,7 +115,7 @@ class Probe:
             generator: draws the positions.
             count: of samples at most.
         """
-        total = float(size[0] * size[1]) if weight is None else float(weight.double().sum().clamp_min(EPSILON))
+        total = float(size[0] * size[1]) if weight is None else float(_exact(weight).sum().clamp_min(EPSILON))
         if needs != "samples":
             return cls(needs, weight, total)
         chances = torch.ones(size) if weight is None else weight.cpu()
@@ -135,7 +140,7 @@ class Probe:
         if self.needs == "samples":
             return (self._samples(features, top, left),)
         if self.weight is None:
-            second, mean = second_moment(features)[0] / self.total, None
+            second = second_moment(features)[0] / self.total
             mean = features.float().sum((0, 2, 3)) / self.total if self.needs == "moments" else None
         else:
             weight = self.weight[top : top + height, left : left + width]
@@ -188,7 +193,7 @@ def mean_covariance_loss(value: Terms, target: Terms) -> Tensor:
 
 def w2_prepare(terms: Terms, _: torch.Generator) -> Terms:
     """Mean, square root of the covariance, and its trace."""
-    values, vectors = torch.linalg.eigh(_covariance(terms).double())
+    values, vectors = torch.linalg.eigh(_exact(_covariance(terms)))
     values = values.clamp_min(0)
     root = vectors @ torch.diag(values.sqrt()) @ vectors.mT
     return terms[0], root.to(terms[0]), values.sum().to(terms[0])
@@ -201,12 +206,12 @@ def w2_loss(value: Terms, target: Terms) -> Tensor:
     """
     mean, root, trace = target
     covariance = _covariance(value)
-    inner = (root @ covariance @ root).double()  # in float32 the solver fails on matrices of low rank
+    inner = _exact(root @ covariance @ root)  # in float32 the solver fails on matrices of low rank
     if not bool(torch.isfinite(inner).all()):
-        return inner.sum() * torch.nan
+        return inner.sum().to(covariance) * torch.nan
     eigenvalues = torch.linalg.eigvalsh((inner + inner.mT) / 2)
     # a root is infinitely steep at 0: what is below a millionth of the largest eigenvalue is left out of the gradient
-    overlap = eigenvalues.clamp_min(1e-6 * float(eigenvalues[-1].detach().clamp_min(EPSILON))).sqrt().sum().float()
+    overlap = eigenvalues.clamp_min(1e-6 * float(eigenvalues[-1].detach().clamp_min(EPSILON))).sqrt().sum().to(covariance)
     distance = (value[0] - mean).square().sum() + covariance.diagonal().sum() + trace - 2 * overlap
     return distance / (mean.square().sum() + trace + EPSILON)
 

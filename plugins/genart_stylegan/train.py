@@ -63,9 +63,7 @@ class StyleGAN(GanFamily):
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class."""
-        params = own(setup)
-        named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim, "mapping_layers": params.mapping_layers}
-        return named | ({"classes": setup.classes} if setup.classes else {})
+        return super().parameters(setup) | {"mapping_layers": own(setup).mapping_layers}
 
     def discriminator(self, setup: Setup) -> Discriminator:
         """A new D."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,11 +127,6 @@ class VAE(Family):
 
     name = "vae"
     module = Autoencoder
-
-    def parameters(self, setup: Setup) -> dict[str, Any]:
-        """Arguments of the autoencoder's class."""
-        named = {"resolution": setup.resolution, "width": setup.width, "z_dim": setup.z_dim}
-        return named | ({"classes": setup.classes} if setup.classes else {})
 
     def trainer(self, setup: Setup) -> Trainer:
         """All networks in one, with their seeded first weights."""

@@ -47,6 +47,16 @@ def test_momenta_keep_the_memory_format_of_their_parameters():
     assert q["opt"].param_groups[0]["betas"] == (0.5, 0.9)
 
 
+@pytest.mark.parametrize(("options", "place"), [({}, "cpu"), ({"capturable": True}, "meta")])
+def test_a_step_counter_lies_where_torch_keeps_it(options, place):
+    """A device stands for CUDA's and Apple's: read from there, each step would wait for it."""
+    optimiser = torch.optim.Adam(nn.Linear(2, 3, device="meta").parameters(), **options)
+    tensors = {"opt/0/step": torch.tensor(3.0), "opt/0/exp_avg": torch.zeros(3, 2)}
+    checkpoint.unpack({"opt": optimiser}, tensors, {"opt": optimiser.state_dict()["param_groups"]})
+    (state,) = optimiser.state.values()
+    assert (state["step"].device.type, state["exp_avg"].device.type) == (place, "meta")
+
+
 def test_a_missing_tensor_is_noticed():
     tensors, state = checkpoint.pack(parts(0))
     del tensors["net/0.weight"]

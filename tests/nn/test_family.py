@@ -1,6 +1,7 @@
 """What all families share, by way of the smallest of them."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images
 from genart.errors import DataError
-from genart.nn import family
+from genart.nn import family, metrics, quality
 from genart.nn.rebuild import BESIDE, rebuild
 from genart.testing import run_stage, tiny_images
 from genart_dcgan import dcgan_train
@@ -107,8 +108,11 @@ def test_init_begins_where_the_other_ended(tmp_path):
 
 def test_init_decides_width_and_z_dim(tmp_path):
     first = train(tmp_path / "a", width=8, z_dim=5)
-    again = run_stage(dcgan_train, tiny_images(12), work=tmp_path / "b", init=str(first.path), **{**TINY, "width": 4})["output"]
+    events = []
+    again = train(tmp_path / "b", observer=events.append, init=str(first.path), z_dim=5)  # and the width of TINY
     assert again.header["parameters"] == first.header["parameters"]
+    told = [event["message"] for event in events if event["event"] == "warning"]
+    assert told == ["init keeps what it was made with: width = 8, not 4"]
 
 
 def test_the_model_that_is_saved_draws_without_D(tmp_path):
@@ -182,6 +186,17 @@ def test_a_free_resolution_without_a_budget_is_that_of_the_pictures(tmp_path):
     assert small.header["resolution"] == 16
     again = train(tmp_path / "c", tiny_images(12, 40), resolution="auto", init=str(small.path))
     assert again.header["resolution"] == 16, "a model that is trained further decides"
+
+
+def test_loading_the_backbone_is_no_part_of_what_a_measurement_takes(monkeypatch):
+    told = []
+    run = SimpleNamespace(device="cpu", generator=lambda _: torch.Generator(), backbone=lambda _: told.append("loaded"))
+    trainer = SimpleNamespace(G=SimpleNamespace(z_dim=2), settled=lambda few, *_: torch.zeros(len(few), 3, 8, 8))
+    monkeypatch.setattr(metrics, "embed", lambda *_, **options: told.append("measured"))
+    monkeypatch.setattr(quality, "time", SimpleNamespace(perf_counter=lambda: told.append("clock") or 0.0))
+    quality.Quality(run, range(5)).seconds(trainer)
+    assert told[told.index("clock") :] == ["clock", "measured", "clock"]
+    assert "loaded" in told
 
 
 def test_quality_is_measured_and_the_curves_are_drawn(tmp_path):

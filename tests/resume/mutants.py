@@ -58,8 +58,8 @@ MUTANTS = (
         "dcgan",
         CHECKPOINT,
         "_unpack_optimizer",
-        "optimizer.state[parameter][key] = _like(value, parameter)",
-        'optimizer.state[parameter][key] = _like(value * (key != "step"), parameter)',
+        "optimizer.state[parameter][key] = _like(value, parameter,",
+        'optimizer.state[parameter][key] = _like(value * (key != "step"), parameter,',
     ),
     Mutant(
         "place in the schedule of learning rates",

@@ -141,6 +141,14 @@ def test_a_planted_NaN_returns_to_the_last_good_state_with_half_the_rates(tmp_pa
     assert nimg == sorted(set(nimg)), "what was undone is not in the history"
     seen = [json.loads(line)["nimg"] for line in (tmp_path / "outputs" / "progress" / "meta.jsonl").read_text().splitlines()]
     assert seen == sorted(set(seen)), "nor in the timelapse"
+    rates = [event["images_per_sec"] for event in run.events_seen if "images_per_sec" in event]
+    assert min(rates) > 0
+
+
+def test_what_is_NaN_from_the_start_has_nothing_to_return_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(Generator, "forward", lambda self, z, labels=None: z.new_full((len(z), 3, 16, 16), float("nan")))
+    with pytest.raises(DivergedError, match=r"training diverged: after 0\.0 kimg"):
+        attempt(tmp_path)
 
 
 def test_NaN_again_and_again_ends_with_exit_code_8_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
