@@ -181,7 +181,7 @@ def read_save(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     for stage in savers():
         with documented():
-            clean = recipe._check_save("r.toml", Draft({"save": text}, 1, {}), stage, {})
+            clean = recipe._check_save("r.toml", Draft({"save": text}, 1, {}), stage, {}, plugins())
             assert clean is not None
             assert stays_inside(clean), clean
             assert os.path.normpath(f"/out/{clean}").startswith("/out/")
