@@ -1,5 +1,5 @@
 # `make` lists the targets.
-.PHONY: help check fix test slow docs bench
+.PHONY: help check fix test slow docs gallery bench
 
 help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -18,3 +18,6 @@ slow: ## the long tests
 
 docs: ## write docs/stages.md again
 	python docs/generate.py
+
+gallery: ## make the pictures of docs/gallery.md from the recipes on it
+	python docs/gallery.py

@@ -81,6 +81,8 @@ LEFT_OUT = {
         "homography_warp sepia_from_rgb warp_image_tps"
     ),
 }
+#: The reason for which functions of single pictures are left out; the others are no such functions, or can be had by another name.
+MISSING, WITHIN = "no picture comes out as itself", "is part of another, which is offered"
 CONTAINERS = ("ImageSequential", "PatchSequential")
 POLICIES = ("AutoAugment", "RandAugment", "TrivialAugment")
 #: Parameters that no recipe gives.
@@ -129,6 +131,20 @@ def catalogue() -> dict[str, Any]:
             found[name] = _entry("function", module, getattr(kornia_module(module), name))
             found[name]["parameters"]["p"] = {"types": ["number"], "default": 1.0}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def coverage() -> dict[str, dict[str, list[str]]]:
+    """Kornia's operations on single pictures by module: those `offered`, those `within` one that is offered, and those `missing`."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, about in catalogue().items():
+        module = about["of"].removesuffix(".auto")
+        found.setdefault(module, {"offered": [], "within": [], "missing": []})["offered"].append(name)
+    found["augmentation"]["missing"] += LEFT_OUT_AUGMENTATIONS
+    for reason, into in ((WITHIN, "within"), (MISSING, "missing")):
+        for name in LEFT_OUT[reason].split():
+            module = next(module for module in CATALOGUED if hasattr(kornia_module(module), name))
+            found[module][into].append(name)
+    return dict(sorted(found.items()))
 
 
 def augmentations() -> list[str]:

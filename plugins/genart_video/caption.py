@@ -127,7 +127,7 @@ def _show(values: Meta, field: re.Match[str], index: int) -> str:
         )
     value = values[name]
     if value is None:  # as a loss before the first step
-        return "–"
+        return "-"  # the font that comes with Pillow has no dash
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if digits is not None and number:
         return f"{value:.{digits}f}"

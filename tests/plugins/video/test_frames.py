@@ -12,6 +12,7 @@ from genart import Batch, DataError, Images
 from genart.artifacts import JoinedImages
 from genart.testing import run_stage
 from genart_video import make_frames
+from genart_video.caption import FIELD, _show, render
 
 from .test_assemble import smooth
 
@@ -143,6 +144,14 @@ def test_losses_stand_beside_the_kimg_where_there_is_room(tmp_path: Path) -> Non
     plain, _ = shown(Images.from_batches([Batch.from_array(pictures, [{"kimg": m["kimg"]} for m in metas])]), tmp_path / "b")
     width = [np.flatnonzero((x[1] != 90).any(axis=(0, 2)))[-1] for x in (plain, array)]
     assert width[0] < width[1] < 200
+
+
+def test_a_loss_that_is_not_there_yet_is_written_with_a_sign_that_the_font_has() -> None:
+    field = FIELD.search("{loss_G:.2f}")
+    assert field is not None
+    missing = render("\U0010ffff", 99, 99)
+    assert np.array_equal(missing, render("\ue000", 99, 99)), "signs that the font lacks look alike"
+    assert not np.array_equal(render(_show({"loss_G": None}, field, 0), 99, 99), missing)
 
 
 @pytest.mark.parametrize("params", [{}, {"hold": 1}, {"ping_pong": True}])
