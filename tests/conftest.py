@@ -25,6 +25,7 @@ settings.load_profile("unhurried")
 # Side by side, each process of the tests and what it begins has one core.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of xdist heeds none, and what it begins would not either
 
 TOYS = Path(__file__).parent / "toys.py"
 ROOT = TOYS.parent.parent
