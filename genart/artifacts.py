@@ -592,7 +592,9 @@ class Model:
         except SafetensorError as error:
             raise DataError(f"{path}: its tensors are damaged ({error})", "copy it again, or train it again") from error
         except OSError as error:
-            raise DataError(f"{path}: this model cannot be read: {(error.strerror or str(error)).lower()}", "make it readable") from error
+            raise DataError(
+                f"{path}: this model cannot be read: {(error.strerror or str(error)).lower()}", "name a file that is there and may be read"
+            ) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path}: not a genart model ({type(error).__name__})", "it must be a .safetensors file that genart saved"

@@ -248,9 +248,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[str]:
         yield f"plugin version {code.get('version')} → {new_code['version']}"
     elif code != new_code:
         yield f"code of the plugin '{now['stage'].partition('.')[0]}' changed"
-    for group, words in (("registered", "code of {}"), ("rebuilding", "code that rebuilds the model of '{}'")):
-        old, new = before.get(group, {}), now.get(group, {})
-        yield from (f"{words.format(name)} changed" for name in sorted(old.keys() & new.keys()) if old[name] != new[name])
+    old, new = before.get("rebuilding", {}), now.get("rebuilding", {})
+    yield from (f"code that rebuilds the model of '{name}' changed" for name in sorted(old.keys() & new.keys()) if old[name] != new[name])
     if before.get("seed") != now.get("seed"):
         yield "seed changed"
     registered, new_registered = before.get("registered", {}), now.get("registered", {})

@@ -50,7 +50,7 @@ def test_a_loss_of_a_plugin_trains_and_belongs_to_the_key(home: Path, cli) -> No
     assert cli(*words).made() == []
     Path("softer.py").write_text(LOSS.replace("(gen - 1)", "(gen - 2)"))
     rows = json.loads(cli("plan", "r.toml", "-p", "softer.py", "--why", "--json", "--device", "cpu").out)["stages"]
-    assert [row["why"] for row in rows if row["status"] == "run"] == [["code of genart_losses:cosh changed"]]
+    assert [row["why"] for row in rows if row["status"] == "run"] == [["the loss 'cosh' changed"]]
     assert cli(*words).made() == ["train"]
     header = json.loads(cli("show", "out/loss/model.safetensors", "--json").out)
     assert header["provenance"]["stages"][1]["params"]["loss"] == "cosh"

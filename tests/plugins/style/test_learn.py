@@ -231,8 +231,8 @@ def test_a_model_of_another_family(content, tmp_path):
 
 def test_a_file_that_is_no_model_or_missing(content, tmp_path):
     (tmp_path / "text.safetensors").write_text("not a model")
-    for name in ("text.safetensors", "missing.safetensors"):
-        with pytest.raises(DataError, match="not a genart model"):
+    for name, words in (("text.safetensors", "not a genart model"), ("missing.safetensors", "cannot be read: no such file")):
+        with pytest.raises(DataError, match=words):
             run_stage(style_apply, content, work=tmp_path / "w", model=str(tmp_path / name))
 
 
