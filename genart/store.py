@@ -679,7 +679,10 @@ def check_place(folder: Path) -> None:
     if not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     if not os.access(place, os.W_OK | os.X_OK):
-        locked = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
+        try:
+            locked = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
+        except FileNotFoundError:  # it went a moment ago: writing will tell
+            return
         number = errno.EROFS if locked else errno.EACCES
         raise OSError(number, os.strerror(number), str(place))
 

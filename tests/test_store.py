@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from genart.plugins import Plugins
-from genart.store import Store
+from genart.store import Store, check_place
 
 from .conftest import TOYS, tree
 
@@ -310,3 +310,14 @@ def test_checkpoints_survive_damage(home):
 
 def test_plugins_are_found_without_being_loaded():
     assert all(plugin.module is None for plugin in Plugins().plugins.values())
+
+
+def test_a_place_that_goes_while_it_is_looked_at_is_left_to_writing(tmp_path, monkeypatch):
+    place = tmp_path / "out"
+    place.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: place.rmdir())  # None, as if it could not be written
+    check_place(place)
+    assert not place.exists()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OSError, match="Permission denied"):
+        check_place(tmp_path)
