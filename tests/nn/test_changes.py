@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from genart import UsageError
 from genart.nn.changes import Change, Changes
+from genart.nn.diffaugment import POLICIES
 from genart.nn.kornia_table import DIFFERENTIABLE, NAMED, REASONS, operations, read_change
 from genart.nn.train_params import GanParams
 from genart.params import ParamProblem, resolve
@@ -184,3 +185,7 @@ def test_G_learns_through_them():
     (seen,) = Changes([table("RandomAffine"), table("ColorJitter"), table("RandomGaussianBlur")])((pictures,), 0.8, stream(1))
     seen.square().sum().backward()
     assert bool((G.weight.grad.abs().sum(1) > 0).all())
+
+
+def test_a_recipe_is_checked_against_the_names_that_d_knows():
+    assert sorted(NAMED) == sorted(POLICIES)
