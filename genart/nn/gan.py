@@ -391,8 +391,11 @@ class Training:
             raise Exploded
         log.history.append({"kimg": log.nimg / 1000, **{name: round(value, 5) for name, value in numbers.items()}})
         self.run.metric(nimg=log.nimg, **numbers)
-        if self.watchdog.evaluated(log.nimg, self._share(), numbers["kid"]):
+        if self.watchdog.evaluated(log.nimg, self._share(), numbers["kid"], self._phase()):
             self.best = {name: value.clone() for name, value in self.trainer.G_ema.state_dict().items()}
+
+    def _phase(self) -> int:
+        return self.trainer.phase(int(self.pace.place(self.log.nimg)))
 
     def _finish(self) -> None:
         """Measure and draw the end; the best state becomes the result if the last one is clearly worse."""

@@ -58,6 +58,10 @@ class Game:
         """Pictures in the step after `nimg` images; `batch_size` is what the plan says."""
         return batch_size
 
+    def phase(self, nimg: int) -> int:
+        """Number of the training's phase after `nimg` images; the quality in one is not compared with that in another."""
+        return 0
+
     def schedule(self, networks: Sequence[nn.Module], nimg: int) -> None:
         """Set what depends on the images seen (a level, a fade-in) in G, D and the average of G."""
 
@@ -111,6 +115,9 @@ class Trainer(Protocol):
 
     def batch_size(self, nimg: int) -> int:
         """Pictures in the step after `nimg` images."""
+
+    def phase(self, nimg: int) -> int:
+        """Number of the training's phase after `nimg` images; the quality in one is not compared with that in another."""
 
     def schedule(self, nimg: int) -> None:
         """Set what depends on the images seen."""
@@ -190,6 +197,10 @@ class Players:
     def batch_size(self, nimg: int) -> int:
         """Pictures in the step after `nimg` images."""
         return self.game.batch_size(nimg, self.rules.batch_size)
+
+    def phase(self, nimg: int) -> int:
+        """Number of the training's phase after `nimg` images."""
+        return self.game.phase(nimg)
 
     def probes(self, total_nimg: int) -> list[tuple[float, int]]:
         """Shares of the training that cost the same, each with the images seen at a typical place of it."""

@@ -56,6 +56,7 @@ class Watch:
         best_kid: the best KID so far, and where.
         best_nimg: images seen at the best KID.
         mark: the KID from which the next clear step is counted.
+        phase: of the training, to which the best KID belongs.
         said: troubles that were told already, where once is enough.
         stopped: the trouble for which training is to end, if any.
         acts: everything done, for the history: dicts with nimg, trouble, act, message.
@@ -73,6 +74,7 @@ class Watch:
     best_kid: float | None = None
     best_nimg: int = 0
     mark: float = 1e9
+    phase: int = 0
     said: list[str] = field(default_factory=list)
     stopped: str = ""
     acts: list[dict[str, Any]] = field(default_factory=list)
@@ -199,12 +201,21 @@ class Watchdog:
     def _return_to(self, good: Watch) -> None:
         """Go on with the memory of a good state, and what outlives a return: what was done and told, and the best state's KID."""
         now = self.watch
-        lasting = {"acts": now.acts, "said": now.said, "best_kid": now.best_kid, "best_nimg": now.best_nimg}
+        lasting = {"acts": now.acts, "said": now.said, "best_kid": now.best_kid, "best_nimg": now.best_nimg, "phase": now.phase}
         self.watch = Watch(**{**vars(good), **lasting, "rollbacks": now.rollbacks + 1})
 
-    def evaluated(self, nimg: int, share: float, kid: float) -> bool:
-        """Look at an evaluation's KID; returns True if it is the best so far. May end the training on a plateau."""
+    def evaluated(self, nimg: int, share: float, kid: float, phase: int = 0) -> bool:
+        """Look at an evaluation's KID; returns True if it is the best of its phase so far. May end the training on a plateau.
+
+        Args:
+            nimg: images seen.
+            share: of the training that is done.
+            kid: how far the pictures are from the real ones.
+            phase: of the training; a new one forgets the best KID, since small pictures are no match for large ones.
+        """
         watch = self.watch
+        if phase != watch.phase:
+            watch.phase, watch.best_kid, watch.mark, watch.stale = phase, None, Watch.mark, 0
         better = watch.best_kid is None or kid < watch.best_kid
         clearly = kid < watch.mark - (1 - BETTER) * abs(watch.mark)
         watch.stale, watch.mark = (0, kid) if clearly else (watch.stale + 1, watch.mark)

@@ -86,6 +86,11 @@ class Growth(Game):
         smaller = max(1, self.size(nimg) // FULL_BATCH)
         return max(min(SMALLEST_BATCH, batch_size), batch_size // smaller)
 
+    def phase(self, nimg: int) -> int:
+        """Each level, and each fade-in, is one: an even number is a whole level, an odd one a fade-in towards it."""
+        place = self.place(nimg)
+        return 2 * math.ceil(place) - (place != math.ceil(place))
+
     def schedule(self, networks: Sequence[nn.Module], nimg: int) -> None:
         """Grow the networks to where they are to be after `nimg` images."""
         for network in networks:

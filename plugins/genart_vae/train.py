@@ -76,6 +76,10 @@ class Autoencoding:
         """Pictures in the step after `nimg` images."""
         return self._batch_size
 
+    def phase(self, nimg: int) -> int:
+        """All of the training is of one kind."""
+        return 0
+
     def schedule(self, nimg: int) -> None:
         """Set the weight of the divergence."""
         self._weight = self.beta * min(1.0, nimg / self.warm_up_nimg) if self.warm_up_nimg else self.beta

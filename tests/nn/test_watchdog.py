@@ -133,6 +133,20 @@ def test_a_plateau_stops_late_and_remembers_the_best(told):
     assert told == [("plateau", "stopped", 60)]
 
 
+def test_a_new_phase_forgets_the_best_of_the_one_before(told):
+    """Small pictures of a GAN that grows may well be nearer to small real ones than its large ones ever get."""
+    it = dog(told)
+    assert it.evaluated(10, 0.1, 0.3, 0)
+    for i in range(watchdog.PATIENCE - 1):
+        assert not it.evaluated(20 + i, 0.3, 0.4, 0)
+    assert it.evaluated(60, 0.6, 0.5, 1), "the first of its phase"
+    assert (it.watch.best_kid, it.watch.best_nimg, it.watch.stale) == (0.5, 60, 0)
+    assert not it.evaluated(70, 0.7, 0.6, 1)
+    assert not told
+    it.collapsed_back(75, 60, Watch(phase=0, best_kid=0.3))
+    assert (it.watch.phase, it.watch.best_kid) == (1, 0.5), "the best state stays, and what it belongs to"
+
+
 def test_getting_better_slowly_is_no_plateau(told):
     it, kid = dog(told), 1.0
     for i in range(40):

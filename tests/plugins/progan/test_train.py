@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images
-from genart.nn import ema, gan, losses
+from genart.nn import ema, gan, losses, quality
 from genart.nn.data import RealBatch
 from genart.nn.players import Penalties, Players, Rules
 from genart.nn.rebuild import rebuild
@@ -68,6 +68,25 @@ def test_finer_levels_have_smaller_batches():
     assert [game.batch_size(nimg, 32) for nimg in (0, 4500, 5999, 7000)] == [32, 32, 16, 8]
     assert game.batch_size(7000, 8) == 4
     assert game.batch_size(7000, 3) == 3
+
+
+def test_levels_and_fade_ins_are_phases_of_their_own():
+    game = growth()
+    assert [game.phase(nimg) for nimg in (0, 999, 1001, 1499, 1500, 1999, 2250, 2500, 3500, 4000, 5000)] == [0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 6]
+    assert growth(start=3.0).phase(0) == 6
+
+
+def test_a_state_of_an_earlier_level_is_no_result(tmp_path, monkeypatch):
+    """However near to the real ones its small pictures were: the whole network is the result, and of its states the best."""
+    kids = iter([0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.9, 0.5, 0.8, 0.7])
+    monkeypatch.setattr(quality.Quality, "measure", lambda self, trainer: {"kid": next(kids), "recall": 0.0})
+    monkeypatch.setattr(quality.Quality, "copied_share", lambda self, trainer: 0.0)
+    model = attempt(tmp_path, evaluations=10)
+    measured = [entry for entry in model.header["history"] if "kid" in entry]
+    assert next(kids, None) is None, "each was asked for"
+    kept = [act["message"] for act in model.header["trained"]["watchdog"] if act["act"] == "kept the best"]
+    assert kept == [f"the result is the state of {measured[7]['kimg']:.1f} kimg, whose KID was the best"]
+    assert float(load_file(model.path)["place"]) == 2.0
 
 
 def test_real_pictures_are_those_of_the_level():
