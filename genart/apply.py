@@ -365,10 +365,10 @@ class Applier(Runner):
         known = {name: value for name, value in (("count", count), ("fps", fps)) if value is not None}
         return self._about[1] | known
 
-    def _is_fine(self, step: Step) -> bool:
+    def is_fine(self, step: Step) -> bool:
         """The result is read even where it isn't saved, so it is verified in any case."""
         assert step.entry is not None
-        return super()._is_fine(step) and (step is not self.last or self.store.verified(step.entry))
+        return super().is_fine(step) and (step is not self.last or self.store.verified(step.entry))
 
     def _read_run_json(self) -> dict[str, Any]:
         return {}

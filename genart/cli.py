@@ -24,6 +24,7 @@ from .errors import SIGPIPE, DataError, GenartError, Interrupted, ResourceError,
 if TYPE_CHECKING:
     from .display import Display
     from .events import Events
+    from .executors import Executor
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
     from .run import Stop
@@ -124,6 +125,10 @@ def run(
     force: Force = None,
     plugin: PluginFiles = None,
     json_: Json = False,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="ray|ray://HOST:PORT", help="Make it with the workers of Ray: of this machine, or of a cluster."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write the numbers of trainings as TensorBoard event files.")
@@ -135,14 +140,51 @@ def run(
     from .runner import Runner
 
     stop = Stop()
+    address = _checked_address(on) if on else None
     with _own_stdout(json_) as own:
         planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
+        executor = _spread(planner, address, recipe, set_, seed, budget, plugin) if on else None
         if out is None:
             out = Path("out") / safe_name(planner.recipe.name)
         with _observers(own if json_ else None, quiet, planner.plugins, tensorboard) as events, _signals(stop):
-            Runner(planner, steps, out, events, stop).run()
+            Runner(planner, steps, out, events, stop, executor).run()
             if planner.recipe.report:
                 _write_report(out, planner.store, events)
+
+
+def _checked_address(on: str) -> str | None:
+    from .on_ray import check_address
+
+    return check_address(on)
+
+
+def _spread(
+    planner: Planner,
+    address: str | None,
+    recipe: Path,
+    sets: list[str] | None,
+    seed: int | None,
+    budget: str | None,
+    files: list[Path] | None,
+) -> Executor:
+    """An executor with workers on Ray."""
+    from .on_ray import RayPool
+    from .recipe import read_text, seconds_of
+    from .spread import Spread
+    from .tasks import Order
+
+    order = Order(
+        recipe=str(recipe.absolute()),
+        text=read_text(recipe),
+        overrides=tuple(sets or ()),
+        seed=seed,
+        budget_sec=seconds_of(budget) if budget else None,
+        plugins=tuple(str(file.absolute()) for file in files or ()),
+        folder=os.getcwd(),
+        store=str(planner.store.root.absolute()),
+        device=planner.device,
+    )
+    return Spread(RayPool(order, address))
 
 
 def _write_report(out: Path, store: Store, events: Events) -> None:

@@ -138,6 +138,7 @@ def load(
     overrides: Sequence[str] = (),
     seed: int | None = None,
     budget_sec: float | None = None,
+    text: str | None = None,
 ) -> Recipe:
     """Read and check a recipe.
 
@@ -147,6 +148,7 @@ def load(
         overrides: `ID.PARAM=VALUE` texts from the command line.
         seed: instead of the recipe's own.
         budget_sec: shared evenly by the stages that have a parameter `budget`.
+        text: its content, if that was read before.
 
     Raises:
         RecipeError: with file and line, for the first thing that is wrong.
@@ -154,7 +156,7 @@ def load(
         RefusedError: a `save` leaves the output folder.
         StageError: it uses a stage of a broken plugin.
     """
-    text = _read(path)
+    text = read_text(path) if text is None else text
     name = str(path)
     document = _parsed(name, text)
     tables = _tables_of(text)
@@ -185,7 +187,8 @@ def load(
     )
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a recipe."""
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise UsageError(f"{path}: larger than 1 MiB; that is not a recipe")

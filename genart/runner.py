@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +34,7 @@ from .artifacts import (
 )
 from .errors import DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
 from .events import Events
+from .executors import Executor, Local
 from .folders import Folder
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
@@ -59,9 +60,13 @@ class Runner:
         out: the output folder.
         events: who is told.
         stop: set by a signal.
+        executor: who makes what is missing; this process, unless it is another.
     """
 
-    def __init__(self, planner: Planner, steps: dict[str, Step], out: Path, events: Events, stop: Stop) -> None:
+    def __init__(
+        self, planner: Planner, steps: dict[str, Step], out: Path, events: Events, stop: Stop, executor: Executor | None = None
+    ) -> None:
+        self.executor = executor or Local()
         self.planner = planner
         self.steps = steps
         self.store = planner.store
@@ -73,6 +78,8 @@ class Runner:
         self.records: dict[str, dict[str, Any]] = {}
         self.saved: list[dict[str, Any]] = []
         self.surroundings = Surroundings()
+        self.rebuild: Callable[[Model, str], Any] = planner.plugins.rebuild
+        self.backbone: Callable[[str, str], Any] = planner.plugins.load_backbone
         self._before: dict[str, Any] = {}
         self._hashes: dict[str, str | None] = {}
 
@@ -89,21 +96,16 @@ class Runner:
         self._check_places()
         self.events.emit("run_started", recipe=recipe.name, seed=recipe.seed, out=str(self.out), stages=list(self.steps))
         try:
-            for step in self.steps.values():
-                if step.entry is None and not self._needed(step):
-                    continue
-                if step.entry is None and self._may_wait(step):
-                    self.live[step.node.id] = LiveImages(self, step)
-                else:
-                    self.entry(step)
-                    self._save_until(step)
-            for node_id in list(self.live):
-                self.entry(self.steps[node_id])
+            for step in self.executor.results(self):
+                self._save_until(step)
             self._save_until(None)
         finally:
+            self.executor.close()
             for live in self.live.values():
                 live.close()
             self.store.release()
+        places = {node_id: place for place, node_id in enumerate(self.steps)}
+        self.saved.sort(key=lambda record: places[record["stage"]])
         self._write_run_json(time.monotonic() - began)
         self.events.emit("run_finished", seconds=time.monotonic() - began, saved=[record["path"] for record in self.saved])
         return self.saved
@@ -140,7 +142,19 @@ class Runner:
             step.forced or bool(step.node.save) or not consumers or any(other.entry is None and self._needed(other) for other in consumers)
         )
 
-    def _may_wait(self, step: Step) -> bool:
+    def wanted(self) -> Iterator[Step]:
+        """Steps whose results are there or are needed, in order."""
+        return (step for step in self.steps.values() if step.entry is not None or self._needed(step))
+
+    def begin(self, step: Step) -> None:
+        """Let a step wait for its first reader, who drives it."""
+        self.live[step.node.id] = LiveImages(self, step)
+
+    def waiting(self) -> list[Step]:
+        """Steps that began and have had no reader so far."""
+        return [self.steps[node_id] for node_id in self.live]
+
+    def may_wait(self, step: Step) -> bool:
         """True if a stage's pictures can flow straight into the next stage.
 
         Not so if a result of that next stage exists that might turn out to be the right one: then this stage runs first,
@@ -161,8 +175,8 @@ class Runner:
         if step.entry is None and not step.forced:
             self.planner.look(step, self.steps)
         if step.entry is not None:
-            if self._is_fine(step):
-                self._note_cached(step)
+            if self.is_fine(step):
+                self.note_cached(step)
                 self.store.forget(step.ancestry)
                 return step.entry
             step.entry, step.damaged = None, True
@@ -186,24 +200,25 @@ class Runner:
             "wait until the clean-ups of the store are over, then run the same command again",
         )
 
-    def _is_fine(self, step: Step) -> bool:
+    def is_fine(self, step: Step) -> bool:
         """A result that nobody reads in this run need not be verified; the others are, once."""
         assert step.entry is not None
         read = step.node.save and not self._is_saved(step)
         read = read or any(other.entry is None for other in self._consumers(step))
         return not read or self.store.verified(step.entry)
 
-    def _note_cached(self, step: Step) -> None:
+    def note_cached(self, step: Step) -> None:
+        """Tell, once, that a result was there already."""
         if step.node.id not in self.records:
             assert step.entry is not None
-            self.records[step.node.id] = self._record(step, cached=True, seconds=0.0)
+            self.records[step.node.id] = self.record(step, cached=True, seconds=0.0)
             self.events.emit("stage_cached", stage=step.node.id, uses=step.node.stage.name, key=step.entry.key)
             self._remember(step)
 
     def _with_lock(self, step: Step) -> None:
         with self.locked(step):
             if self.found(step):
-                self._note_cached(step)
+                self.note_cached(step)
                 self.store.drop_work(step.ancestry)
                 return
             try:
@@ -257,7 +272,7 @@ class Runner:
             LiveImages(self, step, locked=True).finish()
             return
         run = self.new_run(step)
-        self._announce(step, run)
+        self.announce(step, run.start, resumed=run.checkpoints.any)
         given = self.input(step, 0)
         run.sides = self.sides(step)
         began = time.monotonic()
@@ -276,9 +291,25 @@ class Runner:
         """Seconds that a stage spent in waiting for pictures that were made while it ran."""
         return sum(self.busy.pop(node, 0.0) for node in {source.node for source in step.node.sources if source.output == "output"})
 
-    def _announce(self, step: Step, run: Run) -> None:
-        reason = "going on from its checkpoint" if run.checkpoints.any else "; ".join(step.changes)
-        self.events.emit("stage_started", stage=step.node.id, uses=step.node.stage.name, reason=reason, resumed_at=run.start)
+    def announce(self, step: Step, start: int, *, resumed: bool = False) -> None:
+        """Tell that a stage begins, why, and at which picture."""
+        reason = "going on from its checkpoint" if resumed else "; ".join(step.changes)
+        self.events.emit("stage_started", stage=step.node.id, uses=step.node.stage.name, reason=reason, resumed_at=start)
+
+    def adopt(self, step: Step, key: str, *, cached: bool) -> None:
+        """Take the result that a worker has put into the store.
+
+        Raises:
+            ResourceError: if it is not to be seen there.
+        """
+        step.entry = self.store.find(key)
+        if step.entry is None:
+            raise ResourceError(
+                f"stage '{step.node.id}': a worker has made it, but its result is not in the store {self.store.root}",
+                "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
+            )
+        step.forced = False
+        self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])
 
     def new_run(self, step: Step, start: int = 0, work: Path | None = None) -> Run:
         """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""
@@ -295,8 +326,8 @@ class Runner:
             events=self.events,
             random=step.node.stage.random,
             stop=self.stop,
-            rebuild=self.planner.plugins.rebuild,
-            backbone=self.planner.plugins.load_backbone,
+            rebuild=self.rebuild,
+            backbone=self.backbone,
             extension=self.planner.plugins.load_extension,
             start=start,
         )
@@ -382,7 +413,7 @@ class Runner:
             replace=step.forced,
         )
         step.forced = False
-        self.records[step.node.id] = self._record(step, cached=False, seconds=seconds)
+        self.records[step.node.id] = self.record(step, cached=False, seconds=seconds)
         self.events.emit("stage_finished", stage=step.node.id, uses=step.node.stage.name, key=key, seconds=seconds)
         self._remember(step)
 
@@ -516,7 +547,8 @@ class Runner:
 
     # the run folder
 
-    def _record(self, step: Step, *, cached: bool, seconds: float) -> dict[str, Any]:
+    def record(self, step: Step, *, cached: bool, seconds: float) -> dict[str, Any]:
+        """What run.json says of how a result came about."""
         assert step.entry is not None
         manifest = step.entry.manifest
         record = {"id": step.node.id, "uses": step.node.stage.name, "key": step.entry.key, "cached": cached}
@@ -649,7 +681,7 @@ class LiveImages(Images):
         with self.runner.locked(self.step):
             if self.runner.found(self.step):
                 self.finished = True
-                self.runner._note_cached(self.step)
+                self.runner.note_cached(self.step)
             else:
                 yield from self._made()
 
@@ -676,7 +708,7 @@ class LiveImages(Images):
             writer.truncate(0)
         run = self._run = runner.new_run(step, start=writer.count)
         run.sides, run.made = sides, writer.picture
-        runner._announce(step, run)
+        runner.announce(step, run.start, resumed=run.checkpoints.any)
         try:
             with Named(step):
                 given = runner.input(step, run.start)

@@ -21,6 +21,21 @@ StageFunction = Callable[..., Any]
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a task of a stage asks a cluster for; on one machine it is not looked at.
+
+    Attributes:
+        cpus: cores, which are also the threads that it computes with; of a machine with fewer, all.
+        gpus: where the device is a GPU; a fraction shares one.
+        memory_bytes: memory; 0 asks for none.
+    """
+
+    cpus: int = 1
+    gpus: float = 1.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Stage:
     """One kind of step that a recipe can name.
 
@@ -36,6 +51,7 @@ class Stage:
         light: a picture is so little work that threads sharing it would wait for each other: in a pipe one core makes it.
         depends: distributions whose version is part of its identity.
         streams: it is a generator of batches.
+        needs: what one of its tasks asks a cluster for.
     """
 
     name: str
@@ -48,6 +64,7 @@ class Stage:
     light: bool = False
     depends: tuple[str, ...] = ()
     streams: bool = field(default=False)
+    needs: Needs = Needs()
 
     @property
     def family(self) -> str:
@@ -77,6 +94,7 @@ def stage(
     pointwise: bool = False,
     light: bool = False,
     depends: tuple[str, ...] = (),
+    needs: Needs = Needs(),
 ) -> Callable[[StageFunction], Stage]:
     """Declare a function as a stage. Kinds and parameters are read off its annotations.
 
@@ -90,6 +108,7 @@ def stage(
         pointwise: each picture depends on its own index and input picture alone.
         light: a picture is little work; see `Stage`.
         depends: distributions whose version belongs to the stage's identity, such as `("scikit-image",)`.
+        needs: what one of its tasks asks a cluster for.
 
     Raises:
         TypeError: if the name or an annotation is not of this form; the message says which.
@@ -124,6 +143,7 @@ def stage(
             light=light,
             depends=depends,
             streams=streams,
+            needs=needs,
         )
 
     return declare

@@ -28,7 +28,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,12 @@ class Store:
 
     def has_similar(self, partial: str) -> bool:
         """True if a result exists that could differ from this one in its inputs alone."""
-        try:
-            names = os.listdir(self._place("similar", partial))
-        except OSError:
-            return False
-        return any(self.find(name) for name in names)
+        return any(self.similar(partial))
+
+    def similar(self, partial: str) -> Iterator[Entry]:
+        """Results that differ in their inputs alone, or parts of one result."""
+        with contextlib.suppress(OSError):
+            yield from filter(None, map(self.find, sorted(os.listdir(self._place("similar", partial)))))
 
     def verified(self, entry: Entry) -> bool:
         """Check every file of an entry, once per process; a damaged entry is thrown away.
@@ -210,6 +211,11 @@ class Store:
         """Let go of everything held."""
         while self._held:
             self._drop_scratch(self._held.popitem()[1].folder)
+
+    def let_go(self, key: str) -> None:
+        """Let go of one entry, if it is held."""
+        if key in self._held:
+            self._drop_scratch(self._held.pop(key).folder)
 
     def _place(self, kind: str, key: str) -> Path:
         return self.root / _shelf(kind, key)
@@ -411,6 +417,20 @@ class Store:
             except FileNotFoundError:
                 return
             remove(doomed)
+
+    def forget_parts(self, shelf: str, keys: Iterable[str]) -> None:
+        """Remove entries that are parts of a result, and all that leads to them.
+
+        Args:
+            shelf: the `partial` under which they were committed.
+            keys: theirs, and those of their ancestries.
+        """
+        for key in keys:
+            self.discard(key)
+            for path in (self._place("ancestry", key), self._place("notes", key), self._place("similar", shelf) / key):
+                remove(path)
+        with contextlib.suppress(OSError):
+            self._place("similar", shelf).rmdir()
 
     def _lock_path(self, ancestry: str) -> Path:
         return self.root / "work" / f"{ancestry}.lock"

@@ -17,7 +17,7 @@ class TrainParams(GanParams):
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 3e-3
     r1_gamma: Annotated[
         float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
-    ] = 0.1
+    ] = 1.0
     fade: Annotated[
         float, Field(ge=0, le=1, description="Share of each level's images during which it fades in; 0 adds its layers at once.")
     ] = 0.5

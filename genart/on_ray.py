@@ -1,0 +1,354 @@
+"""Workers on Ray: a Ray of this machine alone, which listens on the loopback only, or a cluster that is there.
+
+What travels is JSON in both directions; pictures and models go through the store, which all machines share.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import GenartError, ResourceError, UsageError
+from .spread import Done, Lost, Told
+from .stages import Needs
+from .tasks import Order, Task, error_from_json
+from .worker import Worker, versions
+
+LOCAL, SCHEME = "ray", "ray"
+#: Bytes of shared memory that a local Ray takes: what travels is small.
+OBJECT_STORE_BYTES = 100 << 20
+#: Seconds between two looks at what the driver itself has to do.
+MOMENT_SEC = 0.25
+#: A task that takes longer is asked what happens meanwhile.
+ASK_AFTER_SEC = 0.2
+#: Seconds to wait for an answer of a cluster that is to be reached.
+REACH_SEC = 5.0
+#: Seconds between two looks at how large the cluster is.
+LOOK_EVERY_SEC = 10.0
+#: Failures to begin in a row after which no worker is going to.
+MOST_FAILURES = 3
+
+
+def check_address(on: str) -> str | None:
+    """Return the address of a cluster, or None for a Ray of this machine alone.
+
+    Args:
+        on: what stands behind `--on`.
+
+    Raises:
+        UsageError: if it is neither, or Ray is not installed.
+    """
+    if on != LOCAL:
+        try:
+            parts = urlsplit(on)
+            fine = parts.scheme == SCHEME and bool(parts.hostname) and parts.port is not None and not parts.path.strip("/")
+        except ValueError:
+            fine = False
+        if not fine:
+            raise UsageError(f"--on {on}: expected ray, or the address of a cluster such as ray://head:10001")
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise UsageError("--on needs Ray, which is not installed", "pip install 'genart[ray]'") from None
+    return None if on == LOCAL else on
+
+
+@dataclass(eq=False)
+class Member:
+    """One worker."""
+
+    handle: Any
+    needs: Needs
+    ready: Any
+    is_ready: bool = False
+    task: Task | None = None
+    made: Any = None
+    told: Any = None
+    since: float = 0.0
+
+
+class RayPool:
+    """Workers on Ray, as a `Pool`. It begins at the first task.
+
+    Args:
+        order: the run.
+        address: of a cluster, "ray://HOST:PORT"; None: a Ray of this machine alone.
+        cpus: cores of the latter; all, unless it is given.
+    """
+
+    def __init__(self, order: Order, address: str | None = None, *, cpus: int | None = None) -> None:
+        self.order, self.address, self.cpus = order, address, cpus
+        self.members: list[Member] = []
+        self._ray: Any = None
+        self._looked = 0.0
+        self._failures = 0
+        self._totals: dict[str, float] = {}
+        self._largest = 1
+
+    # what there is
+
+    @property
+    def size(self) -> int:
+        """Tasks of one core each that fit at once; of one GPU each, where that is the device."""
+        self._begin()
+        return max(1, int(self._totals.get("GPU" if self.order.device == "cuda" else "CPU", 1)))
+
+    def _begin(self) -> None:
+        if self._ray is None:
+            self._ray = connect(self.address, self.cpus)
+        if time.monotonic() - self._looked > LOOK_EVERY_SEC or not self._looked:
+            self._looked = time.monotonic()
+            self._totals = dict(self._ray.cluster_resources())
+            cores = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+            self._largest = max([1, *cores])
+
+    def _asked(self, needs: Needs) -> Needs:
+        """What a worker is asked for: as many cores as computing threads, but for what no machine has; no GPU where none is used."""
+        wanted = os.environ.get("OMP_NUM_THREADS", "")
+        threads = int(wanted) if wanted.isdigit() and int(wanted) > 0 else needs.cpus
+        return Needs(min(threads, self._largest), needs.gpus if self.order.device == "cuda" else 0, needs.memory_bytes)
+
+    def want(self, needs: Needs, count: int) -> None:
+        """Let workers come until `count` tasks could begin, as far as there is room for them."""
+        self._begin()
+        asked = self._asked(needs)
+        free = sum(member.needs == asked and member.task is None for member in self.members)
+        for _ in range(count - free):
+            if not self._fits(asked) and not self._make_room(asked):
+                return
+            self._add(asked)
+
+    def _fits(self, asked: Needs) -> bool:
+        cpus = asked.cpus + sum(member.needs.cpus for member in self.members)
+        gpus = asked.gpus + sum(member.needs.gpus for member in self.members)
+        memory = asked.memory_bytes + sum(member.needs.memory_bytes for member in self.members)
+        totals = self._totals
+        fits = cpus <= totals.get("CPU", 0) and gpus <= totals.get("GPU", 0) and memory <= totals.get("memory", 0)
+        return fits or not self.members  # of what is too large for any machine, Ray tells
+
+    def _make_room(self, asked: Needs) -> bool:
+        """Let idle workers of other kinds go; True if there is room then."""
+        for member in [member for member in self.members if member.task is None and member.needs != asked]:
+            self._drop(member)
+            if self._fits(asked):
+                return True
+        return False
+
+    def _add(self, asked: Needs) -> None:
+        options = {"num_cpus": asked.cpus, "num_gpus": asked.gpus, "max_concurrency": 3}
+        if asked.memory_bytes:
+            options["memory"] = asked.memory_bytes
+        handle = self._ray.remote(Worker).options(**options).remote(self.order.as_json(), threads=asked.cpus)
+        self.members.append(Member(handle, asked, handle.about.remote()))
+
+    def _drop(self, member: Member) -> None:
+        self.members.remove(member)
+        with suppress(Exception):
+            self._ray.kill(member.handle)
+
+    def _idle(self, needs: Needs) -> Member | None:
+        asked = self._asked(needs)
+        return next((m for m in self.members if m.is_ready and m.task is None and m.needs == asked), None)
+
+    # a Pool
+
+    def has_room(self, needs: Needs) -> bool:
+        """True if a worker waits for a task of this kind."""
+        return self._ray is not None and self._idle(needs) is not None
+
+    def start(self, task: Task, needs: Needs) -> None:
+        """Hand a task to a worker that waits."""
+        member = self._idle(needs)
+        assert member is not None
+        member.task, member.since = task, time.monotonic()
+        member.made = member.handle.make.remote(task.as_json())
+
+    def wait(self) -> Iterable[Done | Lost | Told]:
+        """What happened; waits for something, for a moment."""
+        self._begin()
+        for member in self.members:
+            if member.task is not None and member.told is None and time.monotonic() - member.since > ASK_AFTER_SEC:
+                member.told = member.handle.told.remote()
+        refs = {ref: m for m in self.members for ref in (m.made, m.told, None if m.is_ready else m.ready) if ref is not None}
+        if not refs:
+            time.sleep(MOMENT_SEC)
+            return
+        some, _ = self._ray.wait(list(refs), num_returns=1, timeout=MOMENT_SEC)
+        if some:
+            some, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=0)
+        for ref in some:
+            member = refs[ref]
+            if member in self.members:  # else it went with what came before
+                yield from self._heard(member, ref)
+
+    def _heard(self, member: Member, ref: Any) -> Iterator[Done | Lost | Told]:
+        from ray.exceptions import RayError
+
+        try:
+            if ref is member.ready:
+                self._greet(member, self._ray.get(ref))
+            elif ref is member.told:
+                yield from self._events(member)
+            elif ref is member.made:
+                yield from self._finished(member)
+        except RayError as error:
+            yield from self._gone(member, error)
+
+    def _events(self, member: Member) -> Iterator[Told]:
+        assert member.task is not None
+        ref, member.told = member.told, None
+        for record in self._ray.get(ref):
+            yield Told(member.task, record)
+
+    def _finished(self, member: Member) -> Iterator[Done | Told]:
+        outcome = self._ray.get(member.made)
+        if member.told is not None:
+            yield from self._events(member)  # what happened before
+        task, member.task, member.made = member.task, None, None
+        assert task is not None
+        for record in outcome.pop("events"):
+            yield Told(task, record)
+        yield Done(task, outcome)
+
+    def _gone(self, member: Member, error: Any) -> Iterator[Lost]:
+        """A worker is gone.
+
+        Raises:
+            GenartError: if none is going to come.
+        """
+        from ray.exceptions import OutOfMemoryError
+
+        task, why = member.task, words_of(error)
+        self._drop(member)
+        if task is not None:
+            yield Lost(task, why, memory=isinstance(error, OutOfMemoryError) or "OOM" in str(error))
+            return
+        if "No module named 'genart" in str(error):
+            raise UsageError("the workers have no genart", "install the same version on every machine: pip install 'genart[ray]'")
+        self._failures += not member.is_ready
+        if self._failures >= MOST_FAILURES:
+            raise ResourceError(f"no worker begins on Ray: {why}", "see the logs of Ray")
+
+    def _greet(self, member: Member, about: dict[str, Any]) -> None:
+        """See whether a worker that has come can do what is wanted.
+
+        Raises:
+            GenartError: if it cannot.
+        """
+        check_versions(about)
+        if about["problem"] is not None:
+            error = error_from_json(about["problem"])
+            error.message = f"the worker on {about['host']}: {error.message}"
+            raise error
+        member.is_ready, self._failures = True, 0
+
+    def halt(self, number: int) -> None:
+        """Ask all workers to stop at the next safe place."""
+        for member in self.members:
+            if member.task is not None:
+                member.handle.halt.remote(number)
+
+    def close(self) -> None:
+        """Let the workers go, at once, and Ray too."""
+        if self._ray is None:
+            return
+        for member in list(self.members):
+            self._drop(member)
+        self._ray.shutdown()
+        self._ray = None
+
+
+def check_versions(about: dict[str, Any]) -> None:
+    """Compare a worker's versions with those of this process.
+
+    Raises:
+        UsageError: if any differ.
+    """
+    ours, theirs = versions(), about["versions"]
+    differing = [f"{name} {theirs.get(name)} (here {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
+    if differing:
+        raise UsageError(f"the worker on {about['host']} has {', '.join(differing)}", "install the same versions on every machine")
+
+
+def words_of(error: Any) -> str:
+    """Why a worker is gone, in a few words."""
+    from ray.exceptions import NodeDiedError, OutOfMemoryError
+
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "OOM" in text:
+        return "out of memory"
+    if isinstance(error, NodeDiedError) or ("node" in text and "died" in text):
+        return "its machine is gone"
+    return "its process ended"
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray heeds signals in its own way, which is not that of this program."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # not the main thread, where Ray leaves them alone too
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def connect(address: str | None, cpus: int | None) -> Any:
+    """Start a Ray of this machine alone, or reach a cluster; returns the module.
+
+    Raises:
+        UsageError: if the cluster is of another version.
+        ResourceError: if nothing answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        with _own_signals():
+            if address is None:
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                    **quiet,
+                )
+            else:
+                _reach(address)
+                ray.init(address=address, **quiet)
+    except GenartError:
+        raise
+    except ConnectionError as error:
+        raise ResourceError(f"--on {address}: no cluster of Ray answers there: {_first_line(error)}", HOW_TO_BEGIN) from None
+    except RuntimeError as error:
+        if "version" in str(error).lower():
+            raise UsageError(f"--on {address}: {_first_line(error)}", "install the same versions on every machine") from None
+        raise ResourceError(f"Ray does not start: {_first_line(error)}") from None
+    return ray
+
+
+HOW_TO_BEGIN = "see whether its head runs (`ray start --head --ray-client-server-port 10001`) and the address is right"
+
+
+def _reach(address: str) -> None:
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((str(parts.hostname), int(parts.port or 0)), REACH_SEC).close()
+    except OSError as error:
+        raise ResourceError(f"--on {address}: nothing answers there ({error.strerror or error})", HOW_TO_BEGIN) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

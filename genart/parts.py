@@ -1,0 +1,202 @@
+"""Pictures of a stage in parts: made apart from each other, kept in the store, and joined to what one process would have made."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing, nullcontext
+from typing import Any
+
+from .artifacts import Batch, ImagesWriter, StoredImages, write_sealed
+from .errors import ResourceError, StageError
+from .params import canonical_json
+from .plan import Step
+from .run import CHOICES, Run
+from .runner import Named, Runner
+from .store import Entry
+from .tasks import Part, Task
+
+#: What the stage of a part is called in the store.
+SUFFIX = " (part)"
+
+
+class NotApart(StageError):
+    """The pictures of a stage depend on each other after all; they cannot be made in parts."""
+
+
+def may_split(step: Step) -> bool:
+    """True for a stage whose pictures may be made apart, as far as it declares."""
+    stage = step.node.stage
+    return stage.streams and stage.pointwise and not step.forced
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def shelf_of(key: str) -> str:
+    """Key under which the parts of a result are found."""
+    return _hash({"parts of": key})
+
+
+def make(runner: Runner, step: Step, task: Task) -> Part:
+    """Make some pictures of a stage and put them into the store as an entry of their own.
+
+    Args:
+        runner: of this process; the inputs are in its store.
+        step: the stage.
+        task: which pictures.
+
+    Raises:
+        NotApart: if the stage wants to see a picture that it made before.
+    """
+    key = runner.planner.key(step, runner.steps)
+    assert key is not None
+    began = time.monotonic()
+    with runner.store.scratch() as work:
+        if task.choices:
+            write_sealed(work / CHOICES, task.choices)
+        run = runner.new_run(step, start=task.start, work=work)
+        run.sides, run.made = runner.sides(step), _not_apart
+        writer = ImagesWriter(work / "outputs" / "output")
+        try:
+            with Named(step):
+                batch, ended = _fill(writer, runner, step, run, task, began)
+                writer.finish(run.fps)
+                for name in step.node.stage.gives:
+                    run.sink(name).finish() if name != "output" else None
+        finally:
+            runner.surroundings.restore()
+            writer.close()
+            run.close()
+        about = {
+            "start": task.start,
+            "stop": task.start + writer.count,
+            "count": run.count,
+            "fps": run.fps,
+            "batch": batch,
+            "ended": ended,
+            "choices": run.choices,
+            "warnings": run.warnings,
+            "skipped": run.skipped,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        return _kept(runner, step, run, shelf_of(key), about)
+
+
+def _kept(runner: Runner, step: Step, run: Run, shelf: str, about: dict[str, Any]) -> Part:
+    key = _hash({"shelf": shelf, "start": about["start"], "stop": about["stop"]})
+    stage = step.node.stage
+    entry = runner.store.commit(
+        key, ancestry=key, partial=shelf, kinds=dict(stage.gives), work=run.work, about={"stage": stage.name + SUFFIX, **about}
+    )
+    return part_of(entry)
+
+
+def part_of(entry: Entry) -> Part:
+    """What an entry of the store says of the part that it holds."""
+    names = Part.__dataclass_fields__.keys() - {"key"}
+    return Part(key=entry.key, **{name: entry.manifest[name] for name in names})
+
+
+def _fill(writer: ImagesWriter, runner: Runner, step: Step, run: Run, task: Task, began: float) -> tuple[int, bool]:
+    """Write the pictures that are asked for; returns how many the stage makes at once, and whether there are none after them."""
+    given = runner.input(step, task.start)
+    first = 0
+    with closing(_stream(run, step.node.stage(given, step.node.params, run))) as flow:
+        for batch in flow:
+            first = first or len(batch)
+            wanted = len(batch) if task.stop is None else min(len(batch), task.stop - batch.start)
+            writer.append(batch if wanted == len(batch) else batch.part(0, wanted))
+            over = task.stop is None and time.monotonic() - began > task.seconds
+            if over or task.start + writer.count == task.stop:
+                return first, run.count == task.start + writer.count
+    return first, True
+
+
+def _stream(run: Run, made: Any) -> Generator[Batch, None, None]:
+    with closing(made) if hasattr(made, "close") else nullcontext():
+        yield from run.stream(made)
+
+
+def _not_apart(index: int) -> Batch:
+    raise NotApart(f"picture {index} is needed for the next one")
+
+
+def found(runner: Runner, step: Step) -> list[Part]:
+    """Parts of a result that earlier runs have made, from its first picture on, without gaps; each verified."""
+    key = runner.planner.key(step, runner.steps)
+    assert key is not None
+    known = sorted((part_of(entry) for entry in runner.store.similar(shelf_of(key))), key=lambda part: (part.start, -part.stop))
+    chain: list[Part] = []
+    for part in known:
+        entry = runner.store.find(part.key)
+        if part.start == (chain[-1].stop if chain else 0) and part.stop > part.start and entry and runner.store.verified(entry):
+            chain.append(part)
+    return chain
+
+
+def join(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
+    """Put all pictures of a stage together, commit them as its result, and forget the parts.
+
+    Args:
+        runner: of the driver.
+        step: the stage.
+        parts: in order and without gaps, from the first picture to the last.
+
+    Raises:
+        ResourceError: if a part is gone again.
+    """
+    with runner.locked(step):
+        if not runner.found(step):
+            runner.store.drop_work(step.ancestry)
+            work = runner.store.work(step.ancestry)
+            choices = _merged(parts)
+            if choices:
+                work.mkdir(parents=True, exist_ok=True)
+                write_sealed(work / CHOICES, choices)
+            run = runner.new_run(step)
+            run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
+            run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
+            try:
+                for output in step.node.stage.gives:
+                    _join_output(runner, parts, output, run)
+                runner.commit(step, run, sum(part.seconds for part in parts))
+            finally:
+                run.close()
+        else:
+            runner.note_cached(step)
+    forget(runner, step, parts)
+
+
+def forget(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
+    """Take parts out of the store."""
+    key = runner.planner.key(step, runner.steps)
+    assert key is not None
+    runner.store.forget_parts(shelf_of(key), [part.key for part in parts])
+
+
+def _merged(parts: Sequence[Part]) -> dict[str, Any]:
+    choices: dict[str, Any] = {}
+    for part in parts:
+        choices |= {name: value for name, value in part.choices.items() if name not in choices}
+    return choices
+
+
+def _join_output(runner: Runner, parts: Sequence[Part], output: str, run: Run) -> None:
+    writer = ImagesWriter(run.work / "outputs" / "output") if output == "output" else run.sink(output)
+    try:
+        for part in parts:
+            entry = runner.store.find(part.key)
+            held = runner.store.hold(entry) if entry else None
+            if held is None:
+                raise ResourceError("a part of the result was taken out of the store", "run the same command again")
+            images = held.artifact(output)
+            assert isinstance(images, StoredImages)
+            for batch in images.batches():
+                writer.append(batch)
+            runner.store.let_go(part.key)
+        writer.finish(parts[0].fps if output == "output" else None)
+    finally:
+        writer.close()

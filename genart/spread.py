@@ -1,0 +1,405 @@
+"""Spreads a run over workers: independent stages side by side, and the pictures of one stage in parts.
+
+Everything here is decided in the driver, from what is in the store and from what comes back; the workers are a `Pool`, whatever carries
+their calls. A result that is there is never asked for again, so what a lost worker or a lost driver costs is the tasks that it had in hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from . import parts
+from .errors import Interrupted, ResourceError, UsageError
+from .plan import Step, differences
+from .run import Progress
+from .runner import Runner
+from .stages import Needs
+from .tasks import Part, Task, error_from_json
+
+#: Seconds that the first part of a stage takes, from which the size of the others follows, and what these are to take.
+FIRST_SEC, PART_SEC = 1.0, 5.0
+#: Each worker gets at least so many parts of a stage, so that none is left with much work at the end.
+PARTS_EACH = 4
+#: Workers may be lost under a task so often before the task is taken for the reason.
+MOST_LOSSES = 10
+#: The same where memory was the reason.
+MOST_OUT_OF_MEMORY = 2
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker gave for a task: see `Worker.make`."""
+
+    task: Task
+    told: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker is gone, and with it a task.
+
+    Attributes:
+        task: what it had in hand.
+        why: in a few words.
+        memory: it had too little memory.
+    """
+
+    task: Task
+    why: str
+    memory: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event of a worker that is at a task."""
+
+    task: Task
+    record: dict[str, Any]
+
+
+class Pool(Protocol):
+    """Workers."""
+
+    @property
+    def size(self) -> int:
+        """Tasks that fit at once, roughly."""
+
+    def want(self, needs: Needs, count: int) -> None:
+        """Say that so many tasks of a kind could begin now."""
+
+    def has_room(self, needs: Needs) -> bool:
+        """True if a task of a kind would begin at once."""
+
+    def start(self, task: Task, needs: Needs) -> None:
+        """Hand a task to a worker."""
+
+    def wait(self) -> Iterable[Done | Lost | Told]:
+        """What happened; waits for something, for a moment."""
+
+    def halt(self, number: int) -> None:
+        """Ask all workers to stop at the next safe place."""
+
+    def close(self) -> None:
+        """Let the workers go, at once."""
+
+
+class Spread:
+    """An executor with workers.
+
+    Args:
+        pool: the workers.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._losses: dict[Task, int] = {}
+        self._warned: set[tuple[str, str]] = set()
+
+    def results(self, runner: Runner) -> Iterator[Step]:
+        """Make what is not there yet; see `Executor`."""
+        todo = {step.node.id: step for step in runner.wanted()}
+        jobs: dict[str, Job] = {}
+        again: list[tuple[Job, Task]] = []
+        halted = False
+        while todo or jobs:
+            if runner.stop.signal is not None and not halted:
+                self.pool.halt(runner.stop.signal)
+                halted = True
+            if not halted:
+                for step in [step for step in todo.values() if self._ready(step, runner, todo, jobs)]:
+                    del todo[step.node.id]
+                    job = self._job(step, runner)
+                    if job is None:
+                        yield step
+                    else:
+                        jobs[step.node.id] = job
+                self._feed(jobs, again)
+            if halted and not any(job.running for job in jobs.values()):
+                raise Interrupted(runner.stop.signal or 2)
+            if not jobs:
+                continue
+            for news in self.pool.wait():
+                job = jobs[news.task.stage]  # it stays there as long as a task of it runs
+                if isinstance(news, Told):
+                    self._tell(runner, job, news)
+                elif isinstance(news, Lost):
+                    self._lose(runner, job, news, again)
+                elif self._finish(runner, job, news, halted=halted):
+                    del jobs[news.task.stage]
+                    yield job.step
+
+    def close(self) -> None:
+        """Let the workers go."""
+        self.pool.close()
+
+    # what is to be done
+
+    def _ready(self, step: Step, runner: Runner, todo: dict[str, Step], jobs: dict[str, Job]) -> bool:
+        """True if everything that a step reads is there, or will not be made because nobody needs it."""
+        return not any(source.node in todo or source.node in jobs for source in step.node.sources)
+
+    def _job(self, step: Step, runner: Runner) -> Job | None:
+        """What is to be done for a step; None if its result is there."""
+        if step.entry is None and not step.forced:
+            runner.planner.look(step, runner.steps)
+        if step.entry is not None and runner.is_fine(step):
+            runner.note_cached(step)
+            return None
+        step.entry = None
+        if not parts.may_split(step) or self.pool.size < 2:
+            return Whole(step, runner)
+        job = Split(step, runner, self.pool.size)
+        return None if job.complete() else job
+
+    def _feed(self, jobs: dict[str, Job], again: list[tuple[Job, Task]]) -> None:
+        """Hand out tasks while there is room; first those whose workers were lost, then in the order of the recipe."""
+        demand: dict[Needs, int] = {}
+        for job in jobs.values():
+            demand[job.needs] = demand.get(job.needs, 0) + job.demand()
+        for job, _ in again:
+            demand[job.needs] = demand.get(job.needs, 0) + 1
+        for needs, count in demand.items():
+            if count:
+                self.pool.want(needs, count)
+        while again and self.pool.has_room(again[0][0].needs):
+            job, task = again.pop(0)
+            self._start(job, task)
+        for job in jobs.values():
+            while self.pool.has_room(job.needs):
+                following = job.next()
+                if following is None:
+                    break
+                self._start(job, following)
+
+    def _start(self, job: Job, task: Task) -> None:
+        job.running[task] = 0.0
+        self.pool.start(task, job.needs)
+
+    # what comes back
+
+    def _tell(self, runner: Runner, job: Job, news: Told) -> None:
+        """Pass an event on: progress of all parts together, and each warning once."""
+        record = dict(news.record)
+        name = record.pop("event")
+        if name == "stage_cached" and record["stage"] != news.task.stage:
+            return  # what it reads; that was told before
+        if name == "progress" and news.task.part:
+            job.running[news.task] = max(0.0, record["done"] - news.task.start)
+            job.progress(job.made + sum(job.running.values()), record["total"], record["unit"])
+            return
+        if name in ("warning", "skipped"):
+            mark = (record["stage"], str(record))
+            if mark in self._warned:
+                return
+            self._warned.add(mark)
+        runner.events.emit(name, **record)
+
+    def _lose(self, runner: Runner, job: Job, news: Lost, again: list[tuple[Job, Task]]) -> None:
+        """Do a lost worker's task again, unless it is what loses workers.
+
+        Raises:
+            ResourceError: if it was lost too often.
+        """
+        job.running.pop(news.task, None)
+        losses = self._losses[news.task] = self._losses.get(news.task, 0) + 1
+        if losses >= (MOST_OUT_OF_MEMORY if news.memory else MOST_LOSSES):
+            often = f"{losses} workers were lost at it: {news.why}"
+            hint = "use a smaller resolution, width or batch, or workers with more memory" if news.memory else "see the logs of Ray"
+            raise ResourceError(f"stage '{news.task.stage}': {often}", hint)
+        runner.events.emit("note", message=f"a worker was lost ({news.why}); its task of '{news.task.stage}' is done again")
+        again.append((job, news.task))
+
+    def _finish(self, runner: Runner, job: Job, news: Done, *, halted: bool) -> bool:
+        """Account for a task that came back; True if the job is done.
+
+        Raises:
+            GenartError: what the worker met.
+        """
+        job.running.pop(news.task, None)
+        if "differs" in news.told:
+            raise _difference(job, news)
+        if "error" in news.told:
+            error = error_from_json(news.told["error"])
+            if halted and isinstance(error, Interrupted):
+                return False
+            raise error
+        return job.done(news)
+
+
+def _difference(job: Job, news: Done) -> UsageError:
+    """Say why a worker would make something else: by the first stage of the chain that is not the same there."""
+    theirs, where = news.told["differs"], f"the worker on {news.told['host']}"
+    hint = "the recipe's files, plugins and libraries must be the same on every machine"
+    for step in job.runner.steps.values():
+        if step.node.id not in theirs:
+            return UsageError(f"{where} has no stage '{step.node.id}' in this recipe", hint)
+        other = theirs[step.node.id]
+        if other != json.loads(json.dumps(step.parts)):
+            changes = list(differences({**step.parts, "inputs": []}, {**other, "inputs": []}))
+            return UsageError(f"{where} would make something else of '{step.node.id}': {'; '.join(changes) or 'its parts differ'}", hint)
+    return UsageError(f"{where} would make something else of '{job.step.node.id}'", hint)
+
+
+@dataclass
+class Job:
+    """A step that is being made."""
+
+    step: Step
+    runner: Runner
+    #: pictures that each running task has made
+    running: dict[Task, float] = field(default_factory=dict)
+    made: int = 0
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.runner.events, self.step.node.id)
+
+    @property
+    def needs(self) -> Needs:
+        """What its tasks ask for."""
+        return self.step.node.stage.needs
+
+    def demand(self) -> int:
+        """How many tasks could be started now."""
+        raise NotImplementedError
+
+    def next(self) -> Task | None:
+        """A task that can be started now; None if there is none."""
+        raise NotImplementedError
+
+    def done(self, news: Done) -> bool:
+        """A task came back; True if the step's result is there."""
+        raise NotImplementedError
+
+    def task(self, **more: Any) -> Task:
+        """A task of this step."""
+        sources = {source.node: self.runner.steps[source.node].entry for source in self.step.node.sources}
+        inputs = {node: entry.key for node, entry in sources.items() if entry is not None}
+        return Task(self.step.node.id, self.step.ancestry, inputs=inputs, **more)
+
+
+@dataclass
+class Whole(Job):
+    """A step that one worker makes."""
+
+    asked: bool = False
+
+    def demand(self) -> int:
+        """One, until it was asked for."""
+        return int(not self.asked)
+
+    def next(self) -> Task | None:
+        """The one task."""
+        if self.asked:
+            return None
+        self.asked = True
+        return self.task(force=self.step.forced)
+
+    def done(self, news: Done) -> bool:
+        """The result is in the store."""
+        self.runner.adopt(self.step, news.told["made"], cached=news.told["cached"])
+        return True
+
+
+class Split(Job):
+    """A step whose pictures are made in parts.
+
+    The first part takes a second and tells how many pictures there will be and how long one takes; the others are cut to take some
+    seconds each. Where pictures turn out to depend on each other, or their number is not known, one worker makes them all.
+
+    Args:
+        step: the step.
+        runner: of the driver.
+        workers: how many there are.
+    """
+
+    def __init__(self, step: Step, runner: Runner, workers: int) -> None:
+        super().__init__(step, runner)
+        self.workers = workers
+        self.parts: list[Part] = parts.found(runner, step)
+        self.at = self.parts[-1].stop if self.parts else 0
+        self.first = bool(self.parts)  # asked for, or there
+        self.one = self.asked = self.adopted = self.announced = False  # one worker is to make all; was asked; has done so
+        self.size = 0
+        self.total: float | None = None
+        self._size_up()
+
+    def demand(self) -> int:
+        """Parts that are left, or the one from which all hangs."""
+        if self.one:
+            return int(not self.asked)
+        if not self.first:
+            return 1
+        left = 0 if self.total is None or self.size <= 0 else max(0, int(self.total) - self.at)
+        return -(-left // self.size) if left else 0
+
+    def next(self) -> Task | None:
+        """The next part."""
+        if not self.announced:
+            self.announced = True
+            self.runner.announce(self.step, self.at)
+        if self.one:
+            if self.asked:
+                return None
+            self.asked = True
+            return self.task()
+        if not self.first:
+            self.first = True
+            return self.task(part=True, seconds=FIRST_SEC)
+        if self.size <= 0 or self.total is None or self.at >= self.total:
+            return None
+        start, self.at = self.at, min(int(self.total), self.at + self.size)
+        return self.task(part=True, start=start, stop=self.at, choices=self.parts[0].choices)
+
+    def done(self, news: Done) -> bool:
+        """A part is there; when all are, they are joined."""
+        if "made" in news.told:
+            self.runner.adopt(self.step, news.told["made"], cached=news.told["cached"])
+            self.adopted = True
+        elif "whole" in news.told:
+            self._one_makes_all()
+        else:
+            self._add(Part(**news.told["part"]))
+        return self.complete()
+
+    def _add(self, part: Part) -> None:
+        self.parts.append(part)
+        self.made += part.stop - part.start
+        if part.start == 0:
+            self.at = part.stop
+            self._size_up()
+        elif part.ended and self.total is not None:
+            self.total = min(self.total, part.stop)  # fewer than it said
+
+    def _one_makes_all(self) -> None:
+        self.one = True
+
+    def _size_up(self) -> None:
+        """Choose the size of the parts by the first of them."""
+        if not self.parts:
+            return
+        first = self.parts[0]
+        self.made = sum(part.stop - part.start for part in self.parts)
+        self.total = first.stop if first.ended else first.count
+        if self.total is None:
+            self._one_makes_all()
+            return
+        each = first.seconds / max(1, first.stop - first.start)
+        wanted = PART_SEC / each if each > 0 else self.total
+        most = max(1.0, (self.total - self.at) / (PARTS_EACH * self.workers))
+        batches = max(1, round(min(wanted, most) / first.batch)) if first.batch else 1
+        self.size = batches * max(1, first.batch)
+
+    def complete(self) -> bool:
+        """True if the result is in the store; when all parts are there, they are joined to it."""
+        if self.running:
+            return False
+        if self.adopted:
+            parts.forget(self.runner, self.step, self.parts)
+            return True
+        if self.one or self.total is None or sum(part.stop - part.start for part in self.parts) < self.total:
+            return False
+        parts.join(self.runner, self.step, sorted(self.parts, key=lambda part: part.start))
+        return True

@@ -1,0 +1,209 @@
+"""A worker: one process that makes tasks of a run, and tells what happens meanwhile. It knows nothing of what carries its calls."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from . import __version__, parts
+from .artifacts import Model
+from .errors import GenartError, ResourceError
+from .events import Events
+from .plan import Planner, Step, version_of
+from .plugins import Plugins
+from .recipe import load
+from .run import Stop
+from .runner import Runner
+from .store import Store, resource_error, sha256_of
+from .tasks import Order, Task, error_to_json
+
+#: Events that are kept for a driver that does not ask; the oldest go first.
+KEPT_EVENTS = 10_000
+#: Distributions whose versions the results may depend on.
+COMPARED = ("torch", "torchvision", "kornia", "numpy", "pillow", "av")
+
+
+def versions() -> dict[str, str]:
+    """What driver and workers must have in common."""
+    found = {"genart": __version__, "python": ".".join(platform.python_version_tuple()[:2])}
+    return found | {name: version_of(name) for name in COMPARED}
+
+
+class Differs(Exception):
+    """A worker would make something else than the driver wants; it holds what each stage is made of here."""
+
+    def __init__(self, identities: dict[str, Any]) -> None:
+        super().__init__("the worker would make something else")
+        self.identities = identities
+
+
+class Worker:
+    """Makes tasks of one run.
+
+    Args:
+        order: the run, as JSON (see `Order`).
+        threads: that it computes with.
+    """
+
+    def __init__(self, order: str, threads: int = 1) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is loaded
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
+        self._begin = threading.Lock()
+        self.order = Order.from_json(order)
+        self.stop = Stop()
+        self._told: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
+        self._news = threading.Condition()
+        self._done = False
+        self._runner: Runner | None = None
+        self._model: tuple[Any, Any] | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Who this is: host, process, versions, plugins; and what keeps it from working, if anything does."""
+        try:
+            plugins = list(self.runner.planner.plugins.plugins)
+            problem = None
+        except GenartError as error:
+            plugins, problem = [], error_to_json(error)
+        return {"host": socket.gethostname(), "pid": os.getpid(), "versions": versions(), "plugins": plugins, "problem": problem}
+
+    @property
+    def runner(self) -> Runner:
+        """The runner of this process; made at the first call.
+
+        Raises:
+            GenartError: if the recipe cannot be read here, or a plugin is missing.
+        """
+        with self._begin:
+            return self._runner or self._begun()
+
+    def _begun(self) -> Runner:
+        with suppress(OSError):
+            os.chdir(self.order.folder)
+        order, plugins = self.order, Plugins(self.order.plugin_files)
+        recipe = load(Path(order.recipe), plugins, overrides=order.overrides, seed=order.seed, budget_sec=order.budget_sec, text=order.text)
+        planner = Planner(recipe, plugins, Store(Path(order.store)), order.device)
+        runner = self._runner = Runner(planner, planner.steps(), Path(os.devnull), Events(self._tell), self.stop)
+        runner.rebuild, runner.backbone = self._rebuild, cache(plugins.load_backbone)
+        return runner
+
+    def _rebuild(self, model: Model, device: str) -> Any:
+        """Rebuild a model, or give the one that was rebuilt last: many tasks in a row draw from the same."""
+        mark = (sha256_of(model.path), device)
+        if self._model is None or self._model[0] != mark:
+            self._model = (mark, self.runner.planner.plugins.rebuild(model, device))
+        return self._model[1]
+
+    # called by the driver
+
+    def make(self, task: str) -> dict[str, Any]:
+        """Make a task, given as JSON.
+
+        Returns:
+            {"part": ...}, or {"whole": True} where there are no parts, or {"made": key, "cached": ...}; or {"error": ...}; or
+            {"differs": ...} where it would make something else; and under "events" what has not been told before.
+        """
+        with self._news:
+            self._done = False
+        try:
+            outcome = self._make(Task.from_json(task))
+        except Differs as difference:
+            outcome = {"differs": difference.identities, "host": socket.gethostname()}
+        except GenartError as error:
+            outcome = {"error": error_to_json(self._placed(error))}
+        except MemoryError:
+            outcome = {"error": error_to_json(self._placed(ResourceError("out of memory", "use a smaller resolution, width or batch")))}
+        except OSError as error:
+            known = resource_error(error) or ResourceError(f"{type(error).__name__}: {error}")
+            outcome = {"error": error_to_json(self._placed(known))}
+        with self._news:
+            self._done = True
+            self._news.notify_all()
+            return outcome | {"events": self._drained()}
+
+    def told(self, wait_sec: float = 10.0) -> list[dict[str, Any]]:
+        """Events since the last call; waits for some, but not beyond the end of a task."""
+        with self._news:
+            self._news.wait_for(lambda: self._told or self._done, wait_sec)
+            return self._drained()
+
+    def halt(self, number: int) -> None:
+        """Stop at the next safe place, as after a signal of this number."""
+        self.stop.signal = number
+
+    # inside
+
+    def _make(self, task: Task) -> dict[str, Any]:
+        runner = self.runner
+        step = self._step(task)
+        if task.part:
+            try:
+                return {"part": asdict(parts.make(runner, step, task))}
+            except parts.NotApart:
+                return {"whole": True}
+            finally:
+                runner.store.release()
+        try:
+            entry = runner.entry(step)
+            while runner.live:  # a stage before it whose result had gone, and that nobody read to its end
+                runner.entry(runner.waiting()[0])
+            return {"made": entry.key, "cached": runner.records[step.node.id]["cached"]}
+        finally:
+            for live in list(runner.live.values()):
+                live.close()
+            runner.live.clear()
+            runner.store.release()
+
+    def _step(self, task: Task) -> Step:
+        """The step of a task, with the results of those before it as they are in the store now.
+
+        Raises:
+            Differs: if this worker would make something else.
+            ResourceError: if what the stage reads is not in this worker's store.
+        """
+        runner = self.runner
+        step = runner.steps.get(task.stage)
+        if step is None or step.ancestry != task.ancestry:
+            raise Differs(self._identities())
+        for node, key in task.inputs.items():
+            before = runner.steps[node]
+            if before.entry is None or before.entry.key != key:
+                before.entry = runner.store.find(key)
+            if before.entry is None:
+                raise ResourceError(
+                    f"the result of '{node}' is not in the store {runner.store.root}",
+                    "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
+                )
+        if task.force:
+            step.forced, step.entry = True, None
+        runner.records.pop(step.node.id, None)
+        return step
+
+    def _identities(self) -> dict[str, Any]:
+        """What this worker would make each stage of, by its id."""
+        return {step.node.id: step.parts for step in self.runner.steps.values()}
+
+    def _placed(self, error: GenartError) -> GenartError:
+        """The same error, with the machine on which resources failed."""
+        if isinstance(error, ResourceError):
+            error.message = f"{error.message} (on {socket.gethostname()})"
+        return error
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        with self._news:
+            self._told.append(record)
+            self._news.notify_all()
+
+    def _drained(self) -> list[dict[str, Any]]:
+        found = list(self._told)
+        self._told.clear()
+        return found
