@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ ASK_AFTER_SEC = 0.2
 REACH_SEC = 5.0
 #: Seconds between two looks at how large the cluster is.
 LOOK_EVERY_SEC = 10.0
+#: Attempts to become a client of it.
+ATTEMPTS = 2
 #: Failures to begin in a row after which no worker is going to.
 MOST_FAILURES = 3
 
@@ -54,6 +57,7 @@ def check_address(on: str) -> str | None:
             fine = False
         if not fine:
             raise UsageError(f"--on {on}: expected ray, or the address of a cluster such as ray://head:10001")
+    _set_up(local=on == LOCAL)
     try:
         import ray  # noqa: F401
     except ImportError:
@@ -193,11 +197,11 @@ class RayPool:
         from ray.exceptions import RayError
 
         try:
-            if ref is member.ready:
+            if ref == member.ready:
                 self._greet(member, self._ray.get(ref))
-            elif ref is member.told:
+            elif ref == member.told:
                 yield from self._events(member)
-            elif ref is member.made:
+            elif ref == member.made:
                 yield from self._finished(member)
         except RayError as error:
             yield from self._gone(member, error)
@@ -302,6 +306,14 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def _set_up(*, local: bool) -> None:
+    """What Ray reads off its environment when it is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if local:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on every system: its servers listen on the loopback alone
+
+
 def connect(address: str | None, cpus: int | None) -> Any:
     """Start a Ray of this machine alone, or reach a cluster; returns the module.
 
@@ -309,10 +321,10 @@ def connect(address: str | None, cpus: int | None) -> Any:
         UsageError: if the cluster is of another version.
         ResourceError: if nothing answers.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    _set_up(local=address is None)
     import ray
 
+    warnings.filterwarnings("ignore", module=r"ray\..*")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         with _own_signals():
@@ -322,12 +334,11 @@ def connect(address: str | None, cpus: int | None) -> Any:
                     num_cpus=cpus,
                     include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
                     **quiet,
                 )
             else:
                 _reach(address)
-                ray.init(address=address, **quiet)
+                _join(address, quiet)
     except GenartError:
         raise
     except ConnectionError as error:
@@ -339,7 +350,21 @@ def connect(address: str | None, cpus: int | None) -> Any:
     return ray
 
 
-HOW_TO_BEGIN = "see whether its head runs (`ray start --head --ray-client-server-port 10001`) and the address is right"
+def _join(address: str, options: dict[str, Any]) -> None:
+    """Become a client of a cluster. The server of a client does not always start at the first attempt."""
+    import ray
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(address=address, **options)
+            return
+        except ConnectionError as error:
+            if attempt == ATTEMPTS or "timeout" in str(error):
+                raise
+            ray.shutdown()
+
+
+HOW_TO_BEGIN = "see whether its head runs (`ray start --head`), and whether it asks for a token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN)"
 
 
 def _reach(address: str) -> None:
