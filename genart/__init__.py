@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .params import BackboneName, Duration, FilmName, InputPath, LossName, ModelInput, Params, PictureInput, StatisticName
     from .provenance import picture_meta
     from .run import Run
-    from .stages import Stage, stage
+    from .stages import Needs, Stage, stage
 
 __version__ = "0.1.0"
 
@@ -51,7 +51,7 @@ _HOMES = {
     "params": ("BackboneName", "Duration", "FilmName", "InputPath", "LossName", "ModelInput", "Params", "PictureInput", "StatisticName"),
     "provenance": ("picture_meta",),
     "run": ("Run",),
-    "stages": ("Stage", "stage"),
+    "stages": ("Needs", "Stage", "stage"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -74,6 +74,7 @@ __all__ = [
     "Meta",
     "Model",
     "ModelInput",
+    "Needs",
     "Params",
     "PictureFormat",
     "PictureInput",

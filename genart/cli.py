@@ -24,10 +24,10 @@ from .errors import SIGPIPE, DataError, GenartError, Interrupted, ResourceError,
 if TYPE_CHECKING:
     from .display import Display
     from .events import Events
-    from .executors import Executor
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
     from .run import Stop
+    from .runner import Executor
     from .stages import Stage
     from .store import Store
 
@@ -140,10 +140,10 @@ def run(
     from .runner import Runner
 
     stop = Stop()
-    address = _checked_address(on) if on else None
+    address = _checked_address(on) if on is not None else None
     with _own_stdout(json_) as own:
         planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
-        executor = _spread(planner, address, recipe, set_, seed, budget, plugin) if on else None
+        executor = _spread(planner, address, recipe, set_, seed, budget, plugin) if on is not None else None
         if out is None:
             out = Path("out") / safe_name(planner.recipe.name)
         with _observers(own if json_ else None, quiet, planner.plugins, tensorboard) as events, _signals(stop):

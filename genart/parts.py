@@ -125,16 +125,23 @@ def _not_apart(index: int) -> Batch:
 
 
 def found(runner: Runner, step: Step) -> list[Part]:
-    """Parts of a result that earlier runs have made, from its first picture on, without gaps; each verified."""
+    """Parts of a result that earlier runs have made, in order, none over another; each verified."""
     key = runner.planner.key(step, runner.steps)
     assert key is not None
     known = sorted((part_of(entry) for entry in runner.store.similar(shelf_of(key))), key=lambda part: (part.start, -part.stop))
     chain: list[Part] = []
     for part in known:
         entry = runner.store.find(part.key)
-        if part.start == (chain[-1].stop if chain else 0) and part.stop > part.start and entry and runner.store.verified(entry):
+        if part.start >= (chain[-1].stop if chain else 0) and part.stop > part.start and entry and runner.store.verified(entry):
             chain.append(part)
     return chain
+
+
+def missing(parts: Sequence[Part], total: int) -> list[range]:
+    """Pictures that are in none of the parts, which are in order."""
+    ends = [0, *(part.stop for part in parts)]
+    starts = [*(part.start for part in parts), total]
+    return [range(end, start) for end, start in zip(ends, starts, strict=True) if start > end]
 
 
 def join(runner: Runner, step: Step, parts: Sequence[Part]) -> None:

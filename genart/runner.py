@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from . import __version__, tags
 from .artifacts import (
@@ -34,7 +34,6 @@ from .artifacts import (
 )
 from .errors import DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
 from .events import Events
-from .executors import Executor, Local
 from .folders import Folder
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
@@ -594,6 +593,42 @@ class Runner:
     def _nothing_new(self) -> bool:
         same = {record["path"]: record for record in self.saved} == self._before
         return same and bool(self._before) and all(record["cached"] for record in self.records.values())
+
+
+class Executor(Protocol):
+    """Makes the results that a run lacks; the runner saves them, and does not know which executor it has."""
+
+    def results(self, runner: Runner) -> Iterator[Step]:
+        """Make what is not there yet.
+
+        Args:
+            runner: knows the steps, the store, who is told, and whether to stop.
+
+        Yields:
+            Each step whose result is there now, in an order in which none comes before what it reads.
+        """
+
+    def close(self) -> None:
+        """Stop what still runs and let go of everything; called once, whatever happened."""
+
+
+class Local:
+    """This process makes everything, one stage after another; pictures flow from a stage into the next while they are made."""
+
+    def results(self, runner: Runner) -> Iterator[Step]:
+        """Make what is not there yet; see `Executor`."""
+        for step in runner.wanted():
+            if step.entry is None and runner.may_wait(step):
+                runner.begin(step)
+            else:
+                runner.entry(step)
+                yield step
+        for step in runner.waiting():
+            runner.entry(step)
+            yield step
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class LiveImages(Images):

@@ -319,9 +319,9 @@ class Split(Job):
         super().__init__(step, runner)
         self.workers = workers
         self.parts: list[Part] = parts.found(runner, step)
-        self.at = self.parts[-1].stop if self.parts else 0
         self.first = bool(self.parts)  # asked for, or there
         self.one = self.asked = self.adopted = self.announced = False  # one worker is to make all; was asked; has done so
+        self.left: list[range] = []  # pictures that nobody was asked for yet
         self.size = 0
         self.total: float | None = None
         self._size_up()
@@ -330,16 +330,13 @@ class Split(Job):
         """Parts that are left, or the one from which all hangs."""
         if self.one:
             return int(not self.asked)
-        if not self.first:
-            return 1
-        left = 0 if self.total is None or self.size <= 0 else max(0, int(self.total) - self.at)
-        return -(-left // self.size) if left else 0
+        return sum(-(-len(span) // self.size) for span in self.left) if self.first else 1
 
     def next(self) -> Task | None:
         """The next part."""
         if not self.announced:
             self.announced = True
-            self.runner.announce(self.step, self.at)
+            self.runner.announce(self.step, self.parts[0].stop if self.parts and self.parts[0].start == 0 else 0)
         if self.one:
             if self.asked:
                 return None
@@ -348,10 +345,13 @@ class Split(Job):
         if not self.first:
             self.first = True
             return self.task(part=True, seconds=FIRST_SEC)
-        if self.size <= 0 or self.total is None or self.at >= self.total:
+        if not self.left:
             return None
-        start, self.at = self.at, min(int(self.total), self.at + self.size)
-        return self.task(part=True, start=start, stop=self.at, choices=self.parts[0].choices)
+        span = self.left.pop(0)
+        stop = min(span.stop, span.start + self.size)
+        if stop < span.stop:
+            self.left.insert(0, range(stop, span.stop))
+        return self.task(part=True, start=span.start, stop=stop, choices=self.parts[0].choices)
 
     def done(self, news: Done) -> bool:
         """A part is there; when all are, they are joined."""
@@ -367,30 +367,31 @@ class Split(Job):
     def _add(self, part: Part) -> None:
         self.parts.append(part)
         self.made += part.stop - part.start
-        if part.start == 0:
-            self.at = part.stop
+        if len(self.parts) == 1:
             self._size_up()
         elif part.ended and self.total is not None:
             self.total = min(self.total, part.stop)  # fewer than it said
+        self.progress(self.made, self.total, "images")
 
     def _one_makes_all(self) -> None:
-        self.one = True
+        self.one, self.left = True, []
 
     def _size_up(self) -> None:
-        """Choose the size of the parts by the first of them."""
+        """Choose the size of the parts by those that are there."""
         if not self.parts:
             return
-        first = self.parts[0]
+        some = self.parts[0]
         self.made = sum(part.stop - part.start for part in self.parts)
-        self.total = first.stop if first.ended else first.count
+        self.total = next((part.stop for part in self.parts if part.ended), some.count)
         if self.total is None:
             self._one_makes_all()
             return
-        each = first.seconds / max(1, first.stop - first.start)
+        self.left = parts.missing(self.parts, int(self.total))
+        each = some.seconds / max(1, some.stop - some.start)
         wanted = PART_SEC / each if each > 0 else self.total
-        most = max(1.0, (self.total - self.at) / (PARTS_EACH * self.workers))
-        batches = max(1, round(min(wanted, most) / first.batch)) if first.batch else 1
-        self.size = batches * max(1, first.batch)
+        most = max(1.0, sum(map(len, self.left)) / (PARTS_EACH * self.workers))
+        batch = max(1, some.batch)
+        self.size = batch * max(1, round(min(wanted, most) / batch))
 
     def complete(self) -> bool:
         """True if the result is in the store; when all parts are there, they are joined to it."""

@@ -128,11 +128,14 @@ ERRORS: dict[str, type[GenartError]] = {
 
 def error_to_json(error: GenartError) -> dict[str, Any]:
     """An error as plain values."""
-    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "named": error.stage_named}
+    told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "named": error.stage_named}
+    return told | {"exit_code": error.exit_code}
 
 
 def error_from_json(told: dict[str, Any]) -> GenartError:
     """The same error again; a recipe's as one of usage, since its file and line are in the message."""
+    if told["kind"] == errors.Interrupted.__name__:
+        return errors.Interrupted(told["exit_code"] - 128)
     kind = ERRORS.get(told["kind"], StageError)
     found = errors.UsageError(told["message"], told["hint"]) if kind is errors.RecipeError else kind(told["message"], told["hint"])
     found.stage_named = told["named"]

@@ -1,0 +1,347 @@
+"""A run in parts by many gives what one process gives, whatever is lost on the way."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from genart import parts, spread
+from genart.errors import GenartError, Interrupted, ResourceError, StageError, UsageError
+from genart.run import Stop
+from genart.spread import Lost
+from genart.store import Store
+from tests.cluster.hands import order_of, run_spread
+from tests.conftest import TOYS, tree
+
+CHAIN = """
+[[stage]]
+uses = "toy.noise"
+id = "noise"
+count = 23
+fps = 5.0
+[[stage]]
+uses = "toy.invert"
+id = "invert"
+save = "inverted"
+[[stage]]
+uses = "toy.fade"
+save = "faded"
+[[stage]]
+uses = "toy.film"
+from = "invert"
+save = "film.gif"
+"""
+MIXED = """
+[[stage]]
+uses = "toy.noise"
+count = 14
+mixed = true
+save = "noise"
+"""
+TRAINED = """
+[[stage]]
+uses = "toy.noise"
+id = "noise"
+[[stage]]
+uses = "toy.train"
+id = "train"
+save = "model.safetensors"
+[[stage]]
+uses = "toy.draw"
+count = 9
+save = "drawn"
+[[stage]]
+uses = "toy.invert"
+from = "train.progress"
+save = "progress"
+"""
+TINT = """
+[[stage]]
+uses = "toy.noise"
+id = "noise"
+count = 9
+[[stage]]
+uses = "toy.tint"
+id = "tint"
+by = ["noise"]
+save = "tinted"
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Parts of few pictures: the first is over at once, and the others take as long as one."""
+    monkeypatch.setattr(spread, "FIRST_SEC", 0.0)
+    monkeypatch.setattr(spread, "PART_SEC", 1e-9)
+
+
+def assert_same():
+    """What the workers saved is what one process saved."""
+    ours = tree(Path("out"))
+    assert ours
+    assert tree(Path("spread")) == ours
+
+
+def made_of(told):
+    return sorted(event["stage"] for event in told if event["event"] == "stage_finished")
+
+
+@pytest.mark.parametrize("stages", [CHAIN, MIXED, TRAINED, TINT])
+def test_many_make_what_one_makes(recipe, run_toy, home, stages):
+    path = recipe(stages)
+    result = run_toy(path)
+    assert result.code == 0
+    order = order_of(path, home / "another")
+    _, told = run_spread(order)
+    assert_same()
+    assert made_of(told) == sorted(result.made()), "each is told once"
+    ours, theirs = (json.loads(Path(folder, "run.json").read_text()) for folder in ("spread", "out"))
+    names = ("id", "uses", "from", "params", "seed", "outputs", "choices", "cached")
+    assert [[stage.get(name) for name in names] for stage in ours["stages"]] == [
+        [stage.get(name) for name in names] for stage in theirs["stages"]
+    ]
+    assert [{**record, "mark": ""} for record in ours["outputs"]] == [{**record, "mark": ""} for record in theirs["outputs"]]
+    again, told = run_spread(order)
+    assert not again.tasks
+    assert not made_of(told)
+
+
+def test_pictures_are_made_in_parts_and_nothing_is_left_of_these(recipe, home):
+    hands, told = run_spread(order_of(recipe(CHAIN), home / "store"))
+    of_noise = sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise")
+    assert of_noise[0] == (0, None)
+    assert len(of_noise) > 4
+    assert [task.part for task in hands.tasks if task.stage in ("toy.fade", "toy.film")] == [False, False]
+    stored = [entry.manifest["stage"] for entry in Store(home / "store").entries()]
+    assert sorted(stored) == ["toy.fade", "toy.film", "toy.invert", "toy.noise"]
+    assert len(list((home / "store/ancestry").glob("*/*"))) == 4
+    assert not list((home / "store").glob("scratch/*/*"))
+    progress = [event for event in told if event["event"] == "progress" and event["stage"] == "noise"]
+    assert [event["total"] for event in progress] == [23] * len(progress)
+    assert max(event["done"] for event in progress) == 23
+
+
+def test_pictures_that_need_each_other_are_made_by_one(recipe, home, toy_log):
+    hands, told = run_spread(order_of(recipe(TINT), home / "store"))
+    assert sum(not task.part for task in hands.tasks if task.stage == "tint") == 1
+    assert toy_log().count("tint 8") == 1
+    assert made_of(told) == ["noise", "tint"]
+
+
+def test_branches_run_side_by_side(recipe, home):
+    """Two that do not need each other are handed out before the first comes back."""
+    stages = TRAINED + TRAINED.replace('id = "noise"', 'id = "noise2"\ncount = 5').replace('"train', '"other').replace(
+        'save = "', 'save = "2'
+    )
+    hands, _ = run_spread(order_of(recipe(stages), home / "store"), size=8)
+    order = [task.stage for task in hands.tasks if not task.part]
+    assert set(order[:2]) == {"train", "other"}
+
+
+def test_what_is_lost_is_made_again_and_gives_the_same(recipe, run_toy, home):
+    path = recipe(CHAIN)
+    run_toy(path)
+    seen = []
+
+    def fate(task):
+        seen.append(task)
+        return Lost(task, "its process ended") if seen.count(task) <= 2 and len(seen) % 3 else None
+
+    _, told = run_spread(order_of(path, home / "store"), fate=fate)
+    assert_same()
+    notes = [event["message"] for event in told if event["event"] == "note"]
+    assert "a worker was lost (its process ended); its task of 'noise' is done again" in notes
+
+
+@pytest.mark.parametrize(("memory", "times"), [(False, spread.MOST_LOSSES), (True, spread.MOST_OUT_OF_MEMORY)])
+def test_a_task_that_loses_every_worker_is_given_up(recipe, home, memory, times):
+    tasks = []
+
+    def fate(task):
+        tasks.append(task)
+        return Lost(task, "out of memory" if memory else "its process ended", memory=memory) if task.stage == "train" else None
+
+    with pytest.raises(ResourceError, match=f"stage 'train': {times} workers were lost at it") as caught:
+        run_spread(order_of(recipe(TRAINED), home / "store"), fate=fate)
+    assert ("memory" in caught.value.hint) == memory
+    assert sum(task.stage == "train" for task in tasks) == times
+
+
+def test_a_driver_that_is_lost_costs_no_finished_part(recipe, run_toy, home, toy_log):
+    path = recipe(CHAIN)
+    run_toy(path)
+    toy_log()
+    count = 0
+
+    def fate(task):
+        nonlocal count
+        count += task.stage == "noise"
+        if count == 5:
+            raise KeyboardInterrupt
+        return
+
+    order = order_of(path, home / "store")
+    with pytest.raises(KeyboardInterrupt):
+        run_spread(order, fate=fate)
+    before = toy_log()
+    run_spread(order)
+    after = toy_log()
+    kept = {line for line in before if line.startswith("noise")} - {line for line in after if line.startswith("noise")}
+    assert len(kept) >= 4, "what was made in order is not made again"
+    assert_same()
+
+
+def test_all_parts_are_there_but_were_not_joined(recipe, run_toy, home, toy_log, monkeypatch):
+    path = recipe(CHAIN)
+    run_toy(path)
+    order = order_of(path, home / "store")
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "_join_output", lambda *arguments: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            run_spread(order)
+    toy_log()
+    run_spread(order)
+    assert not [line for line in toy_log() if line.startswith("noise")]
+    assert_same()
+
+
+def test_a_damaged_part_is_made_again(recipe, run_toy, home, monkeypatch):
+    path = recipe(CHAIN)
+    run_toy(path)
+    order = order_of(path, home / "store")
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "_join_output", lambda *arguments: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            run_spread(order)
+    pixels = next(iter(sorted((home / "store").glob("entries/*/*/output/pixels.bin"))))
+    pixels.write_bytes(b"\0" + pixels.read_bytes()[1:])
+    run_spread(order)
+    assert_same()
+
+
+def test_after_a_signal_what_runs_may_end_and_nothing_begins(recipe, home):
+    stop, order = Stop(), order_of(recipe(CHAIN), home / "store")
+    tasks = []
+
+    def fate(task):
+        tasks.append(task)
+        if len(tasks) == 3:
+            stop.signal = 2
+        return
+
+    with pytest.raises(Interrupted):
+        run_spread(order, fate=fate, stop=stop)
+    assert len(tasks) <= 5
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "words"),
+    [
+        ("value", StageError, "stage 'crash' (toy.crash) failed: ValueError: the toy broke"),
+        ("memory", ResourceError, "out of memory (on "),
+        ("disk", ResourceError, "the disk is full: /somewhere (on "),
+        ("data", GenartError, "this picture cannot be used"),
+    ],
+)
+def test_errors_of_workers_are_told_as_those_of_this_process(recipe, home, how, kind, words):
+    stages = f'[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.crash"\nid = "crash"\nhow = "{how}"\nsave = "x"'
+    with pytest.raises(kind) as caught:
+        run_spread(order_of(recipe(stages), home / "store"))
+    assert words in caught.value.message
+    assert "stage 'crash'" in caught.value.message
+
+
+def test_the_recipe_is_the_one_that_was_read(recipe, home):
+    order = order_of(recipe(CHAIN), home / "store")
+    recipe("[[stage]]\nuses = 'toy.noise'")
+    _, told = run_spread(order)
+    assert len(made_of(told)) == 4
+
+
+def test_a_worker_whose_files_differ_makes_nothing(recipe, home, toy_log):
+    Path("a.txt").write_text("one")
+    order = order_of(recipe('[[stage]]\nuses = "toy.read"\nid = "read"\npath = "a.txt"\nsave = "x"'), home / "store")
+
+    def fate(task):
+        Path("a.txt").write_text("another")
+        return
+
+    with pytest.raises(UsageError, match=r"would make something else of 'read': content of path changed"):
+        run_spread(order, fate=fate)
+    assert toy_log() == []
+
+
+def test_a_worker_with_another_store_says_so(recipe, home):
+    order = order_of(recipe(CHAIN), home / "store")
+
+    def fate(task):
+        if task.stage == "invert":
+            for worker in hands_of.workers:
+                worker.runner.store.root = home / "elsewhere"
+                for step in worker.runner.steps.values():
+                    step.entry = None
+        return
+
+    hands_of = None
+    original = spread.Spread.__init__
+
+    def remember(self, pool):
+        nonlocal hands_of
+        hands_of = pool
+        original(self, pool)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spread.Spread, "__init__", remember)
+        with pytest.raises(ResourceError, match=r"the result of 'noise' is not in the store .*elsewhere"):
+            run_spread(order, fate=fate)
+
+
+def test_force_makes_again_what_is_there(recipe, home, toy_log):
+    order = order_of(recipe(TRAINED), home / "store")
+    run_spread(order)
+    toy_log()
+    _, told = run_spread(order, force=["train"])
+    assert made_of(told) == ["train"]
+    assert sum(line.startswith("train") for line in toy_log()) == 8
+
+
+def test_one_worker_makes_no_parts(recipe, home):
+    hands, _ = run_spread(order_of(recipe(CHAIN), home / "store"), size=1)
+    assert not any(task.part for task in hands.tasks)
+
+
+def test_a_task_asks_for_what_its_stage_declares(recipe, home):
+    text = TOYS.read_text().replace('"toy.fade")', '"toy.fade", needs=genart.Needs(cpus=3, gpus=0.5, memory_bytes=1 << 20))')
+    plugin = home / "toy.py"
+    plugin.write_text(text)
+    hands, _ = run_spread(order_of(recipe(CHAIN), home / "store", plugin=plugin))
+    assert [(n.cpus, n.gpus, n.memory_bytes) for n in dict.fromkeys(hands.needs)] == [(1, 1.0, 0), (3, 0.5, 1 << 20)]
+
+
+def test_warnings_of_parts_are_told_once(recipe, home):
+    text = TOYS.read_text().replace(
+        '        log(f"noise {i}")\n',
+        '        log(f"noise {i}")\n        run.warn("all is noise")\n        run.skip("x.png", "not there")\n',
+    )
+    plugin = home / "toys.py"
+    plugin.write_text(text)
+    _, told = run_spread(order_of(recipe(CHAIN), home / "store", plugin=plugin))
+    assert [event["message"] for event in told if event["event"] == "warning"] == ["all is noise"]
+    stages = json.loads(Path("spread/run.json").read_text())["stages"]
+    assert stages[0]["warnings"] == ["all is noise"]
+    assert stages[0]["skipped"] == [{"file": "x.png", "reason": "not there"}]
+
+
+def test_parts_that_vanish_before_they_are_joined(recipe, home, monkeypatch):
+    order = order_of(recipe(CHAIN), home / "store")
+    monkeypatch.setattr(parts, "join", _emptied(parts.join))
+    with pytest.raises(ResourceError, match="a part of the result was taken out of the store"):
+        run_spread(order)
+
+
+def _emptied(join):
+    def joined(runner, step, made):
+        runner.store.discard(made[1].key)
+        join(runner, step, made)
+
+    return joined
