@@ -228,12 +228,10 @@ class RayPool:
         Raises:
             GenartError: if none is going to come.
         """
-        from ray.exceptions import OutOfMemoryError
-
         task, why = member.task, words_of(error)
         self._drop(member)
         if task is not None:
-            yield Lost(task, why, memory=isinstance(error, OutOfMemoryError) or "OOM" in str(error))
+            yield Lost(task, why, memory=lacked_memory(error))
             return
         if "No module named 'genart" in str(error):
             raise UsageError("the workers have no genart", "install the same version on every machine: pip install 'genart[ray]'")
@@ -284,14 +282,20 @@ def check_versions(about: dict[str, Any]) -> None:
 
 def words_of(error: Any) -> str:
     """Why a worker is gone, in a few words."""
-    from ray.exceptions import NodeDiedError, OutOfMemoryError
+    from ray.exceptions import NodeDiedError
 
-    text = str(error)
-    if isinstance(error, OutOfMemoryError) or "OOM" in text:
+    if lacked_memory(error):
         return "out of memory"
-    if isinstance(error, NodeDiedError) or ("node" in text and "died" in text):
+    if isinstance(error, NodeDiedError) or "its node has died" in str(error):
         return "its machine is gone"
     return "its process ended"
+
+
+def lacked_memory(error: Any) -> bool:
+    """True if Ray ended a worker because memory was short; of what the system's own killer ends Ray knows no reason."""
+    from ray.exceptions import OutOfMemoryError
+
+    return isinstance(error, OutOfMemoryError) or "low on memory" in str(error)
 
 
 @contextmanager

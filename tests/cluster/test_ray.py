@@ -74,7 +74,8 @@ def test_a_run_on_ray_that_loses_a_worker(recipe, run_toy, genart_process, home)
     assert all(map(is_loopback, addresses)), addresses
     told = events(out)
     assert [event["event"] for event in (told[0], told[-1])] == ["run_started", "run_finished"]
-    assert any("a worker was lost (its process ended)" in event["message"] for event in told if event["event"] == "note")
+    notes = [event["message"] for event in told if event["event"] == "note"]
+    assert notes == ["a worker was lost (its process ended); its task of 'noise' is done again"]
     until_gone(begun)
 
 
