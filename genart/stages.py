@@ -128,9 +128,7 @@ def stage(
             raise TypeError(f"{where}: annotate `{arguments[0]}` with Images, Model, Video or None")
         gives = hints.get("return")
         streams = typing.get_origin(gives) in (collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable)
-        kind: Kind | None = "images" if streams else _KINDS.get(gives)
-        if kind is None:
-            raise TypeError(f"{where}: annotate the result with Images, Model, Video or Iterator[Batch]")
+        kind = _kind_of(where, gives, streams=streams)
         _check_outputs(where, outputs or {})
         return Stage(
             name=name,
@@ -156,6 +154,13 @@ def _params_of(where: str, hints: Mapping[str, Any], argument: str) -> type[Para
     if not (isinstance(params, type) and issubclass(params, Params)):
         raise TypeError(f"{where}: annotate `{argument}` with a subclass of genart.Params")
     return params
+
+
+def _kind_of(where: str, gives: Any, *, streams: bool) -> Kind:
+    kind: Kind | None = "images" if streams else _KINDS.get(gives)
+    if kind is None:
+        raise TypeError(f"{where}: annotate the result with Images, Model, Video or Iterator[Batch]")
+    return kind
 
 
 def _check_outputs(where: str, outputs: Mapping[str, type]) -> None:
