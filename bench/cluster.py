@@ -91,6 +91,13 @@ def order_of(text: str, folder: Path) -> Order:
     return Order(str(path), path.read_text(), (), None, None, (), str(folder), str(folder / "store"), "cpu")
 
 
+def planner_of(order: Order, until: str | None = None) -> Planner:
+    """The planner of an order, up to a stage."""
+    plugins = Plugins()
+    recipe = load(Path(order.recipe), plugins, text=order.text)
+    return Planner(recipe.until(until) if until else recipe, plugins, Store(Path(order.store)), "cpu")
+
+
 class Kept(RayPool):
     """A pool whose workers outlive a run."""
 
@@ -104,10 +111,7 @@ class Kept(RayPool):
 
 def run(pool: Kept, order: Order, until: str | None = None) -> float:
     """Run an order, up to a stage; returns the seconds."""
-    plugins = Plugins()
-    recipe = load(Path(order.recipe), plugins, text=order.text)
-    recipe = recipe.until(until) if until else recipe
-    planner = Planner(recipe, plugins, Store(Path(order.store)), "cpu")
+    planner = planner_of(order, until)
     runner = Runner(planner, planner.steps(), Path(order.folder) / "out", Events(), Stop(), Spread(pool))
     began = time.perf_counter()
     runner.run()
@@ -139,10 +143,9 @@ def timed(name: str, workers: int) -> float:
 
 def warm(order: Order, stage: str) -> str:
     """A task whose result is there, made again: torch is loaded after it."""
-    plugins = Plugins()
-    planner = Planner(load(Path(order.recipe), plugins, text=order.text), plugins, Store(Path(order.store)), "cpu")
-    step = planner.steps()[stage]
-    inputs = {source.node: planner.steps()[source.node].entry.key for source in step.node.sources}  # type: ignore[union-attr]
+    steps = planner_of(order).steps()
+    step = steps[stage]
+    inputs = {source.node: steps[source.node].entry.key for source in step.node.sources}  # type: ignore[union-attr]
     return Task(stage, step.ancestry, inputs=inputs, part=step.node.stage.pointwise, stop=1, force=not step.node.stage.pointwise).as_json()
 
 
@@ -163,8 +166,7 @@ def tiny(count: int) -> None:
         pool = Kept(order, cpus=2)
         try:
             ready(pool, 2)
-            planner = Planner(load(Path(order.recipe), Plugins(), text=order.text), Plugins(), Store(Path(order.store)), "cpu")
-            step = planner.steps()["warp"]
+            step = planner_of(order).steps()["warp"]
             rows: list[Any] = []
             for kind, part in (("looking up a result", False), ("making and keeping a part", True)):
                 run(pool, order)
