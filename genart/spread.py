@@ -21,8 +21,8 @@ from .tasks import Part, Task, error_from_json
 
 #: Seconds that the first part of a stage takes, from which the size of the others follows, and what these are to take.
 FIRST_SEC, PART_SEC = 1.0, 5.0
-#: Each worker gets at least so many parts of a stage, so that none is left with much work at the end.
-PARTS_EACH = 4
+#: A part holds at most this share of what is left for each worker, so that none is left with much work at the end.
+SHARE = 0.5
 #: Workers may be lost under a task so often before the task is taken for the reason.
 MOST_LOSSES = 10
 #: The same where memory was the reason.
@@ -307,7 +307,8 @@ class Split(Job):
     """A step whose pictures are made in parts.
 
     The first part takes a second and tells how many pictures there will be and how long one takes; the others are cut to take some
-    seconds each. Where pictures turn out to depend on each other, or their number is not known, one worker makes them all.
+    seconds each, and become smaller towards the end. Where pictures turn out to depend on each other, or their number is not known,
+    one worker makes them all.
 
     Args:
         step: the step.
@@ -322,7 +323,7 @@ class Split(Job):
         self.first = bool(self.parts)  # asked for, or there
         self.one = self.asked = self.adopted = self.announced = False  # one worker is to make all; was asked; has done so
         self.left: list[range] = []  # pictures that nobody was asked for yet
-        self.size = 0
+        self.size = self.batch = 1  # pictures of a part, and pictures that the stage makes at once
         self.total: float | None = None
         self._size_up()
 
@@ -347,8 +348,9 @@ class Split(Job):
             return self.task(part=True, seconds=FIRST_SEC)
         if not self.left:
             return None
+        size = min(self.size, SHARE * sum(map(len, self.left)) / self.workers)
         span = self.left.pop(0)
-        stop = min(span.stop, span.start + self.size)
+        stop = min(span.stop, span.start + self.batch * max(1, round(size / self.batch)))
         if stop < span.stop:
             self.left.insert(0, range(stop, span.stop))
         return self.task(part=True, start=span.start, stop=stop, choices=self.parts[0].choices)
@@ -388,10 +390,8 @@ class Split(Job):
             return
         self.left = parts.missing(self.parts, int(self.total))
         each = some.seconds / max(1, some.stop - some.start)
-        wanted = PART_SEC / each if each > 0 else self.total
-        most = max(1.0, sum(map(len, self.left)) / (PARTS_EACH * self.workers))
-        batch = max(1, some.batch)
-        self.size = batch * max(1, round(min(wanted, most) / batch))
+        self.batch = max(1, some.batch)
+        self.size = max(self.batch, round(PART_SEC / each) if each > 0 else int(self.total))
 
     def complete(self) -> bool:
         """True if the result is in the store; when all parts are there, they are joined to it."""

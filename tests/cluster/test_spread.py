@@ -121,6 +121,13 @@ def test_pictures_are_made_in_parts_and_nothing_is_left_of_these(recipe, home):
     assert max(event["done"] for event in progress) == 23
 
 
+def test_parts_become_smaller_towards_the_end(recipe, home, monkeypatch):
+    monkeypatch.setattr(spread, "PART_SEC", 1e9)
+    hands, _ = run_spread(order_of(recipe(CHAIN.replace("count = 23", "count = 101")), home / "store"))
+    sizes = [len(range(*span)) for span in sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise" and task.stop)]
+    assert sizes == [25, 19, 14, 10, 8, 6, 4, 4, 2, 2, 2, 1, 1, 1, 1]
+
+
 def test_pictures_that_need_each_other_are_made_by_one(recipe, home, toy_log):
     hands, told = run_spread(order_of(recipe(TINT), home / "store"))
     assert sum(not task.part for task in hands.tasks if task.stage == "tint") == 1
