@@ -7,6 +7,7 @@ their calls. A result that is there is never asked for again, so what a lost wor
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -244,7 +245,7 @@ def _difference(job: Job, news: Done) -> UsageError:
 
 
 @dataclass
-class Job:
+class Job(ABC):
     """A step that is being made."""
 
     step: Step
@@ -261,17 +262,17 @@ class Job:
         """What its tasks ask for."""
         return self.step.node.stage.needs
 
+    @abstractmethod
     def demand(self) -> int:
         """How many tasks could be started now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next(self) -> Task | None:
         """A task that can be started now; None if there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def done(self, news: Done) -> bool:
         """A task came back; True if the step's result is there."""
-        raise NotImplementedError
 
     def task(self, **more: Any) -> Task:
         """A task of this step."""

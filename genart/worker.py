@@ -145,22 +145,14 @@ class Worker:
     def _make(self, task: Task) -> dict[str, Any]:
         runner = self.runner
         step = self._step(task)
-        if task.part:
-            try:
-                return {"part": asdict(parts.make(runner, step, task))}
-            except parts.NotApart:
-                return {"whole": True}
-            finally:
-                runner.store.release()
         try:
+            if task.part:
+                return {"part": asdict(parts.make(runner, step, task))}
             entry = runner.entry(step)
-            while runner.live:  # a stage before it whose result had gone, and that nobody read to its end
-                runner.entry(runner.waiting()[0])
             return {"made": entry.key, "cached": runner.records[step.node.id]["cached"]}
+        except parts.NotApart:
+            return {"whole": True}
         finally:
-            for live in list(runner.live.values()):
-                live.close()
-            runner.live.clear()
             runner.store.release()
 
     def _step(self, task: Task) -> Step:

@@ -72,7 +72,8 @@ def test_finer_levels_have_smaller_batches():
 
 def test_levels_and_fade_ins_are_phases_of_their_own():
     game = growth()
-    assert [game.phase(nimg) for nimg in (0, 999, 1001, 1499, 1500, 1999, 2250, 2500, 3500, 4000, 5000)] == [0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 6]
+    nimgs = (0, 999, 1001, 1499, 1500, 1999, 2250, 2500, 3500, 4000, 5000)
+    assert [game.phase(nimg) for nimg in nimgs] == [0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 6]
     assert growth(start=3.0).phase(0) == 6
 
 
