@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -77,6 +78,26 @@ def test_a_run_on_ray_that_loses_a_worker(recipe, run_toy, genart_process, home)
     notes = [event["message"] for event in told if event["event"] == "note"]
     assert notes == ["a worker was lost (its process ended); its task of 'noise' is done again"]
     until_gone(begun)
+
+
+@pytest.mark.slow
+def test_twenty_workers_killed_at_random_during_a_film_of_500_frames(recipe, run_toy, genart_process, home):
+    path = recipe(SLOW.replace("count = 40", "count = 500"))
+    run_toy(path)
+    process = genart_process("run", path, "--out", "ray", "--on", "ray", *ARGUMENTS, XDG_CACHE_HOME=str(home / "another"))
+    random, killed = Random(1), set()
+    while len(killed) < 20:
+        doomed = random.choice(until(process, lambda: [pid for pid in workers(process) if pid not in killed]))
+        time.sleep(random.uniform(0.0, 4.0))
+        if title(doomed).startswith("ray::Worker"):
+            os.kill(doomed, signal.SIGKILL)
+            killed.add(doomed)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert tree(Path("ray")) == tree(Path("out")) != {}
+    lost = [event["message"] for event in events(out) if event["event"] == "note"]
+    print(len(lost), "tasks were lost with", len(killed), "workers")
+    assert 1 <= len(lost) <= len(killed), "at most one task for each"
 
 
 def test_ctrl_c_stops_the_workers_and_the_run_goes_on(recipe, run_toy, genart_process, home):
