@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
@@ -10,8 +9,7 @@ from typing import Any
 
 from .artifacts import Batch, ImagesWriter, StoredImages, write_sealed
 from .errors import ResourceError, StageError
-from .params import canonical_json
-from .plan import Step
+from .plan import Step, hash_of
 from .run import CHOICES, Run
 from .runner import Named, Runner
 from .store import Entry
@@ -31,13 +29,9 @@ def may_split(step: Step) -> bool:
     return stage.streams and stage.pointwise and not step.forced
 
 
-def _hash(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
 def shelf_of(key: str) -> str:
     """Key under which the parts of a result are found."""
-    return _hash({"parts of": key})
+    return hash_of({"parts of": key})
 
 
 def make(runner: Runner, step: Step, task: Task) -> Part:
@@ -86,7 +80,7 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
 
 
 def _kept(runner: Runner, step: Step, run: Run, shelf: str, about: dict[str, Any]) -> Part:
-    key = _hash({"shelf": shelf, "start": about["start"], "stop": about["stop"]})
+    key = hash_of({"shelf": shelf, "start": about["start"], "stop": about["stop"]})
     stage = step.node.stage
     entry = runner.store.commit(
         key, ancestry=key, partial=shelf, kinds=dict(stage.gives), work=run.work, about={"stage": stage.name + SUFFIX, **about}

@@ -69,7 +69,8 @@ class Step:
         return int(self.parts.get("seed", 0))
 
 
-def _hash(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """SHA-256 of plain values, as canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
@@ -113,7 +114,7 @@ class Planner:
     def _step(self, node: Node, steps: dict[str, Step]) -> Step:
         parts = self._parts(node)
         inputs = [[steps[source.node].ancestry, source.output] for source in node.sources]
-        return Step(node, parts, _hash(parts), _hash({"parts": parts, "ancestors": inputs}))
+        return Step(node, parts, hash_of(parts), hash_of({"parts": parts, "ancestors": inputs}))
 
     def _parts(self, node: Node) -> dict[str, Any]:
         stage = node.stage
@@ -188,7 +189,7 @@ class Planner:
             code = self._rebuilding(entry, source.output)
             if code is not None:
                 inputs.append(code)
-        return _hash({"parts": step.parts, "inputs": inputs})
+        return hash_of({"parts": step.parts, "inputs": inputs})
 
     def _rebuilding(self, entry: Entry, output: str) -> dict[str, str] | None:
         """Identity of the code that rebuilds a model: whoever draws from it depends on that too."""

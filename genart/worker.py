@@ -68,13 +68,13 @@ class Worker:
         self._model: tuple[Any, Any] | None = None
 
     def about(self) -> dict[str, Any]:
-        """Who this is: host, process, versions, plugins; and what keeps it from working, if anything does."""
+        """Where this is, its versions, and what keeps it from working, if anything does."""
+        problem = None
         try:
-            plugins = list(self.runner.planner.plugins.plugins)
-            problem = None
+            _ = self.runner
         except GenartError as error:
-            plugins, problem = [], error_to_json(error)
-        return {"host": socket.gethostname(), "pid": os.getpid(), "versions": versions(), "plugins": plugins, "problem": problem}
+            problem = error_to_json(error)
+        return {"host": socket.gethostname(), "versions": versions(), "problem": problem}
 
     @property
     def runner(self) -> Runner:
@@ -125,6 +125,11 @@ class Worker:
         except OSError as error:
             known = resource_error(error) or ResourceError(f"{type(error).__name__}: {error}")
             outcome = {"error": error_to_json(self._placed(known))}
+        except Exception as error:  # else it would be taken for a worker that is lost, and tried again and again
+            bug = GenartError(
+                f"this is a bug in genart: {type(error).__name__}: {error}", "please report it, with what `genart run` says of it"
+            )
+            outcome = {"error": error_to_json(bug)}
         with self._news:
             self._done = True
             self._news.notify_all()

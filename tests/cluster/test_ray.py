@@ -169,7 +169,7 @@ def test_an_address_where_nothing_answers(recipe, run_toy):
 
 
 def about(**changes):
-    return {"host": "node7", "pid": 1, "versions": worker.versions(), "plugins": [], "problem": None, **changes}
+    return {"host": "node7", "versions": worker.versions(), "problem": None, **changes}
 
 
 def test_versions_that_differ_are_told_by_name():

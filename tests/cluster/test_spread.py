@@ -258,6 +258,20 @@ def test_errors_of_workers_are_told_as_those_of_this_process(recipe, home, how, 
     assert "stage 'crash'" in caught.value.message
 
 
+def test_a_bug_of_ours_in_a_worker_is_told_as_one_and_not_tried_again(recipe, home, monkeypatch):
+    calls = []
+
+    def make(*arguments):
+        calls.append(arguments)
+        raise AssertionError("what never is")
+
+    monkeypatch.setattr(parts, "make", make)
+    with pytest.raises(GenartError, match=r"^this is a bug in genart: AssertionError: what never is") as caught:
+        run_spread(order_of(recipe(CHAIN), home / "store"))
+    assert caught.value.exit_code == 1
+    assert len(calls) == 1
+
+
 def test_the_recipe_is_the_one_that_was_read(recipe, home):
     order = order_of(recipe(CHAIN), home / "store")
     recipe("[[stage]]\nuses = 'toy.noise'")
