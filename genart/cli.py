@@ -24,10 +24,11 @@ from .errors import SIGPIPE, DataError, GenartError, Interrupted, ResourceError,
 if TYPE_CHECKING:
     from .display import Display
     from .events import Events
+    from .launch import Launch
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
     from .run import Stop
-    from .runner import Executor
+    from .runner import Executor, Runner
     from .stages import Stage
     from .store import Store
 
@@ -135,21 +136,42 @@ def run(
     ] = None,
 ) -> None:
     """Run a recipe: make what is missing, save what is to be saved."""
+    from .events import Events
+    from .follow import check_alone, joined
+    from .launch import launched
     from .plan import safe_name
     from .run import Stop
     from .runner import Runner
 
-    stop = Stop()
+    stop, launch = Stop(), launched()
+    check_alone(launch, on)
     address = _checked_address(on) if on is not None else None
     with _own_stdout(json_) as own:
         planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
         executor = _spread(planner, address, recipe, set_, seed, budget, plugin) if on is not None else None
         if out is None:
             out = Path("out") / safe_name(planner.recipe.name)
-        with _observers(own if json_ else None, quiet, planner.plugins, tensorboard) as events, _signals(stop):
-            Runner(planner, steps, out, events, stop, executor).run()
+        if launch is not None and launch.rank > 0:
+            _follow(Runner(planner, steps, out, Events(), stop), launch)
+            return
+        with (
+            _observers(own if json_ else None, quiet, planner.plugins, tensorboard) as events,
+            _signals(stop),
+            joined(launch, planner.device) if launch is not None else nullcontext() as team,
+        ):
+            runner = Runner(planner, steps, out, events, stop, executor)
+            runner.team = team
+            runner.run()
             if planner.recipe.report:
                 _write_report(out, planner.store, events)
+
+
+def _follow(runner: Runner, launch: Launch) -> None:
+    """Take part in the trainings of the first of several processes."""
+    from .follow import deaf, follow, joined
+
+    with deaf(), joined(launch, runner.planner.device) as team:
+        follow(runner, team)
 
 
 def _checked_address(on: str) -> str | None:

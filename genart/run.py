@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .nn.team import Team
+
 #: A checkpoint may take this share of the time between two of them.
 CHECKPOINT_SHARE = 0.02
 #: A checkpoint file begins with its SHA-256.
@@ -172,6 +174,8 @@ class Run:
         sides: what parameters of the types `PictureInput` and `ModelInput` take from other stages, by the id that the recipe writes there.
         workers: how many pictures a stage may have in hand at once, if they do not depend on each other (`genart.nn.side_by_side`).
         made: reads back one picture of this stage's own output, by its index: for stages whose pictures depend on the one before.
+        team: processes that train together (`genart.nn.team`); None where there is one.
+        task: what makes this stage's result, for the other processes of the team (`genart.tasks.Task`, as plain values).
     """
 
     def __init__(
@@ -200,6 +204,8 @@ class Run:
         self.skipped: list[dict[str, str]] = []
         self.sides: dict[str, Artifact] = {}
         self.workers = 1
+        self.team: Team | None = None
+        self.task: Callable[[], dict[str, Any]] = dict
         self.made: Callable[[int], Batch] = _nothing_made
         self._seed = seed
         self._random = random

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__, tags
 from .artifacts import (
@@ -42,6 +42,9 @@ from .recipe import SUFFIXES
 from .run import CHOICES, Run, Stop
 from .store import Entry, check_place, resource_error
 
+if TYPE_CHECKING:
+    from .nn.team import Team
+
 #: Name of the file in an output folder that describes the run.
 RUN_JSON = "run.json"
 #: Seconds of streamed pictures that a kill may cost.
@@ -60,12 +63,16 @@ class Runner:
         events: who is told.
         stop: set by a signal.
         executor: who makes what is missing; this process, unless it is another.
+
+    Attributes:
+        team: processes that train together with this one; None if it is alone.
     """
 
     def __init__(
         self, planner: Planner, steps: dict[str, Step], out: Path, events: Events, stop: Stop, executor: Executor | None = None
     ) -> None:
         self.executor = executor or Local()
+        self.team: Team | None = None
         self.planner = planner
         self.steps = steps
         self.store = planner.store
@@ -310,6 +317,11 @@ class Runner:
         step.forced = False
         self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])
 
+    def task_of(self, step: Step) -> dict[str, Any]:
+        """What makes a step, as plain values: see `genart.tasks.Task`. What it reads is made first, if it is not there."""
+        inputs = {source.node: self.entry(self.steps[source.node]).key for source in step.node.sources}
+        return {"stage": step.node.id, "ancestry": step.ancestry, "inputs": inputs, "force": step.forced}
+
     def new_run(self, step: Step, start: int = 0, work: Path | None = None) -> Run:
         """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""
         work = work or self.store.work(step.ancestry)
@@ -317,7 +329,7 @@ class Runner:
         if step.forced:
             shutil.rmtree(work / "checkpoints", ignore_errors=True)
             (work / CHOICES).unlink(missing_ok=True)
-        return Run(
+        run = Run(
             stage_id=step.node.id,
             seed=step.seed,
             device=self.planner.device,
@@ -330,6 +342,8 @@ class Runner:
             extension=self.planner.plugins.load_extension,
             start=start,
         )
+        run.team, run.task = self.team, lambda: self.task_of(step)
+        return run
 
     def input(self, step: Step, start: int) -> Artifact | None:
         """Open a stage's input; pictures that are still being made are read while they are made."""

@@ -46,6 +46,31 @@ class Differs(Exception):
         self.identities = identities
 
 
+def step_of(runner: Runner, task: Task) -> Step:
+    """The step of a task, with the results of those before it as they are in the store now.
+
+    Raises:
+        Differs: if this process would make something else.
+        ResourceError: if what the stage reads is not in its store.
+    """
+    step = runner.steps.get(task.stage)
+    if step is None or step.ancestry != task.ancestry:
+        raise Differs({step.node.id: step.parts for step in runner.steps.values()})
+    for node, key in task.inputs.items():
+        before = runner.steps[node]
+        if before.entry is None or before.entry.key != key:
+            before.entry = runner.store.find(key)
+        if before.entry is None:
+            raise ResourceError(
+                f"the result of '{node}' is not in the store {runner.store.root}",
+                "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
+            )
+    if task.force:
+        step.forced, step.entry = True, None
+    runner.records.pop(step.node.id, None)
+    return step
+
+
 class Worker:
     """Makes tasks of one run.
 
@@ -149,7 +174,7 @@ class Worker:
 
     def _make(self, task: Task) -> dict[str, Any]:
         runner = self.runner
-        step = self._step(task)
+        step = step_of(runner, task)
         try:
             if task.part:
                 return {"part": asdict(parts.make(runner, step, task))}
@@ -159,35 +184,6 @@ class Worker:
             return {"whole": True}
         finally:
             runner.store.release()
-
-    def _step(self, task: Task) -> Step:
-        """The step of a task, with the results of those before it as they are in the store now.
-
-        Raises:
-            Differs: if this worker would make something else.
-            ResourceError: if what the stage reads is not in this worker's store.
-        """
-        runner = self.runner
-        step = runner.steps.get(task.stage)
-        if step is None or step.ancestry != task.ancestry:
-            raise Differs(self._identities())
-        for node, key in task.inputs.items():
-            before = runner.steps[node]
-            if before.entry is None or before.entry.key != key:
-                before.entry = runner.store.find(key)
-            if before.entry is None:
-                raise ResourceError(
-                    f"the result of '{node}' is not in the store {runner.store.root}",
-                    "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
-                )
-        if task.force:
-            step.forced, step.entry = True, None
-        runner.records.pop(step.node.id, None)
-        return step
-
-    def _identities(self) -> dict[str, Any]:
-        """What this worker would make each stage of, by its id."""
-        return {step.node.id: step.parts for step in self.runner.steps.values()}
 
     def _placed(self, error: GenartError) -> GenartError:
         """The same error, with the machine on which resources failed."""

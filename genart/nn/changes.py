@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from genart.errors import UsageError
 
+from . import shards
 from .images import to_signed, to_unit
 
 #: Torch's random functions that take a generator.
@@ -113,14 +114,15 @@ class Changes:
             pictures: (N, 3, R, R) in [-1, 1], one tensor for each scale of the same N pictures. All scales of a picture are changed or
                 none, and draw from the same stream; what is drawn in pixels still depends on the scale.
             p: probability, in [0, 1], that a change meets a picture, for each change and picture by itself.
-            generator: on the CPU. What is taken from it depends neither on p nor on what is drawn.
+            generator: on the CPU. What is taken from it depends neither on p nor on what is drawn. Of a batch that processes share, each
+                changes its own pictures by a stream of its own, since Kornia draws for those that it is given.
 
         Returns:
             The same shapes, types and memory formats.
         """
         for change in self.changes:
-            coins = torch.rand(len(pictures[0]), generator=generator)
-            seed = int(torch.randint(SEEDS, (), generator=generator))
+            coins = shards.drawn(lambda n: torch.rand(n, generator=generator), len(pictures[0]))
+            seed = int(torch.randint(SEEDS, (), generator=generator)) ^ shards.active().rank
             rows = (coins < p).nonzero()[:, 0]
             if len(rows):
                 pictures = tuple(_changed(change, part, rows.to(part.device), seed) for part in pictures)

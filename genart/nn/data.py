@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .images import to_signed
+from .shards import ALONE, Shard
 
 #: Pictures that are resized at a time.
 CHUNK = 256
@@ -54,11 +55,13 @@ class RealBatch:
         images: (N, 3, R, R) float32 in [-1, 1] on the device, channels last.
         labels: (N,) int64 on the device, or None.
         versions: (N,) int64 on the CPU: which of the data set's pictures these are; a mirrored one counts on after the last.
+        place: what `Pictures.batch` made it of: the step, the place of the first picture, and the size of the whole batch.
     """
 
     images: Tensor
     labels: Tensor | None = None
     versions: Tensor | None = None
+    place: tuple[int, int, int] = (0, 0, 0)
 
 
 class Pictures:
@@ -110,18 +113,19 @@ class Pictures:
             first, count = first + len(part), count - len(part)
         return np.concatenate(parts)
 
-    def batch(self, step: int, first: int, count: int) -> RealBatch:
+    def batch(self, step: int, first: int, count: int, shard: Shard = ALONE) -> RealBatch:
         """A batch of real pictures.
 
         Args:
             step: number of the training step, for the mirroring.
             first: place of the first picture in the endless sequence, the number of images seen before.
             count: batch size.
+            shard: which of them are wanted.
         """
-        indices = self.indices(first, count)
-        flip = self._flips(step, count)
+        indices = shard.own(self.indices(first, count))
+        flip = shard.own(self._flips(step, count))
         labels = torch.from_numpy(self.labels[indices]).to(self.device) if self.classes else None
-        return RealBatch(self._images(indices, flip), labels, torch.from_numpy(indices + len(self) * flip))
+        return RealBatch(self._images(indices, flip), labels, torch.from_numpy(indices + len(self) * flip), (step, first, count))
 
     def at(self, indices: np.ndarray) -> Tensor:
         """Pictures by index, not mirrored: (len(indices), 3, R, R) float32 in [-1, 1]."""

@@ -11,7 +11,7 @@ CPU, with a given stream. The order is colour, geometry, cutout: what a change u
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +62,10 @@ class Draw:
     brightness: Tensor
     saturation: Tensor
     contrast: Tensor
+
+    def of(self, choose: Callable[[Tensor], Tensor]) -> Draw:
+        """How some of the pictures are changed; `choose` takes their rows out of (N, ...)."""
+        return Draw(**{name: choose(value) for name, value in vars(self).items()})
 
     @property
     def moved(self) -> Tensor:

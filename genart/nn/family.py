@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from .pace import PARTS
 from .players import Game, Penalties, Players, Rules, Trainer
 from .quality import Quality
 from .rebuild import BESIDE
+from .shards import ALONE
+from .team import FollowedError, Lead, Leading, follow
 from .train_params import GanParams, TrainParams
 
 #: Time for a training that names neither a budget nor a number of images.
@@ -196,17 +198,52 @@ def train(family: Family, images: Images, params: TrainParams, run: Run) -> Mode
         DataError: if the pictures or `init` cannot be used.
         DivergedError: if training explodes again and again.
     """
+    if run.team is not None and not run.team.leads:
+        follow_along(family, images, params, run)
+    lead = Lead(run)
+    try:
+        return led(family, images, params, run, lead)
+    finally:
+        lead.done()
+
+
+def follow_along(family: Family, images: Images, params: TrainParams, run: Run) -> NoReturn:
+    """Take part in a training that another process leads.
+
+    Raises:
+        FollowedError: when it is over.
+    """
+
+    def load_at(resolution: int) -> Pictures:
+        return picture_set(family, images, params.model_copy(update={"resolution": resolution}), run)
+
+    def build(pictures: Pictures, plan: dict[str, Any]) -> Trainer:
+        return family.trainer(Setup(params.model_copy(update={"resolution": pictures.resolution}), run, pictures, plan))
+
+    assert run.team is not None
+    follow(run.team, run, load_at, build)
+    raise FollowedError
+
+
+def picture_set(family: Family, images: Images, params: TrainParams, run: Run) -> Pictures:
+    """The pictures, as training draws them."""
+    array, labels, classes = load(family, images, params, run)
+    return Pictures(array, run.generator, mirror=params.mirror, device=run.device, labels=labels, classes=classes)
+
+
+def led(family: Family, images: Images, params: TrainParams, run: Run, lead: Lead) -> Model:
+    """Train, alone or at the head of a team; see `train`."""
     began = time.monotonic()
     if params.resolution == "auto":
-        resolution = run.choose("resolution", lambda: resolution_that_fits(family, images, params, run))
+        resolution = run.choose("resolution", lambda: resolution_that_fits(family, images, params, run, lead))
         params = params.model_copy(update={"resolution": resolution})
-    array, labels, classes = load(family, images, params, run)
-    pictures = Pictures(array, run.generator, mirror=params.mirror, device=run.device, labels=labels, classes=classes)
+    pictures = picture_set(family, images, params, run)
+    lead.pictures(pictures.resolution)
     init = opened(family, pictures, params, run)
     quality = Quality(run, pictures)
-    plan = run.choose("plan", lambda: make_plan(family, pictures, init, params, run, quality, began))
+    plan = run.choose("plan", lambda: make_plan(family, pictures, init, params, run, quality, began, lead))
     setup = Setup(params, run, pictures, plan)
-    trainer = family.trainer(setup)
+    trainer = lead.trainer(family.trainer(setup), plan)
     if init is not None:
         take_over(trainer, init, run)
     training = Training(run, trainer, pictures, settings(setup), measure=quality.measure, began=began)
@@ -262,7 +299,7 @@ def sized(array: np.ndarray, resolution: int) -> np.ndarray:
     return array if array.shape[1:3] == (resolution, resolution) else square(array, resolution)
 
 
-def resolution_that_fits(family: Family, images: Images, params: TrainParams, run: Run) -> int:
+def resolution_that_fits(family: Family, images: Images, params: TrainParams, run: Run, lead: Lead) -> int:
     """Choose the largest resolution, up to that of the pictures, at which the smallest network sees as many images as the family wants."""
     if params.init is not None:
         return int(run.open_model(params.init).header["resolution"])
@@ -277,8 +314,9 @@ def resolution_that_fits(family: Family, images: Images, params: TrainParams, ru
         smallest = params.width or family.widths_at(resolution, run.device)[0]
         given = params.model_copy(update={"resolution": resolution, "width": smallest})
         pictures = Pictures(sized(array, resolution), run.generator, device=run.device)
+        lead.pictures(resolution)
         setup = Setup(given, run, pictures, first_plan(family, pictures, {}, given, run))
-        fitting = Fitting(family, setup, Quality(run, pictures), seconds * budget.PLANNED, 0.0)
+        fitting = Fitting(family, setup, Quality(run, pictures), seconds * budget.PLANNED, 0.0, lead)
         return 1 / mean_cost(fitting.costs(dict(setup.plan), fitting.measure_sec / 2, free_laziness=True)[0])
 
     wanted = params.kimg * 1000 if params.kimg else family.wanted_at(candidates[-1])
@@ -359,7 +397,14 @@ def beside_of(trainer: Trainer) -> nn.Module | None:
 
 
 def make_plan(
-    family: Family, pictures: Pictures, init: Model | None, params: TrainParams, run: Run, quality: Quality, began: float
+    family: Family,
+    pictures: Pictures,
+    init: Model | None,
+    params: TrainParams,
+    run: Run,
+    quality: Quality,
+    began: float,
+    lead: Lead,
 ) -> dict[str, Any]:
     """Choose width, batch size, precision and number of images for this device, by measuring if there is a budget."""
     seconds = params.budget or (None if params.kimg else DEFAULT_BUDGET_SEC)
@@ -367,7 +412,7 @@ def make_plan(
     plan = first_plan(family, pictures, given, params, run) | {"deadline_sec": seconds and seconds * budget.DEADLINE}
     if seconds is None:
         return plan
-    fitting = Fitting(family, Setup(params, run, pictures, plan), quality, seconds * budget.PLANNED, began)
+    fitting = Fitting(family, Setup(params, run, pictures, plan), quality, seconds * budget.PLANNED, began, lead)
     return fitting.fitted(
         free_width=params.width is None and "width" not in given,
         free_batch=params.batch_size is None,
@@ -399,12 +444,13 @@ class Fitting:
         quality: what measures quality during the training.
         usable_sec: time for the training.
         began: `time.monotonic()` at its start.
+        lead: of the processes that are going to train, and are measured together.
     """
 
     trainer: Trainer  # the last that was measured
 
-    def __init__(self, family: Family, setup: Setup, quality: Quality, usable_sec: float, began: float) -> None:
-        self.family, self.setup, self.quality, self.usable_sec, self.began = family, setup, quality, usable_sec, began
+    def __init__(self, family: Family, setup: Setup, quality: Quality, usable_sec: float, began: float, lead: Lead) -> None:
+        self.family, self.setup, self.quality, self.usable_sec, self.began, self.lead = family, setup, quality, usable_sec, began, lead
         self.measure_sec = min(2.0, 0.01 * usable_sec)
 
     def fitted(self, *, free_width: bool, free_batch: bool, free_laziness: bool) -> dict[str, Any]:
@@ -442,7 +488,8 @@ class Fitting:
     def costs(self, plan: dict[str, Any], seconds: float, *, free_laziness: bool) -> tuple[list[tuple[float, float]], int]:
         """Shares of the schedule with the seconds of a step per image in each, and how lazy the penalties are to be."""
         # With these penalties, step 0 computes them and step 1 does not.
-        self.trainer = trainer = self.family.trainer(replace(self.setup, plan=plan | {"penalty_every": 2}))
+        measured = plan | {"penalty_every": 2}
+        self.trainer = trainer = self.lead.trainer(self.family.trainer(replace(self.setup, plan=measured)), measured)
         probes = trainer.probes(plan["total_nimg"])
         kinds = (False, True) if trainer.penalised else (False,)
         each = seconds / len(probes) / len(kinds)
@@ -459,13 +506,14 @@ class Fitting:
         setup, device, trainer = self.setup, self.setup.run.device, self.trainer
         trainer.schedule(nimg)
         n = trainer.batch_size(nimg)
-        z = torch.randn(n, setup.z_dim, generator=setup.run.generator("z", 0)).to(device)
+        shard = trainer.shard if isinstance(trainer, Leading) else ALONE
+        z = shard.own(torch.randn(n, setup.z_dim, generator=setup.run.generator("z", 0))).to(device)
         p = ASSUMED_P[augmentation(setup.params)]
         numbers = itertools.count()
 
         def play() -> None:
             number = next(numbers)
-            real = setup.pictures.batch(number, number * n, n)  # other pictures each time, as in training
+            real = setup.pictures.batch(number, number * n, n, shard)  # other pictures each time, as in training
             trainer.step(0 if penalised else 1, real, z, setup.run.generator("step", 0), p)
             ema.update(trainer.G_ema, trainer.G, 0.5)
 
@@ -535,6 +583,8 @@ def result(family: Family, training: Training, setup: Setup) -> Model:
     log, plan, trainer = training.log, setup.plan, training.trainer
     trained: dict[str, Any] = {"nimg": log.nimg, "pictures": len(setup.pictures), "diversity": round(log.diversity or 0.0, 4)}
     trained |= {name: plan[name] for name in ("width", "batch_size", "precision")}
+    if isinstance(trainer, Leading):
+        trained["processes"] = trainer.shard.size
     trained["watchdog"] = training.watchdog.watch.acts
     beside = beside_of(trainer)
     other = {f"{BESIDE}{name}": value for name, value in beside.state_dict().items()} if beside is not None else {}

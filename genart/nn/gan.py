@@ -25,6 +25,8 @@ from .diffaugment import Adaptive
 from .images import grid
 from .pace import PARTS, Pace
 from .players import Trainer
+from .shards import ALONE
+from .team import Leading
 from .watchdog import Watch, Watchdog
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ class Training:
     ) -> None:
         self.run, self.trainer, self.pictures = run, trainer, pictures
         self.settings, self.measure = settings, measure
+        self.shard = trainer.shard if isinstance(trainer, Leading) else ALONE
         self.log = Log()
         # In a short training the strength must be able to rise sooner than in the paper's.
         speed = min(SPEED_KIMG, ADAPT_SHARE * settings.total_nimg / 1000)
@@ -177,8 +180,8 @@ class Training:
                     self._evaluate()
                 trainer.schedule(int(place))
                 batch_size = trainer.batch_size(int(place))
-                real = self.pictures.batch(log.step, log.nimg, batch_size)
-                z = torch.randn(batch_size, self.z_dim, generator=run.generator("z", log.step)).to(run.device)
+                real = self.pictures.batch(log.step, log.nimg, batch_size, self.shard)
+                z = self.shard.own(torch.randn(batch_size, self.z_dim, generator=run.generator("z", log.step))).to(run.device)
                 told = trainer.step(log.step, real, z, run.generator("step", log.step), log.augment_p)
                 self._count(told, batch_size)
                 beta = ema.decay(batch_size, ema.half_life(log.nimg, self.settings.ema_kimg))
@@ -236,6 +239,8 @@ class Training:
 
     def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         checkpoint.unpack(self.trainer.parts | {"sums": self.sums}, tensors, state["parts"])
+        if isinstance(self.trainer, Leading):
+            self.trainer.stale = True
         vars(self.log).update(copy.deepcopy(state["log"]) | {"elapsed_sec": self.log.elapsed_sec})
 
     def _end(self) -> int:

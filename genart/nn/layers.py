@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import shards
+
 T = TypeVar("T")
 
 #: The coarsest layer has at most this many times the channels of the finest.
@@ -159,15 +161,22 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     Returns:
         (N, C + 1, H, W); the last channel is the standard deviation over the group, averaged over channels and places.
     """
-    n = len(x)
-    group = group if n % group == 0 else n
+    if len(x) % group == 0:  # in a shared batch too: see `shards`
+        channel = _spread_in_groups(x, group)
+    else:
+        everybody = shards.whole(x.float())
+        channel = shards.active().own(_spread_in_groups(everybody, group if len(everybody) % group == 0 else len(everybody)))
+    beside = channel.to(x.dtype)[:, None, None, None].expand(len(x), *x.shape[2:], 1)
+    return torch.cat([x.permute(0, 2, 3, 1), beside], 3).permute(0, 3, 1, 2)  # channels last, which a plain cat would lose
+
+
+def _spread_in_groups(x: Tensor, group: int) -> Tensor:
+    """Standard deviation over each group, averaged over channels and places: (N, C, H, W) to (N,) float32, N a multiple of `group`."""
     # Sums over whole parts run at the speed of memory; torch's variance over the first dimension takes many times as long.
     parts = x.float().chunk(group)
     mean = reduce(torch.add, parts) / group
     spread = (reduce(torch.add, [(part - mean).square() for part in parts]) / group + 1e-8).sqrt()
-    channel = spread.mean((1, 2, 3)).repeat(group).to(x.dtype)
-    beside = channel[:, None, None, None].expand(n, *x.shape[2:], 1)
-    return torch.cat([x.permute(0, 2, 3, 1), beside], 3).permute(0, 3, 1, 2)  # channels last, which a plain cat would lose
+    return spread.mean((1, 2, 3)).repeat(group)
 
 
 def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor:

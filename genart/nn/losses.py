@@ -17,6 +17,8 @@ from torch.nn.functional import relu, softplus
 
 from genart import params
 
+from . import shards
+
 LOSS_NAMES: tuple[str, ...] = get_args(params.Loss)
 
 
@@ -78,7 +80,8 @@ def wgan_D(real_logits: Tensor, gen_logits: Tensor, drift: float = 1e-3) -> Tens
 def relativistic_average_D(real_logits: Tensor, gen_logits: Tensor) -> Tensor:
     """Relativistic average hinge loss of D (Jolicoeur-Martineau 2019, RaHingeGAN): real above the mean generated one, and the reverse."""
     real, gen = real_logits.float(), gen_logits.float()
-    return relu(1 - (real - gen.mean())).mean() + relu(1 + (gen - real.mean())).mean()
+    mean_real, mean_gen = shards.mean(real.mean()), shards.mean(gen.mean())
+    return relu(1 - (real - mean_gen)).mean() + relu(1 + (gen - mean_real)).mean()
 
 
 def relativistic_average_G(gen_logits: Tensor, real_logits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint, diffaugment, ema, losses
+from . import checkpoint, diffaugment, ema, losses, shards
 from .changes import Changes
 from .data import RealBatch
 from .images import to_unit
@@ -259,7 +259,7 @@ class Players:
             won = _mean([(real > gen).float().mean() for real, gen in zip(real_logits, gen_logits, strict=True)])
             signs = _mean([real.float().sign().mean() for real in real_logits])
         below = self.rules.skip_D_below
-        skipped = (below > 0 and float(loss_D.detach()) < below) or (self.sparing and float(won) == 1)
+        skipped = (below > 0 and float(shards.mean(loss_D.detach())) < below) or (self.sparing and float(shards.mean(won)) == 1)
         if not skipped:
             total = loss_D
             if due:
@@ -280,9 +280,9 @@ class Players:
         if penalties.r2_gamma:
             total = total + penalties.r2_gamma * losses.zero_centred_penalty(_summed(gen_logits), gen_seen)
         if penalties.gp_lambda:
-            place = torch.rand(len(real_seen[0]), generator=generator).to(real_seen[0].device)
+            place = shards.drawn(lambda n: torch.rand(n, generator=generator), len(real_seen[0])).to(real_seen[0].device)
             between = tuple(
-                torch.lerp(gen.detach(), real.detach(), place.to(gen.dtype).view(-1, *[1] * (gen.ndim - 1))).requires_grad_()
+                torch.lerp(gen.detach().float(), real.detach().float(), place.view(-1, *[1] * (gen.ndim - 1))).requires_grad_()
                 for real, gen in zip(real_seen, gen_seen, strict=True)
             )
             with self.autocast():
@@ -321,7 +321,8 @@ class Players:
         if not (self.rules.policy or self.rules.changes) or p <= 0:
             return pictures
         pictures = self.changes(pictures, p, generator)
-        drawn = diffaugment.draw(self.rules.policy, len(pictures[0]), p, generator)
+        shard = shards.active()
+        drawn = diffaugment.draw(self.rules.policy, len(pictures[0]) * shard.size, p, generator).of(shard.own)
         return tuple(diffaugment.augment(part, drawn) for part in pictures)
 
     def autocast(self) -> torch.autocast:

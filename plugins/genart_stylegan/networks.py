@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genart.nn import shards
 from genart.nn.layers import (
     EqualConv2d,
     EqualLinear,
@@ -163,7 +164,11 @@ class Generator(nn.Module):
 
     def fresh_noise(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """Noise of its own for each picture: (count, 1, S, S) for each convolution; the generator is on the CPU."""
-        return [torch.randn(count, 1, side, side, generator=generator).to(self.start.device) for side in self.noise_sides()]
+
+        def drawn(side: int) -> Tensor:
+            return shards.drawn(lambda n: torch.randn(n, 1, side, side, generator=generator), count)
+
+        return [drawn(side).to(self.start.device) for side in self.noise_sides()]
 
     def mapping(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The style of a latent.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genart import Images, Model, Run
-from genart.nn import family, losses
+from genart.nn import family, losses, shards
 from genart.nn.family import GanFamily, Setup
 from genart.nn.players import Game, Penalties, Seen
 
@@ -44,9 +44,9 @@ class Styled(Game):
     def mixed(self, z: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
         """Styles (N, layers, w_dim): those of z, and in some pictures, from a random layer on, those of another latent."""
         G, n = self.generator, len(z)
-        other_z = torch.randn(z.shape, generator=generator)
-        crossover = torch.randint(1, G.layers, (n,), generator=generator)
-        crossover[torch.rand(n, generator=generator) >= self.style_mixing] = G.layers
+        other_z = shards.drawn(lambda n: torch.randn(n, z.shape[1], generator=generator), n)
+        crossover = shards.drawn(lambda n: torch.randint(1, G.layers, (n,), generator=generator), n)
+        crossover[shards.drawn(lambda n: torch.rand(n, generator=generator), n) >= self.style_mixing] = G.layers
         other = torch.arange(G.layers) >= crossover[:, None]
         return torch.where(other[:, :, None].to(z.device), G.mapping(other_z.to(z.device), labels)[:, None], G.mapping(z, labels)[:, None])
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genart import Images, Model, Run
-from genart.nn import checkpoint, family
+from genart.nn import checkpoint, family, shards
 from genart.nn.data import RealBatch
 from genart.nn.family import Family, Setup
 from genart.nn.images import to_unit
@@ -37,7 +37,7 @@ def negative_bound(error: Tensor, divergence: Tensor, numbers: int, beta: float)
     Returns:
         A scalar whose gradient is that of log(error) / 2 + beta * divergence / numbers.
     """
-    variance = error.detach().clamp_min(ROUNDING)
+    variance = shards.mean(error.detach()).clamp_min(ROUNDING)
     return error / (2 * variance) + beta * divergence / numbers
 
 

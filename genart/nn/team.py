@@ -1,0 +1,344 @@
+"""Data-parallel training: a team of processes, of which the first leads and the others follow.
+
+The leader runs the training as if it were alone; what it decides (sizes, ends, learning rates, going back to a state) is decided once. For
+each step it tells the others, in one line of JSON, which step it is; each computes its shard of the batch, which is a function of the seed
+and the step, and the gradients are averaged before an optimiser uses them. So all processes have the same weights after each step, and
+N processes with a batch of B / N each do what one does with a batch of B, up to rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from genart.errors import ResourceError
+from genart.launch import Launch
+from genart.run import Run
+
+from . import checkpoint, shards
+from .data import Pictures, RealBatch
+from .players import Trainer
+from .shards import Shard
+
+#: Bytes in which an order of a step fits; a longer one takes a second message.
+LINE = 1024
+#: Bytes of weights that are sent at a time.
+PIECE = 64 << 20
+#: A follower waits so long for an order: other stages may take long, and a leader that is gone is noticed at once.
+PATIENCE = timedelta(days=30)
+#: Gradients are averaged in buckets of so many numbers: the first is on its way while the others are computed.
+BUCKET = 4 << 20
+
+
+class FollowedError(Exception):
+    """Ends a training in a process that followed: its result is the leader's."""
+
+
+class Team:
+    """The processes of one run.
+
+    Args:
+        launch: number of this process, of all, and where they meet.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, launch: Launch, device: str) -> None:
+        self.rank, self.size, self.device = launch.rank, launch.size, device
+        if device == "cuda":
+            torch.cuda.set_device(launch.local_rank)
+        if launch.on_loopback:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if os.path.exists("/sys/class/net/lo") else "lo0")
+        self._owns = not dist.is_initialized()
+        if self._owns:
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+        self._line: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._shards = {self.size: Shard(self.rank, self.size)}
+
+    @property
+    def leads(self) -> bool:
+        """True for the first process."""
+        return self.rank == 0
+
+    def close(self) -> None:
+        """Leave. The leader lets the others go first."""
+        with suppress(Exception):
+            if self.leads:
+                self.tell(None)
+        if self._owns:
+            with suppress(Exception):
+                dist.destroy_process_group()
+
+    def shard(self, size: int) -> Shard:
+        """The shard of this process among the first `size`; called by all processes alike. Those beyond have a rank of `size` or more."""
+        if size not in self._shards:
+            group = dist.new_group(list(range(size)))
+            self._shards[size] = Shard(self.rank, size, group)
+        return self._shards[size]
+
+    # what is said
+
+    def tell(self, order: Any) -> None:
+        """Tell the others something JSON-serialisable."""
+        text = json.dumps(order).encode()
+        head = torch.zeros(LINE, dtype=torch.uint8)
+        head[:8] = torch.frombuffer(bytearray(len(text).to_bytes(8, "little")), dtype=torch.uint8)
+        body = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        inside = min(len(text), LINE - 8)
+        head[8 : 8 + inside] = body[:inside]
+        with lost_at_least_one():
+            dist.broadcast(head, 0, group=self._line)
+            if len(text) > inside:
+                dist.broadcast(body, 0, group=self._line)
+
+    def hear(self) -> Any:
+        """What the leader tells; waits for it."""
+        head = torch.empty(LINE, dtype=torch.uint8)
+        with lost_at_least_one():
+            dist.broadcast(head, 0, group=self._line)
+            count = int.from_bytes(head[:8].numpy().tobytes(), "little")
+            body = head[8 : 8 + count]
+            if count > LINE - 8:
+                body = torch.empty(count, dtype=torch.uint8)
+                dist.broadcast(body, 0, group=self._line)
+        return json.loads(body.numpy().tobytes())
+
+    def gather(self, answer: Any) -> list[Any]:
+        """What each process answers, in their order; known to all. Called by all."""
+        text = json.dumps(answer).encode()
+        with lost_at_least_one():
+            sizes = torch.zeros(self.size, dtype=torch.int64)
+            sizes[self.rank] = len(text)
+            dist.all_reduce(sizes, group=self._line)
+            texts = torch.zeros(self.size, int(sizes.max()), dtype=torch.uint8)
+            texts[self.rank, : len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+            dist.all_reduce(texts, group=self._line)
+        return [json.loads(row[:size].numpy().tobytes()) for row, size in zip(texts, sizes.tolist(), strict=True)]
+
+    def begin(self, task: dict[str, Any]) -> None:
+        """Let the others begin a stage.
+
+        Raises:
+            ResourceError: if one of them cannot: see what it said itself.
+        """
+        self.tell(task)
+        problems = [f"process {rank}: {told}" for rank, told in enumerate(self.gather(None)) if told]
+        if problems:
+            raise ResourceError("; ".join(problems), "all processes must see the same store, files, plugins and versions")
+
+    def hand_out(self, data: Tensor) -> None:
+        """Bring the leader's bytes, (n,) uint8 on the CPU, into everybody's tensor of that size."""
+        with lost_at_least_one():
+            for piece in data.split(PIECE):
+                dist.broadcast(piece, 0, group=self._line)
+
+
+@contextmanager
+def lost_at_least_one() -> Iterator[None]:
+    """Say in plain words that a process of the team is gone.
+
+    Raises:
+        ResourceError: instead of what torch.distributed raises.
+    """
+    try:
+        yield
+    except (dist.DistError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or (not isinstance(error, dist.DistError) and not _is_of_a_connection(error)):
+            raise
+        raise ResourceError(
+            "a process of this data-parallel training is gone", "start it again (torchrun does so with --max-restarts): it goes on"
+        ) from error
+
+
+def _is_of_a_connection(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in ("gloo", "connection", "nccl", "timed out", "peer"))
+
+
+# the two sides of a training
+
+
+class Lead:
+    """What the leader tells about one training; nothing, where there is no team.
+
+    Args:
+        run: of the leader.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.team = run, run.team
+        self._begun = False
+
+    def pictures(self, resolution: int) -> None:
+        """Let the others open the stage's pictures and bring them to a resolution; the leader has read them before.
+
+        Raises:
+            GenartError: if one of them cannot.
+        """
+        if self.team is None:
+            return
+        if not self._begun:
+            self.team.begin(self.run.task())
+            self._begun = True
+        self.team.tell({"pictures": resolution})
+
+    def trainer(self, trainer: Trainer, plan: Mapping[str, Any]) -> Trainer:
+        """A trainer that shares its steps with the others, who are to build the same of the plan."""
+        if self.team is None:
+            return trainer
+        self.team.tell({"build": dict(plan)})
+        return cast(Trainer, Leading(self.team, trainer, shared_among(self.team, trainer, int(plan["total_nimg"]), self.run)))
+
+    def done(self) -> None:
+        """The training is over."""
+        if self.team is not None and self._begun:
+            with suppress(ResourceError):  # the others are gone, which has been told
+                self.team.tell({"done": True})
+
+
+def shared_among(team: Team, trainer: Trainer, total_nimg: int, run: Run | None = None) -> Shard:
+    """The shard of this process: among as many as divide every batch of the training."""
+    sizes = {trainer.batch_size(nimg) for _, nimg in trainer.probes(total_nimg)}
+    size = max(n for n in range(1, team.size + 1) if all(batch % n == 0 for batch in sizes))
+    if run is not None and size < team.size:
+        batches = " and ".join(map(str, sorted(sizes)))
+        run.warn(f"a batch of {batches} can be shared by {size} of the {team.size} processes; a multiple of {team.size} would use all")
+    shard = team.shard(size)
+    if shard.rank < size and size > 1:
+        for module in (trainer.G, getattr(trainer, "D", None)):
+            if isinstance(module, nn.Module):
+                shards.share_statistics(module)
+        for part in trainer.parts.values():
+            if isinstance(part, torch.optim.Optimizer):
+                part.register_step_pre_hook(lambda optimizer, args, kwargs: average_gradients(optimizer, shard))
+    return shard
+
+
+class Leading:
+    """A trainer, as the leader has it: each step is a step of all.
+
+    Args:
+        team: the processes.
+        trainer: this process's own.
+        shard: what it computes.
+    """
+
+    def __init__(self, team: Team, trainer: Trainer, shard: Shard) -> None:
+        self.team, self.inner, self.shard = team, trainer, shard
+        self.stale = True  # the others have other weights
+        self._nimg = 0
+        self._rates: tuple[float, float, bool] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def schedule(self, nimg: int) -> None:
+        """Set what depends on the images seen."""
+        self._nimg = nimg
+        self.inner.schedule(nimg)
+
+    def rates(self, scale_G: float, scale_D: float, *, sparing: bool = False) -> None:
+        """Set the learning rates."""
+        self._rates = (scale_G, scale_D, sparing)
+        self.inner.rates(scale_G, scale_D, sparing=sparing)
+
+    def step(self, step: int, real: RealBatch, z: Tensor, generator: torch.Generator, augment_p: float) -> Tensor:
+        """One step of all; `real` and `z` are this process's own."""
+        if self.shard.size == 1:
+            return self.inner.step(step, real, z, generator, augment_p)
+        if self.stale:
+            self._send_state()
+        order = {"step": step, "batch": real.place, "nimg": self._nimg, "rates": self._rates, "p": augment_p}
+        self.team.tell(order)
+        return shared_step(self.inner, self.shard, step, real, z, generator, augment_p)
+
+    def _send_state(self) -> None:
+        tensors, state = checkpoint.pack(taught(self.inner))
+        data = torch.frombuffer(bytearray(b"".join(checkpoint.written(tensors, {"parts": state}))), dtype=torch.uint8)
+        self.team.tell({"state": len(data)})
+        self.team.hand_out(data)
+        self.stale = False
+
+
+def taught(trainer: Trainer) -> dict[str, checkpoint.Part]:
+    """The parts of a trainer that all processes have alike: all but the average of G, which the leader alone keeps."""
+    return {name: part for name, part in trainer.parts.items() if part is not trainer.G_ema}
+
+
+def shared_step(
+    trainer: Trainer, shard: Shard, step: int, real: RealBatch, z: Tensor, generator: torch.Generator, augment_p: float
+) -> Tensor:
+    """A step of all, as each process makes it; returns the numbers of the whole batch."""
+    with shards.sharing(shard), lost_at_least_one():
+        return shards.mean(trainer.step(step, real, z, generator, augment_p))
+
+
+def average_gradients(optimizer: torch.optim.Optimizer, shard: Shard) -> None:
+    """Replace the gradients of an optimiser's parameters by their means over the processes."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    buckets: list[list[Tensor]] = [[]]
+    for gradient in gradients:
+        if buckets[-1] and sum(part.numel() for part in buckets[-1]) + gradient.numel() > BUCKET:
+            buckets.append([])
+        buckets[-1].append(gradient)
+    with torch.no_grad():
+        sent = []
+        for bucket in buckets:
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            sent.append((bucket, flat, dist.all_reduce(flat, group=shard.group, async_op=True)))
+        for bucket, flat, work in sent:
+            work.wait()
+            flat /= shard.size
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            torch._foreach_copy_(bucket, [part.view(gradient.shape) for part, gradient in zip(parts, bucket, strict=True)])
+
+
+def follow(team: Team, run: Run, load: Callable[[int], Pictures], build: Callable[[Pictures, dict[str, Any]], Trainer]) -> None:
+    """Do what the leader of a training says, until it is over.
+
+    Args:
+        team: the processes.
+        run: of this process.
+        load: gives the pictures at a resolution.
+        build: gives a trainer by pictures and plan.
+    """
+    pictures: Pictures | None = None
+    trainer: Trainer | None = None
+    shard, z_dim = shards.ALONE, 0
+    while not (order := team.hear()).get("done"):
+        if "pictures" in order:
+            pictures = load(order["pictures"])
+        elif "build" in order:
+            assert pictures is not None
+            plan = order["build"]
+            trainer, z_dim = build(pictures, plan), int(plan["z_dim"])
+            shard = shared_among(team, trainer, int(plan["total_nimg"]))
+        elif "state" in order:
+            assert trainer is not None
+            data = torch.empty(order["state"], dtype=torch.uint8)
+            team.hand_out(data)
+            if shard.rank < shard.size:
+                tensors, state = checkpoint.read(bytearray(data.numpy().tobytes()))
+                checkpoint.unpack(taught(trainer), tensors, state["parts"])
+        elif shard.rank < shard.size:
+            assert trainer is not None
+            assert pictures is not None
+            _step_as_told(trainer, shard, pictures, z_dim, run, order)
+
+
+def _step_as_told(trainer: Trainer, shard: Shard, pictures: Pictures, z_dim: int, run: Run, order: Mapping[str, Any]) -> None:
+    number, first, count = order["batch"]
+    trainer.schedule(order["nimg"])
+    if order["rates"] is not None:
+        scale_G, scale_D, sparing = order["rates"]
+        trainer.rates(scale_G, scale_D, sparing=sparing)
+    real = pictures.batch(number, first, count, shard)
+    z = shard.own(torch.randn(count, z_dim, generator=run.generator("z", number))).to(run.device)
+    shared_step(trainer, shard, order["step"], real, z, run.generator("step", order["step"]), order["p"])
