@@ -30,6 +30,7 @@ from genart.nn.data import Pictures, square
 from genart.nn.family import Family, Fitting, Setup, make_plan
 from genart.nn.gan import Training
 from genart.nn.quality import Quality
+from genart.nn.team import Lead
 from genart.params import resolve
 from genart.plugins import Plugins
 from genart.run import Run
@@ -87,9 +88,9 @@ class Bench:
         )
         pictures = Pictures(self.array, run.generator, device=self.device)
         began = time.monotonic()
-        quality = Quality(run, pictures)
-        setup = Setup(given, run, pictures, make_plan(family, pictures, None, given, run, quality, began))
-        _, every = Fitting(family, setup, quality, self.seconds, began).costs(dict(setup.plan), self.seconds / 2, free_laziness=True)
+        quality, lead = Quality(run, pictures), Lead(run)
+        setup = Setup(given, run, pictures, make_plan(family, pictures, None, given, run, quality, began, lead))
+        _, every = Fitting(family, setup, quality, self.seconds, began, lead).costs(dict(setup.plan), self.seconds / 2, free_laziness=True)
         return family, replace(setup, plan={**setup.plan, "penalty_every": every})
 
     def step(self, family: Family, setup: Setup) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from .errors import UsageError
 
 #: What torchrun and its kin tell each process.
 RANK, SIZE, LOCAL_RANK, HOST, PORT = "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"
+ATTEMPT = "TORCHELASTIC_RESTART_COUNT"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -22,12 +23,14 @@ class Launch:
         size: how many there are.
         local_rank: its number on its machine, which is also that of its GPU.
         host: where they meet.
+        attempt: how often they were started again.
     """
 
     rank: int
     size: int
     local_rank: int = 0
     host: str = "localhost"
+    attempt: int = 0
 
     @property
     def on_loopback(self) -> bool:
@@ -44,10 +47,10 @@ def launched(environ: Mapping[str, str] = os.environ) -> Launch | None:
     if not all(environ.get(name) for name in (RANK, SIZE, HOST, PORT)):
         return None
     try:
-        rank, size, local_rank = (int(environ.get(name, "0")) for name in (RANK, SIZE, LOCAL_RANK))
+        rank, size, local_rank, attempt = (int(environ.get(name, "0")) for name in (RANK, SIZE, LOCAL_RANK, ATTEMPT))
     except ValueError:
-        rank = size = local_rank = -1
+        rank = size = local_rank = attempt = -1
     if not 0 <= rank < size or local_rank < 0:
         told = ", ".join(f"{name}={environ.get(name, '')}" for name in (RANK, SIZE, LOCAL_RANK))
         raise UsageError(f"the environment says {told}, which cannot be", "start the processes with torchrun, or unset these variables")
-    return Launch(rank, size, local_rank, environ[HOST]) if size > 1 else None
+    return Launch(rank, size, local_rank, environ[HOST], attempt) if size > 1 else None

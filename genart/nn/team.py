@@ -58,7 +58,10 @@ class Team:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if os.path.exists("/sys/class/net/lo") else "lo0")
         self._owns = not dist.is_initialized()
         if self._owns:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+            store, rank, size = next(dist.rendezvous("env://"))
+            # The store outlives a restart, and with it the addresses of processes that are gone.
+            store = dist.PrefixStore(f"genart/{launch.attempt}/{size}", store)
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=size)
         self._line: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
         self._shards = {self.size: Shard(self.rank, self.size)}
 

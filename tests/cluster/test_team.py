@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
+from genart.errors import UsageError
+from genart.launch import Launch, launched
 from tests.cluster.one_step import CASES
+from tests.cluster.processes import below, title
 from tests.conftest import ROOT
 
 #: What rounding may change of gradients, as a share of their length; and where D compares features that hardly differ, near the kinks of
@@ -68,3 +76,176 @@ def test_processes_that_share_a_batch_find_the_gradients_that_one_finds(steps, c
     found = errors(steps[1][case], steps[size][case])
     assert found.keys() >= {"G", "told"}
     assert max(found.values()) < (KINKED if "projected" in case else ROUNDING), found
+
+
+# whole runs
+
+RECIPE = """
+[recipe]
+name = "team"
+seed = 1
+[[stage]]
+uses = "images.samples"
+id = "photos"
+crop = 32
+count = 64
+[[stage]]
+uses = "dcgan.train"
+id = "train"
+kimg = 3
+width = 8
+batch_size = 32
+evaluations = 0
+save = "g.safetensors"
+[[stage]]
+uses = "latent.grid"
+save = "grid.png"
+"""
+
+
+class Torchrun:
+    """`genart run` in several processes.
+
+    Args:
+        folder: where it works; the store is in it.
+        size: number of processes.
+        more: arguments of genart.
+        restarts: how often torchrun may begin again.
+    """
+
+    def __init__(self, folder: Path, size: int = 2, more: tuple[str, ...] = (), restarts: int = 0) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+        self.folder, self.told = folder, folder / "told.txt"
+        launcher = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(size),
+            "--max-restarts",
+            str(restarts),
+        ]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+        with open(self.told, "wb") as told:
+            self.process = subprocess.Popen(
+                [*launcher, "-m", "genart", "run", "recipe.toml", "--json", *more],
+                cwd=folder,
+                env=env,
+                stdout=told,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def events(self) -> list[dict]:
+        """What was told so far."""
+        return [json.loads(line) for line in self.told.read_text("utf-8").splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def members(self) -> list[int]:
+        """Processes of genart, in the order of their ranks."""
+        ranks = {}
+        for pid in below(self.process.pid):
+            if " genart run " in title(pid):
+                told = dict(item.split("=", 1) for item in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
+                ranks[int(told["RANK"])] = pid
+        return [ranks[rank] for rank in sorted(ranks)]
+
+    def trains(self) -> bool:
+        """True while pictures are being learned from."""
+        return any(event["event"] == "progress" and event["stage"] == "train" and event["done"] > 1000 for event in self.events)
+
+    def wait_until(self, what) -> None:
+        """Wait for something, while it runs."""
+        while not what():
+            assert self.process.poll() is None, self.told.read_text("utf-8")
+            time.sleep(0.05)
+
+    def done(self) -> dict[str, bytes]:
+        """Wait for the end; what was saved."""
+        assert self.process.wait() == 0, self.told.read_text("utf-8")
+        return {path.name: path.read_bytes() for path in sorted((self.folder / "out" / "team").iterdir()) if path.name != "run.json"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What two processes make, and what they told."""
+    run = Torchrun(tmp_path_factory.mktemp("undisturbed"))
+    return run.done(), run.events
+
+
+def test_processes_of_torchrun_train_one_model_and_one_of_them_does_all_else(undisturbed):
+    saved, events = undisturbed
+    assert sorted(saved) == ["g.safetensors", "grid.png"]
+    counts = [sum(event["event"] == name for event in events) for name in ("run_started", "run_finished", "saved")]
+    assert counts == [1, 1, 2], "the others say nothing"
+    assert not any(event["event"] == "warning" for event in events)
+
+
+def test_a_model_says_how_many_processes_trained_it(undisturbed, tmp_path):
+    (tmp_path / "g.safetensors").write_bytes(undisturbed[0]["g.safetensors"])
+    with safe_open(tmp_path / "g.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["genart"])["model"]["trained"]["processes"] == 2
+
+
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_lost_process_costs_what_came_after_the_last_checkpoint(undisturbed, tmp_path, rank):
+    run = Torchrun(tmp_path, restarts=2)
+    run.wait_until(run.trains)
+    os.kill(run.members()[rank], signal.SIGKILL)
+    assert run.done() == undisturbed[0]
+    assert sum(event["event"] == "run_started" for event in run.events) == 2
+
+
+def test_ctrl_c_keeps_what_was_trained_and_lets_all_processes_go(undisturbed, tmp_path):
+    run = Torchrun(tmp_path)
+    run.wait_until(run.trains)
+    members = run.members()
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait() != 0
+    assert not any(title(pid) for pid in members)
+    assert list((tmp_path / "cache").glob("**/checkpoint-*.safetensors"))
+    again = Torchrun(tmp_path)
+    assert again.done() == undisturbed[0]
+    assert any(event.get("reason") == "going on from its checkpoint" for event in again.events)
+
+
+@pytest.mark.slow
+def test_processes_beyond_those_that_divide_the_batch_sit_out(undisturbed, tmp_path):
+    run = Torchrun(tmp_path, size=3)
+    assert run.done() == undisturbed[0], "two of them share it"
+    (warning,) = [event["message"] for event in run.events if event["event"] == "warning"]
+    assert warning == "a batch of 32 can be shared by 2 of the 3 processes; a multiple of 3 would use all"
+
+
+def test_a_process_that_would_train_on_something_else_is_told(tmp_path):
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "other.toml").write_text(RECIPE.replace("count = 64", "count = 63"), encoding="utf-8")
+    port, running = free_port(), []
+    for rank, recipe in enumerate(("recipe.toml", "other.toml")):
+        env = environment(rank, 2, port) | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+        command = [sys.executable, "-m", "genart", "run", recipe]
+        running.append(subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+    told = [process.communicate()[1] for process in running]
+    assert running[0].returncode == 5
+    assert f"process 1: on {socket.gethostname()} 'train' would be something else" in told[0]
+
+
+def test_what_a_launcher_tells_is_read_or_refused():
+    told = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+    assert launched(told) == Launch(1, 4, 1, "10.0.0.1", 0)
+    assert launched(told | {"TORCHELASTIC_RESTART_COUNT": "2"}).attempt == 2
+    assert launched({**told, "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}) is None
+    assert launched({"RANK": "1", "WORLD_SIZE": "4"}) is None, "nobody says where they meet"
+    for wrong in ({"RANK": "4"}, {"RANK": "x"}, {"LOCAL_RANK": "-1"}):
+        with pytest.raises(UsageError, match="which cannot be"):
+            launched(told | wrong)
+
+
+def test_two_launchers_are_one_too_many(cli, monkeypatch, tmp_path):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    result = cli("run", tmp_path / "recipe.toml", "--on", "ray")
+    assert result.code == 2
+    assert "is one of 2 processes of torchrun" in result.stderr

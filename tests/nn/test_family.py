@@ -161,6 +161,7 @@ def test_laziness_follows_what_penalties_cost(tmp_path, monkeypatch):
             return Trainer()
 
     fitting.family, fitting.setup = Any(), family.Setup(None, None, None, {})
+    fitting.lead = family.Lead(SimpleNamespace(team=None))
     costs, every = fitting.costs({"penalty_every": 1, "total_nimg": 10}, 1.0, free_laziness=True)
     assert (costs, every) == ([(0.5, 1.125), (0.5, 1.125)], 8)
     costs, every = fitting.costs({"penalty_every": 2, "total_nimg": 10}, 1.0, free_laziness=False)
