@@ -130,6 +130,9 @@ def run(
         str | None,
         typer.Option("--on", metavar="ray|ray://HOST:PORT", help="Make it with the workers of Ray: of this machine, or of a cluster."),
     ] = None,
+    data_parallel: Annotated[
+        int | None, typer.Option("--data-parallel", metavar="N", min=1, help="With --on: let N workers share each training.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write the numbers of trainings as TensorBoard event files.")
@@ -137,18 +140,18 @@ def run(
 ) -> None:
     """Run a recipe: make what is missing, save what is to be saved."""
     from .events import Events
-    from .follow import check_alone, joined
+    from .follow import check_launch, joined
     from .launch import launched
     from .plan import safe_name
     from .run import Stop
     from .runner import Runner
 
     stop, launch = Stop(), launched()
-    check_alone(launch, on)
-    address = _checked_address(on) if on is not None else None
+    check_launch(launch, on, data_parallel)
+    address = _checked_address(on, data_parallel) if on is not None else None
     with _own_stdout(json_) as own:
         planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
-        executor = _spread(planner, address, recipe, set_, seed, budget, plugin) if on is not None else None
+        executor = _spread(planner, address, recipe, set_, seed, budget, plugin, data_parallel) if on is not None else None
         if out is None:
             out = Path("out") / safe_name(planner.recipe.name)
         if launch is not None and launch.rank > 0:
@@ -174,10 +177,13 @@ def _follow(runner: Runner, launch: Launch) -> None:
         follow(runner, team)
 
 
-def _checked_address(on: str) -> str | None:
-    from .on_ray import check_address
+def _checked_address(on: str, data_parallel: int | None) -> str | None:
+    from .on_ray import check_address, check_train
 
-    return check_address(on)
+    address = check_address(on)
+    if data_parallel is not None and data_parallel > 1:
+        check_train()
+    return address
 
 
 def _spread(
@@ -188,6 +194,7 @@ def _spread(
     seed: int | None,
     budget: str | None,
     files: list[Path] | None,
+    data_parallel: int | None,
 ) -> Executor:
     """An executor with workers on Ray."""
     from .on_ray import RayPool
@@ -206,7 +213,7 @@ def _spread(
         store=str(planner.store.root.absolute()),
         device=planner.device,
     )
-    return Spread(RayPool(order, address))
+    return Spread(RayPool(order, address), data_parallel or 1)
 
 
 def _write_report(out: Path, store: Store, events: Events) -> None:

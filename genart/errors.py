@@ -83,6 +83,10 @@ class ResourceError(GenartError):
     exit_code = 5
 
 
+class LostProcessError(ResourceError):
+    """One of several processes that train together is gone."""
+
+
 class BusyError(GenartError):
     """Another process holds what is needed."""
 

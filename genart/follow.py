@@ -19,19 +19,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def joined(launch: Launch, device: str) -> Iterator[Team]:
+def joined(launch: Launch, device: str, store: Any = None) -> Iterator[Team]:
     """Meet the other processes, and part from them in the end.
+
+    Args:
+        launch: which one this is.
+        device: "cpu" or "cuda".
+        store: of torch.distributed, in which they find each other; torchrun's, unless it is given.
 
     Raises:
         UsageError: if their versions differ, or the device is one that processes cannot share.
-        ResourceError: if they do not meet.
+        LostProcessError: if they do not meet.
     """
     if device == "mps":
         raise UsageError("processes cannot train together on MPS", "give them --device cpu")
     from .nn.team import Team, lost_at_least_one
 
     with lost_at_least_one():
-        team = Team(launch, device)
+        team = Team(launch, device, store)
     try:
         check_versions(team.gather({"host": socket.gethostname(), "versions": versions()}))
         yield team
@@ -64,7 +69,7 @@ def follow(runner: Runner, team: Team) -> None:
         team: the processes.
 
     Raises:
-        ResourceError: if the first process is gone.
+        LostProcessError: if the first process is gone.
     """
     from .nn.team import FollowedError
 
@@ -101,11 +106,13 @@ def deaf() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def check_alone(launch: Launch | None, on: str | None) -> None:
-    """See that a run is not launched in two ways at once.
+def check_launch(launch: Launch | None, on: str | None, data_parallel: int | None) -> None:
+    """See that a run is launched in one way.
 
     Raises:
-        UsageError: if it is.
+        UsageError: if it is in two, or in none that can do what is wanted.
     """
+    if data_parallel is not None and on is None:
+        raise UsageError(f"--data-parallel {data_parallel} needs --on", "without Ray, start as many processes with torchrun")
     if launch is not None and on is not None:
         raise UsageError(f"--on {on} starts its own workers, and this is one of {launch.size} processes of torchrun", "use one of both")

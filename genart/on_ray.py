@@ -65,6 +65,18 @@ def check_address(on: str) -> str | None:
     return None if on == LOCAL else on
 
 
+def check_train() -> None:
+    """See that Ray Train is there.
+
+    Raises:
+        UsageError: if what it needs is not installed.
+    """
+    try:
+        import ray.train.torch  # noqa: F401
+    except ImportError:
+        raise UsageError("--data-parallel needs Ray Train, which is not installed", "pip install 'genart[ray]'") from None
+
+
 @dataclass(eq=False)
 class Member:
     """One worker."""
@@ -118,7 +130,8 @@ class RayPool:
         """What a worker is asked for: as many cores as computing threads, but for what no machine has; no GPU where none is used."""
         wanted = os.environ.get("OMP_NUM_THREADS", "")
         threads = int(wanted) if wanted.isdigit() and int(wanted) > 0 else needs.cpus
-        return Needs(min(threads, self._largest), needs.gpus if self.order.device == "cuda" else 0, needs.memory_bytes)
+        gpus = needs.gpus if self.order.device == "cuda" else 0
+        return Needs(min(threads, self._largest), gpus, needs.memory_bytes, needs.processes)
 
     def want(self, needs: Needs, count: int) -> None:
         """Let workers come until `count` tasks could begin, as far as there is room for them."""
@@ -131,9 +144,10 @@ class RayPool:
             self._add(asked)
 
     def _fits(self, asked: Needs) -> bool:
-        cpus = asked.cpus + sum(member.needs.cpus for member in self.members)
-        gpus = asked.gpus + sum(member.needs.gpus for member in self.members)
-        memory = asked.memory_bytes + sum(member.needs.memory_bytes for member in self.members)
+        every = [(needs.processes, needs) for needs in (asked, *(member.needs for member in self.members))]
+        cpus = sum(count * needs.cpus for count, needs in every)
+        gpus = sum(count * needs.gpus for count, needs in every)
+        memory = sum(count * needs.memory_bytes for count, needs in every)
         totals = self._totals
         fits = cpus <= totals.get("CPU", 0) and gpus <= totals.get("GPU", 0) and memory <= totals.get("memory", 0)
         return fits or not self.members  # of what is too large for any machine, Ray tells
@@ -147,10 +161,33 @@ class RayPool:
         return False
 
     def _add(self, asked: Needs) -> None:
+        if asked.processes > 1:
+            self._add_gang(asked)
+            return
         options = {"num_cpus": asked.cpus, "num_gpus": asked.gpus, "max_concurrency": 3}
         if asked.memory_bytes:
             options["memory"] = asked.memory_bytes
         handle = self._ray.remote(Worker).options(**options).remote(self.order.as_json(), threads=asked.cpus)
+        self.members.append(Member(handle, asked, handle.about.remote()))
+
+    def _add_gang(self, asked: Needs) -> None:
+        """Let one come that is no worker itself: its processes are Ray Train's.
+
+        Raises:
+            UsageError: if the cluster has no room for them, ever.
+        """
+        totals, count = self._totals, asked.processes
+        if count * asked.cpus > totals.get("CPU", 0) or count * asked.gpus > totals.get("GPU", 0):
+            there = f"{totals.get('CPU', 0):g} cores" + (f" and {totals.get('GPU', 0):g} GPUs" if asked.gpus else "")
+            hint = f"ask for fewer, or give each fewer threads than {asked.cpus}"
+            raise UsageError(f"--data-parallel {count}: Ray has {there} in all", hint)
+        from .train_on_ray import Gang
+
+        handle = (
+            self._ray.remote(Gang)
+            .options(num_cpus=0, max_concurrency=8)
+            .remote(self.order.as_json(), threads=asked.cpus, processes=count, gpus=asked.gpus)
+        )
         self.members.append(Member(handle, asked, handle.about.remote()))
 
     def _drop(self, member: Member) -> None:

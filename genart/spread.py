@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from . import parts
@@ -92,10 +92,11 @@ class Spread:
 
     Args:
         pool: the workers.
+        data_parallel: how many of them share each training.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
+    def __init__(self, pool: Pool, data_parallel: int = 1) -> None:
+        self.pool, self.data_parallel = pool, data_parallel
         self._losses: dict[Task, int] = {}
         self._warned: set[tuple[str, str]] = set()
 
@@ -151,7 +152,7 @@ class Spread:
             return None
         step.entry = None
         if not parts.may_split(step) or self.pool.size < 2:
-            return Whole(step, runner)
+            return Whole(step, runner, self.data_parallel if step.node.stage.data_parallel else 1)
         job = Split(step, runner, self.pool.size)
         return None if job.complete() else job
 
@@ -251,8 +252,8 @@ class Job(ABC):
     step: Step
     runner: Runner
     #: pictures that each running task has made
-    running: dict[Task, float] = field(default_factory=dict)
-    made: int = 0
+    running: dict[Task, float] = field(default_factory=dict, kw_only=True)
+    made: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         self.progress = Progress(self.runner.events, self.step.node.id)
@@ -283,9 +284,15 @@ class Job(ABC):
 
 @dataclass
 class Whole(Job):
-    """A step that one worker makes."""
+    """A step that one worker makes, or several together."""
 
+    processes: int = 1
     asked: bool = False
+
+    @property
+    def needs(self) -> Needs:
+        """What the task asks for."""
+        return replace(super().needs, processes=self.processes)
 
     def demand(self) -> int:
         """One, until it was asked for."""

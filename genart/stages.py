@@ -28,11 +28,13 @@ class Needs:
         cpus: cores, which are also the threads that it computes with; of a machine with fewer, all.
         gpus: where the device is a GPU; a fraction shares one.
         memory_bytes: memory; 0 asks for none.
+        processes: how many of such processes a task takes. No stage asks for more than one; `--data-parallel` does for trainings.
     """
 
     cpus: int = 1
     gpus: float = 1.0
     memory_bytes: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Stage:
         depends: distributions whose version is part of its identity.
         streams: it is a generator of batches.
         needs: what one of its tasks asks a cluster for.
+        data_parallel: its training can be shared by several processes, as `genart.nn.family.train` does.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Stage:
     depends: tuple[str, ...] = ()
     streams: bool = field(default=False)
     needs: Needs = Needs()
+    data_parallel: bool = False
 
     @property
     def family(self) -> str:
@@ -95,6 +99,7 @@ def stage(
     light: bool = False,
     depends: tuple[str, ...] = (),
     needs: Needs = Needs(),
+    data_parallel: bool = False,
 ) -> Callable[[StageFunction], Stage]:
     """Declare a function as a stage. Kinds and parameters are read off its annotations.
 
@@ -109,6 +114,7 @@ def stage(
         light: a picture is little work; see `Stage`.
         depends: distributions whose version belongs to the stage's identity, such as `("scikit-image",)`.
         needs: what one of its tasks asks a cluster for.
+        data_parallel: it trains by `genart.nn.family.train`, and so can be shared by several processes.
 
     Raises:
         TypeError: if the name or an annotation is not of this form; the message says which.
@@ -142,6 +148,7 @@ def stage(
             depends=depends,
             streams=streams,
             needs=needs,
+            data_parallel=data_parallel,
         )
 
     return declare

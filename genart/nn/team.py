@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -18,8 +19,10 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
-from genart.errors import ResourceError
+from genart.errors import LostProcessError, ResourceError
 from genart.launch import Launch
 from genart.run import Run
 
@@ -48,20 +51,20 @@ class Team:
     Args:
         launch: number of this process, of all, and where they meet.
         device: "cpu" or "cuda".
+        store: where they find each other; what torchrun says, unless it is given.
     """
 
-    def __init__(self, launch: Launch, device: str) -> None:
+    def __init__(self, launch: Launch, device: str, store: Store | None = None) -> None:
         self.rank, self.size, self.device = launch.rank, launch.size, device
         if device == "cuda":
-            torch.cuda.set_device(launch.local_rank)
+            torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())  # a launcher may show each process its own alone
         if launch.on_loopback:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if os.path.exists("/sys/class/net/lo") else "lo0")
-        self._owns = not dist.is_initialized()
-        if self._owns:
-            store, rank, size = next(dist.rendezvous("env://"))
-            # The store outlives a restart, and with it the addresses of processes that are gone.
-            store = dist.PrefixStore(f"genart/{launch.attempt}/{size}", store)
-            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=size)
+        if store is None:
+            # It outlives a restart, and with it the addresses of processes that are gone.
+            store = PrefixStore(f"genart/{launch.attempt}/{launch.size}", next(rendezvous("env://"))[0])
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size)
         self._line: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
         self._shards = {self.size: Shard(self.rank, self.size)}
 
@@ -75,9 +78,8 @@ class Team:
         with suppress(Exception):
             if self.leads:
                 self.tell(None)
-        if self._owns:
-            with suppress(Exception):
-                dist.destroy_process_group()
+        with suppress(Exception):
+            dist.destroy_process_group()
 
     def shard(self, size: int) -> Shard:
         """The shard of this process among the first `size`; called by all processes alike. Those beyond have a rank of `size` or more."""
@@ -143,19 +145,32 @@ class Team:
                 dist.broadcast(piece, 0, group=self._line)
 
 
+def open_store(host: str) -> tuple[Store, int]:
+    """A store that listens at one address alone, and its port; torch's own would listen at all."""
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as server:
+        port = int(server.getsockname()[1])
+        store = dist.TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=server.detach())  # type: ignore[attr-defined]
+    return store, port
+
+
+def find_store(host: str, port: int) -> Store:
+    """The store that another process opened."""
+    return dist.TCPStore(host, port, is_master=False)  # type: ignore[attr-defined]
+
+
 @contextmanager
 def lost_at_least_one() -> Iterator[None]:
     """Say in plain words that a process of the team is gone.
 
     Raises:
-        ResourceError: instead of what torch.distributed raises.
+        LostProcessError: instead of what torch.distributed raises.
     """
     try:
         yield
     except (dist.DistError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or (not isinstance(error, dist.DistError) and not _is_of_a_connection(error)):
             raise
-        raise ResourceError(
+        raise LostProcessError(
             "a process of this data-parallel training is gone", "start it again (torchrun does so with --max-restarts): it goes on"
         ) from error
 

@@ -30,7 +30,11 @@ class TrainParams(GanParams):
 
 
 @genart.stage(
-    "dcgan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True, depends=("kornia",)
+    "dcgan.train",
+    outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images},
+    random=True,
+    depends=("kornia",),
+    data_parallel=True,
 )
 def dcgan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a DCGAN on pictures (Radford et al. 2015).

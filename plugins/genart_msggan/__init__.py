@@ -21,7 +21,11 @@ class TrainParams(GanParams):
 
 
 @genart.stage(
-    "msggan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True, depends=("kornia",)
+    "msggan.train",
+    outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images},
+    random=True,
+    depends=("kornia",),
+    data_parallel=True,
 )
 def msggan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train an MSG-GAN, whose networks meet at every scale at once (Karnewar and Wang 2020).

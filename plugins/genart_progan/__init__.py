@@ -24,7 +24,11 @@ class TrainParams(GanParams):
 
 
 @genart.stage(
-    "progan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True, depends=("kornia",)
+    "progan.train",
+    outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images},
+    random=True,
+    depends=("kornia",),
+    data_parallel=True,
 )
 def progan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a GAN that grows from 4x4 pixels to the pictures' size (Karras et al. 2018).

@@ -43,6 +43,7 @@ class TrainParams(GanParams):
     outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images},
     random=True,
     depends=("kornia",),
+    data_parallel=True,
 )
 def projected_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a projected GAN on pictures (Sauer et al. 2021).

@@ -44,7 +44,11 @@ class TrainParams(GanParams):
 
 
 @genart.stage(
-    "stylegan.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True, depends=("kornia",)
+    "stylegan.train",
+    outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images},
+    random=True,
+    depends=("kornia",),
+    data_parallel=True,
 )
 def stylegan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a style-based GAN (Karras et al. 2019, 2020) for the calm loss of Huang et al. (2024).

@@ -48,7 +48,12 @@ class WalkParams(genart.Params):
     loop: Annotated[bool, Field(description="Lead back to the first picture, so that the film repeats without a seam.")] = True
 
 
-@genart.stage("vae.train", outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images}, random=True)
+@genart.stage(
+    "vae.train",
+    outputs={"progress": genart.Images, "plot": genart.Images, "nearest": genart.Images},
+    random=True,
+    data_parallel=True,
+)
 def vae_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a variational autoencoder on pictures (Kingma and Welling 2014).
 

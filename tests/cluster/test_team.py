@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from genart.errors import UsageError
 from genart.launch import Launch, launched
 from tests.cluster.one_step import CASES
-from tests.cluster.processes import below, title
+from tests.cluster.processes import below, is_loopback, listening, title
 from tests.conftest import ROOT
 
 #: What rounding may change of gradients, as a share of their length; and where D compares features that hardly differ, near the kinks of
@@ -111,31 +111,18 @@ class Torchrun:
         size: number of processes.
         more: arguments of genart.
         restarts: how often torchrun may begin again.
+        launched: by torchrun; else alone.
     """
 
-    def __init__(self, folder: Path, size: int = 2, more: tuple[str, ...] = (), restarts: int = 0) -> None:
+    def __init__(self, folder: Path, size: int = 2, more: tuple[str, ...] = (), restarts: int = 0, *, launched: bool = True) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
         self.folder, self.told = folder, folder / "told.txt"
-        launcher = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            str(size),
-            "--max-restarts",
-            str(restarts),
-        ]
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}"]
+        command = [sys.executable, *(launcher if launched else ()), "-m", "genart", "run", "recipe.toml", "--json", *more]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
         with open(self.told, "wb") as told:
-            self.process = subprocess.Popen(
-                [*launcher, "-m", "genart", "run", "recipe.toml", "--json", *more],
-                cwd=folder,
-                env=env,
-                stdout=told,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=told, stderr=subprocess.STDOUT)
 
     @property
     def events(self) -> list[dict]:
@@ -210,6 +197,32 @@ def test_ctrl_c_keeps_what_was_trained_and_lets_all_processes_go(undisturbed, tm
     assert any(event.get("reason") == "going on from its checkpoint" for event in again.events)
 
 
+def test_workers_of_ray_train_the_same_model_and_are_started_again_when_one_is_lost(undisturbed, tmp_path):
+    run = Torchrun(tmp_path, launched=False, more=("--on", "ray", "--data-parallel", "2"))
+    run.wait_until(run.trains)
+    begun = below(run.process.pid)
+    workers = [pid for pid in begun if "TrainWorker" in title(pid)]
+    addresses = list(listening([run.process.pid, *begun]))
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    assert run.done() == undisturbed[0]
+    assert not any(event["event"] == "error" for event in run.events)
+    assert addresses
+    assert all(map(is_loopback, addresses)), "nobody else may speak to them"
+
+
+def test_more_workers_than_there_are_cores_are_refused(tmp_path):
+    run = Torchrun(tmp_path, launched=False, more=("--on", "ray", "--data-parallel", "999"))
+    assert run.process.wait() == 2
+    assert "--data-parallel 999: Ray has " in run.told.read_text("utf-8")
+
+
+def test_a_shared_training_needs_somebody_who_starts_the_processes(cli, tmp_path):
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    result = cli("run", tmp_path / "recipe.toml", "--data-parallel", "2")
+    assert (result.code, result.err.splitlines()[0]) == (2, "genart: --data-parallel 2 needs --on")
+
+
 @pytest.mark.slow
 def test_processes_beyond_those_that_divide_the_batch_sit_out(undisturbed, tmp_path):
     run = Torchrun(tmp_path, size=3)
@@ -248,4 +261,4 @@ def test_two_launchers_are_one_too_many(cli, monkeypatch, tmp_path):
     (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     result = cli("run", tmp_path / "recipe.toml", "--on", "ray")
     assert result.code == 2
-    assert "is one of 2 processes of torchrun" in result.stderr
+    assert "is one of 2 processes of torchrun" in result.err
