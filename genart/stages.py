@@ -128,10 +128,8 @@ def stage(
         if len(arguments) != 3:
             raise TypeError(f"{where} must take (input, params, run), not ({', '.join(arguments)})")
         hints = _hints(function)
-        takes_hint = hints.get(arguments[0], type(None))
+        takes = _takes_of(where, hints, arguments[0])
         params = _params_of(where, hints, arguments[1])
-        if takes_hint is not type(None) and takes_hint not in _KINDS:
-            raise TypeError(f"{where}: annotate `{arguments[0]}` with Images, Model, Video or None")
         gives = hints.get("return")
         streams = typing.get_origin(gives) in (collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable)
         kind = _kind_of(where, gives, streams=streams)
@@ -139,7 +137,7 @@ def stage(
         return Stage(
             name=name,
             function=function,
-            takes=_KINDS.get(takes_hint),
+            takes=takes,
             gives={"output": kind, **dict.fromkeys(outputs or {}, "images")},
             params=params,
             random=random,
@@ -152,6 +150,13 @@ def stage(
         )
 
     return declare
+
+
+def _takes_of(where: str, hints: Mapping[str, Any], argument: str) -> Kind | None:
+    hint = hints.get(argument, type(None))
+    if hint is not type(None) and hint not in _KINDS:
+        raise TypeError(f"{where}: annotate `{argument}` with Images, Model, Video or None")
+    return _KINDS.get(hint)
 
 
 def _params_of(where: str, hints: Mapping[str, Any], argument: str) -> type[Params]:

@@ -160,6 +160,19 @@ def test_a_step_is_a_function_of_its_generator():
     assert not torch.equal(told[0], told[2])
 
 
+def test_the_penalty_between_real_and_generated_pictures_takes_them_in_two_precisions():
+    it = players(penalties=Penalties(gp_lambda=10.0), bfloat16=True)
+    generated = it.G(z())
+
+    class Half(type(it.game)):
+        def generate(self, z, labels, generator):
+            return (self.G(z, labels).bfloat16(),)
+
+    it.game.__class__ = Half
+    assert bool(play(it)[0].isfinite().all())
+    assert generated.dtype == torch.float32
+
+
 def test_several_scales_are_judged_together():
     class Scales(Game):
         def generate(self, z, labels, generator):
