@@ -46,6 +46,8 @@ from .store import Entry, check_place, resource_error
 RUN_JSON = "run.json"
 #: Seconds of streamed pictures that a kill may cost.
 SYNC_EVERY = 3.0
+#: What to do when a worker and its driver do not see the same results.
+SAME_STORE = "the workers must see the same store: by --store, or XDG_CACHE_HOME names a folder that all machines share"
 #: How often a result that a clean-up took away before it could be read is made again.
 HOLDING_TRIES = 20
 
@@ -213,6 +215,7 @@ class Runner:
             self.records[step.node.id] = self.record(step, cached=True, seconds=0.0)
             self.events.emit("stage_cached", stage=step.node.id, uses=step.node.stage.name, key=step.entry.key)
             self._remember(step)
+            self.store.share(step.ancestry, step.partial, step.entry)
 
     def _with_lock(self, step: Step) -> None:
         with self.locked(step):
@@ -304,8 +307,8 @@ class Runner:
         step.entry = self.store.find(key)
         if step.entry is None:
             raise ResourceError(
-                f"stage '{step.node.id}': a worker has made it, but its result is not in the store {self.store.root}",
-                "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
+                f"stage '{step.node.id}': a worker has made it, but its result is not in the store {self.store.place}",
+                SAME_STORE,
             )
         step.forced = False
         self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])

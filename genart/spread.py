@@ -18,7 +18,7 @@ from .plan import Step, differences
 from .run import Progress
 from .runner import Runner
 from .stages import Needs
-from .tasks import Part, Task, error_from_json
+from .tasks import Part, Task, content_of, error_from_json
 
 #: Seconds that the first part of a stage takes, from which the size of the others follows, and what these are to take.
 FIRST_SEC, PART_SEC = 1.0, 5.0
@@ -278,7 +278,8 @@ class Job(ABC):
         """A task of this step."""
         sources = {source.node: self.runner.steps[source.node].entry for source in self.step.node.sources}
         inputs = {node: entry.key for node, entry in sources.items() if entry is not None}
-        return Task(self.step.node.id, self.step.ancestry, inputs=inputs, **more)
+        contents = {node: content_of(entry) for node, entry in sources.items() if entry is not None}
+        return Task(self.step.node.id, self.step.ancestry, inputs=inputs, contents=contents, **more)
 
 
 @dataclass

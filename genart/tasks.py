@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from . import errors
+from .artifacts import digest_of
 from .errors import GenartError, StageError
+from .store import Entry
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Order:
         folder: the current directory, from which relative paths go.
         store: the folder of the store, which the workers share.
         device: "cpu", "cuda" or "mps".
+        shared: address of a store that the workers share instead, each beside the one of its machine.
     """
 
     recipe: str
@@ -36,6 +39,7 @@ class Order:
     folder: str
     store: str
     device: str
+    shared: str | None = None
 
     def as_json(self) -> str:
         """One line."""
@@ -61,6 +65,7 @@ class Task:
         stage: its id.
         ancestry: key of its chain as the driver knows it: a worker that has another is not to make anything.
         inputs: keys of the results that the stage reads, by the ids of their stages.
+        contents: what these hold, by the ids of their stages; see `content_of`.
         force: make it again although there is a result.
         part: make pictures and keep them as a part, rather than the whole result.
         start: index of the first picture.
@@ -78,6 +83,7 @@ class Task:
     stop: int | None = None
     seconds: float = 0.0
     choices: dict[str, Any] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """One line."""
@@ -118,6 +124,11 @@ class Part:
     warnings: list[str]
     skipped: list[dict[str, str]]
     seconds: float
+
+
+def content_of(entry: Entry) -> str:
+    """Hash of all that a result holds: of the same key a store that is not shared may have another."""
+    return digest_of({output: entry.digest(output) for output in entry.manifest["outputs"]})
 
 
 #: Errors by name, as they travel.
