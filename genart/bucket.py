@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -24,6 +25,8 @@ SCHEMES = {"s3": "genart[s3]", "gs": "genart[gs]", "file": "fsspec"}
 CHUNK_BYTES, CHUNKS_AT_ONCE = 8 << 20, 8
 #: Name of the file that says what the address is for.
 MARK = "store.json"
+#: End of the name of a file that is being put together.
+ASIDE = ".tmp"
 #: Codes of object stores for what is not there, and for a range behind the end of what is there.
 NO_BUCKET, NO_RANGE = ("NoSuchBucket",), ("InvalidRange", "416")
 #: Words in codes and messages of stores that are full.
@@ -141,7 +144,15 @@ class Bucket:
 
     def listing(self, folder: str) -> dict[str, tuple[int, float]]:
         """All files below a folder, as the store lists them: bytes, and seconds since 1970 when it was written, by name."""
-        path = self._path(folder)
+        return {name: about for name, about in self._listed(self._path(folder)).items() if not name.endswith(ASIDE)}
+
+    def sweep(self, older_than_sec: float) -> None:
+        """Remove what killed processes were putting together under other names, where that is done, and is so old."""
+        now = time.time()
+        listed = self._listed(self.root) if self._renames else {}
+        self.remove(*(name for name, (_, when) in listed.items() if name.endswith(ASIDE) and now - when > older_than_sec))
+
+    def _listed(self, path: str) -> dict[str, tuple[int, float]]:
         with self._telling():
             try:
                 if self._renames:
@@ -153,9 +164,8 @@ class Bucket:
                 if not is_absent(error):
                     raise
                 return {}
-        names = {name: about for name, about in found.items() if name.startswith(f"{path}/") and not name.endswith(".tmp")}
         head = len(self.root) + 1
-        return {name[head:]: (int(about.get("size") or 0), _written(about)) for name, about in names.items()}
+        return {name[head:]: (int(about.get("size") or 0), _written(about)) for name, about in found.items() if name.startswith(f"{path}/")}
 
     # writing
 
@@ -238,18 +248,24 @@ class Bucket:
 
     def remove_many(self, names: Iterable[str]) -> None:
         """Remove many files in few requests; a store may keep some of them without a word."""
-        paths = [self._path(name) for name in names]
-        if self._renames or not paths:
-            self.remove(*(path[len(self.root) + 1 :] for path in paths))
+        names = list(names)
+        if not names:
             return
-        with self._telling(), suppress(FileNotFoundError):
-            self.files.rm(paths)
+        with self._telling():
+            try:
+                if not self._renames:
+                    self.files.rm([self._path(name) for name in names])
+                    return
+            except FileNotFoundError as error:
+                if not is_absent(error):
+                    raise
+        self.remove(*names)
 
     @contextmanager
     def _aside(self, name: str) -> Iterator[str]:
         """Yield a name beside that of a file, which is gone in the end."""
         folder, _, last = self._path(name).rpartition("/")
-        aside = f"{folder}/.{last}.{os.urandom(8).hex()}.tmp"
+        aside = f"{folder}/.{last}.{os.urandom(8).hex()}{ASIDE}"
         try:
             yield aside
         finally:

@@ -272,6 +272,7 @@ class Shared:
             (results removed, bytes freed).
         """
         now = time.time()
+        self.bucket.sweep(GRACE_SEC)
         kept = removed = freed = 0
         for held in sorted(self.held(), key=lambda held: held.written, reverse=True):
             whole = held.manifest in held.files
