@@ -175,8 +175,9 @@ class Bucket:
         Raises:
             ResourceError: if not.
         """
-        if self._renames and not self.files.isdir(self.root):
-            raise ResourceError(f"the store {self.url}: there is no such folder", "make it first, or see whether it is mounted")
+        with self._telling():
+            if self._renames and not self.files.isdir(self.root):
+                raise ResourceError(f"the store {self.url}: there is no such folder", "make it first, or see whether it is mounted")
         self.write({MARK: b'{"format": 1, "program": "genart"}\n'})
 
     def write(self, contents: Mapping[str, bytes]) -> None:

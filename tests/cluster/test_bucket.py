@@ -129,7 +129,20 @@ def test_addresses(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "bucket", "/shared", "s3:bucket", "s3://", "s3:///a", "file://", "file:///", "file://shared/a", "http://h/a", "memory://a", "s3://b/a?x=1"]
+    [
+        "",
+        "bucket",
+        "/shared",
+        "s3:bucket",
+        "s3://",
+        "s3:///a",
+        "file://",
+        "file:///",
+        "file://shared/a",
+        "http://h/a",
+        "memory://a",
+        "s3://b/a?x=1",
+    ]
     + ["s3://b/a#x", "s3://b/../a", "s3://b/a/..", "s3://b//a", "s3://b/a*", "github://a/b", "s3://[b/a", "simplecache::s3://b/a"],
 )
 def test_what_is_no_address(url: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from genart import remote, spread
-from genart.artifacts import sealed
+from genart.artifacts import digest_of, sealed
 from genart.bucket import Bucket
 from genart.errors import ResourceError
 from genart.remote import RemoteStore, Shared, store_for
@@ -72,8 +73,6 @@ def wanted(run_toy, recipe, machine) -> dict[str, bytes]:
 
 def clear() -> None:
     """Forget what was saved."""
-    import shutil
-
     shutil.rmtree("out", ignore_errors=True)
 
 
@@ -218,21 +217,17 @@ def test_the_note_of_a_result_outlives_it(home):
     assert other.note(key_of("ancestry y")) == {}
 
 
-def test_a_report_shows_the_course_of_a_training_that_lies_there_alone(cli, machine, recipe, run_toy, at):
+def test_a_report_shows_the_course_of_a_training_that_lies_there_alone(cli, machine, recipe, run_toy, at, monkeypatch):
     at(in_memory())
-    root = machine("a")
+    machine("a")
     stages = CHAIN.replace('save = "model.safetensors"', "")
     run_toy(recipe(stages), *URL)
     clear()
     root = machine("b")
     run_toy(recipe(stages), *URL)
     assert "toy.train" not in [entry.manifest["stage"] for entry in Store(root).entries()]
-    import genart.remote
-
-    assert type(genart.remote.store_for("s3://bucket/a")) is RemoteStore
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("GENART_STORE", URL[1])
-        assert cli("report", "out").code == 0
+    monkeypatch.setenv("GENART_STORE", URL[1])
+    assert cli("report", "out").code == 0
     assert "toy.train" in [entry.manifest["stage"] for entry in Store(root).entries()], "its model was fetched"
     assert not list(root.glob("scratch/*/*"))
 
@@ -254,13 +249,13 @@ def faults(bucket: Bucket, run: Callable[[], object], how: str, names: tuple[str
         yield number
 
 
-@pytest.mark.parametrize("how", ["before", "after", "half"])
-@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize(
+    ("kind", "how"), [("memory", "before"), ("memory", "after"), ("memory", "half"), ("file", "before"), ("file", "after")]
+)
 def test_a_wire_that_breaks_at_any_request_costs_nothing(kind, how, run_toy, recipe, machine, at, wanted, home, toy_log):
-    count = itertools.count()
     bucket = at(in_memory() if kind == "memory" else in_folder(home))
-    path, root, roots = recipe(CHAIN), bucket.root, iter(lambda: next(count), None)
-    codes = []
+    path, root, roots = recipe(CHAIN), bucket.root, itertools.count(1)
+    codes: list[int] = []
 
     def run() -> None:
         number = next(roots)
@@ -330,6 +325,7 @@ def forge() -> Iterator[Forge]:
 
 def test_a_process_killed_at_any_request_costs_nothing(forge, home, recipe, wanted):
     """With a folder as the store, since what is in memory dies with the process."""
+    wanted = {name: data for name, data in wanted.items() if name.startswith("inverted/")}
     words = ("run", "r.toml", "-p", TOYS, "--device", "cpu", "--quiet", "--out", "out", "--store")
     plant = """
 import genart.bucket
@@ -340,11 +336,12 @@ def broken(self, files, root, url):
 genart.bucket.Bucket.__init__ = broken
 """
     killed = 0
+    (home / "r.toml").write_text(recipe(CHAIN).read_text().partition('[[stage]]\nuses = "toy.train"')[0])
     for number in itertools.count(1):
         folder, shared = home / f"k{number}", home / f"shared{number}"
         folder.mkdir()
         shared.mkdir()
-        (folder / "r.toml").write_text(recipe(CHAIN).read_text())
+        shutil.copy(home / "r.toml", folder)
         done = forge.run(folder, *words, f"file://{shared}", plant=plant.format(number=number))
         assert done.code in (0, -9), done.err
         bucket = Bucket.of(f"file://{shared}")
@@ -354,11 +351,11 @@ genart.bucket.Bucket.__init__ = broken
         killed += 1
         for place in (folder, home / f"l{number}"):  # the same machine, and another
             place.mkdir(exist_ok=True)
-            (place / "r.toml").write_text(recipe(CHAIN).read_text())
+            shutil.copy(home / "r.toml", place)
             done = forge.run(place, *words, f"file://{shared}")
             assert done.code == 0, done.err
             assert tree(place / "out") == wanted, number
-            assert len(assert_whole(bucket)) == 3
+            assert len(assert_whole(bucket)) == 2
     assert killed > 15
 
 
@@ -457,8 +454,6 @@ def manifest_with(entry: Entry, **outputs: object) -> dict:
 @pytest.mark.parametrize("name", ["../../../x", "/etc/x", "a/b", "..", ".hidden", "a\\b", "", "a\0b"])
 def test_names_lead_nowhere_else(home, name):
     """However well the manifest is sealed."""
-    from genart.artifacts import digest_of
-
     bucket = in_memory()
     entry = commit(RemoteStore(home / "a", bucket), "x")
     files = {"video.json": entry.manifest["outputs"]["output"]["files"]["video.json"], name: key_of("x")}
@@ -498,7 +493,9 @@ def test_a_chain_that_leads_elsewhere_leads_nowhere(home, key):
 def test_what_is_no_record_is_none(home, data):
     bucket = in_memory()
     key = key_of("x")
-    bucket.write({place_of("ancestry", key): data, f"{place_of('entries', key)}/manifest.json": data, f"{place_of('similar', key)}/y": data})
+    bucket.write(
+        {place_of("ancestry", key): data, f"{place_of('entries', key)}/manifest.json": data, f"{place_of('similar', key)}/y": data}
+    )
     store = RemoteStore(home / "b", bucket)
     assert (store.find(key), store.find_by_ancestry(key), store.note(key), list(store.similar(key))) == (None, None, {}, [])
     entry = commit(store, "x", b"right")
@@ -655,7 +652,9 @@ def test_lost_workers_with_stores_of_their_own(recipe, home, small_parts, wanted
         seen.append(task)
         return Lost(task, "its process ended") if len(seen) % 3 == 0 else None
 
-    run_spread(order_of(recipe(CHAIN), home / "nowhere"), fate=fate, stores=[RemoteStore(home / name, bucket) for name in ("a", "w1", "w2")])
+    run_spread(
+        order_of(recipe(CHAIN), home / "nowhere"), fate=fate, stores=[RemoteStore(home / name, bucket) for name in ("a", "w1", "w2")]
+    )
     assert tree(Path("spread")) == wanted
     assert_whole(bucket)
 
@@ -669,17 +668,14 @@ def test_a_worker_with_another_content_of_an_input_takes_that_of_the_driver(reci
     run_spread(order, stores=stores)
     entries = {entry.manifest["stage"]: entry for entry in stores[0].entries()}
     w1 = RemoteStore(home / "w1", bucket)
-    noise = w1._here(entries["toy.noise"].key) or w1.find(entries["toy.noise"].key)
+    noise = w1.find(entries["toy.noise"].key)
+    assert w1.verified(noise)
     other = json.loads(json.dumps(noise.manifest))
-    assert w1.hold(noise)
-    w1.release()
     pixels = w1._place("entries", noise.key) / "output" / "pixels.bin"
     pixels.unlink()
     pixels.write_bytes(b"\7" * noise.manifest["outputs"]["output"]["sizes"]["pixels.bin"])
     files = other["outputs"]["output"]["files"]
     files["pixels.bin"] = hashlib.sha256(pixels.read_bytes()).hexdigest()
-    from genart.artifacts import digest_of
-
     other["outputs"]["output"]["digest"] = digest_of(files)
     (pixels.parent.parent / "manifest.json").write_bytes(sealed_manifest(other))
     for name in ("toy.invert", "toy.train"):
@@ -687,8 +683,6 @@ def test_a_worker_with_another_content_of_an_input_takes_that_of_the_driver(reci
     for name in ("w1", "w2"):
         for key in [entry.key for entry in Store(home / name).entries() if entry.manifest["stage"] != "toy.noise"]:
             Store(home / name).discard(key)
-    import shutil
-
     shutil.rmtree("spread")
     run_spread(order_of(path, home / "nowhere"), stores=[RemoteStore(home / name, bucket) for name in ("a", "w1", "w2")])
     assert tree(Path("spread")) == wanted
