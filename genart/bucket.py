@@ -326,7 +326,7 @@ def _code(error: BaseException) -> str:
 
 def _written(about: Mapping[str, Any]) -> float:
     """When a listed file was written, under whatever name the file system tells it; 0 if it does not."""
-    when = next((about[name] for name in ("LastModified", "mtime", "updated", "created") if about.get(name)), 0.0)
+    when = next((about[name] for name in ("LastModified", "mtime", "updated", "created") if about.get(name) is not None), 0.0)
     if isinstance(when, str):
         from datetime import datetime
 

@@ -16,8 +16,9 @@ class Broken:
 
     Args:
         files: the file system.
-        fate: called with the number of a request, from 1 on, and its name: "before" fails instead of doing it, "after" does it and then fails,
-            as when the answer is lost, "half" does it for the first of several files and then fails, "kill" ends the process; None does it.
+        fate: called with the number of a request, from 1 on, and its name: "before" fails instead of doing it, "after" does it and then
+            fails, as when the answer is lost, "half" does it for the first of several files and then fails, "kill" ends the process;
+            None does it.
     """
 
     def __init__(self, files: Any, fate: Callable[[int, str], str | None] = lambda number, name: None) -> None:

@@ -1,4 +1,4 @@
-"""A shared store: what one machine has made no other makes again, whatever breaks, whoever writes at the same time, and whatever lies there."""
+"""A shared store: what one machine has made no other makes again, whatever breaks, whoever writes too, and whatever lies there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.faults.forge import Forge
 
 from .broken import Broken
 from .conftest import in_folder, in_memory
-from .hands import order_of, run_spread
+from .hands import Hands, order_of, run_spread
 
 CHAIN = """
 [[stage]]
@@ -196,6 +196,11 @@ def test_a_result_of_this_machine_that_is_damaged_is_fetched_again(run_toy, reci
     toy_log()
     assert run_toy(recipe(CHAIN), *URL).made() == []
     assert (tree(Path("out")), toy_log()) == (wanted, [])
+    for path in root.glob("entries/*/*/output/*.*"):
+        path.write_bytes(b"\0" + path.read_bytes()[1:])
+    store = store_for(URL[1])
+    assert [store.verified(entry) for entry in store.entries()] == [True] * 3
+    assert [entry.damaged() for entry in store.entries()] == [[]] * 3
 
 
 def test_a_result_made_again_takes_the_place_of_the_old_one(home):
@@ -250,7 +255,7 @@ def faults(bucket: Bucket, run: Callable[[], object], how: str, names: tuple[str
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"), [("memory", "before"), ("memory", "after"), ("memory", "half"), ("file", "before"), ("file", "after")]
+    ("kind", "how"), [*(("memory", how) for how in ("before", "after", "half")), ("file", "before"), ("file", "after")]
 )
 def test_a_wire_that_breaks_at_any_request_costs_nothing(kind, how, run_toy, recipe, machine, at, wanted, home, toy_log):
     bucket = at(in_memory() if kind == "memory" else in_folder(home))
@@ -587,6 +592,26 @@ def test_a_run_goes_on_with_what_it_made_and_the_next_takes_what_stands(home):
     assert b.hold(own) is None
 
 
+def test_of_two_that_write_at_once_the_first_stands(home, monkeypatch):
+    """The other comes between the look and the manifest."""
+    bucket = in_memory()
+    a, b = (RemoteStore(home / name, bucket) for name in "ab")
+    first, real = [], bucket.put
+
+    def put(sources) -> None:
+        if not first:
+            first.append(None)
+            first.append(commit(a, "x", b"first"))
+        real(sources)
+
+    monkeypatch.setattr(bucket, "put", put)
+    commit(b, "x", b"second")
+    monkeypatch.undo()
+    assert Shared(bucket).manifests([first[1].key]) == [first[1].manifest]
+    assert Shared(bucket).chain(key_of("ancestry x"))["note"]["outputs"] == first[1].manifest["outputs"], "the note is that of what stands"
+    assert [content(store, "x") for store in (a, b, RemoteStore(home / "c", bucket))] == [b"first"] * 3
+
+
 # workers
 
 
@@ -659,33 +684,71 @@ def test_lost_workers_with_stores_of_their_own(recipe, home, small_parts, wanted
     assert_whole(bucket)
 
 
-def test_a_worker_with_another_content_of_an_input_takes_that_of_the_driver(recipe, home, wanted, at, small_parts):
-    """The worker made it too, came second, and has it still."""
-    bucket = at(in_memory())
-    order = order_of(recipe(CHAIN), home / "nowhere")
-    stores = [RemoteStore(home / name, bucket) for name in ("a", "w1", "w2")]
-    path = recipe(CHAIN)
-    run_spread(order, stores=stores)
-    entries = {entry.manifest["stage"]: entry for entry in stores[0].entries()}
-    w1 = RemoteStore(home / "w1", bucket)
-    noise = w1.find(entries["toy.noise"].key)
-    assert w1.verified(noise)
-    other = json.loads(json.dumps(noise.manifest))
-    pixels = w1._place("entries", noise.key) / "output" / "pixels.bin"
+def other_noise(store: RemoteStore, key: str) -> Entry:
+    """Pictures of another content under the key, in the store of one machine alone."""
+    noise = store.find(key)
+    assert store.verified(noise)
+    manifest = json.loads(json.dumps(noise.manifest))
+    output = manifest["outputs"]["output"]
+    pixels = store._place("entries", key) / "output" / "pixels.bin"
     pixels.unlink()
-    pixels.write_bytes(b"\7" * noise.manifest["outputs"]["output"]["sizes"]["pixels.bin"])
-    files = other["outputs"]["output"]["files"]
-    files["pixels.bin"] = hashlib.sha256(pixels.read_bytes()).hexdigest()
-    other["outputs"]["output"]["digest"] = digest_of(files)
-    (pixels.parent.parent / "manifest.json").write_bytes(sealed_manifest(other))
-    for name in ("toy.invert", "toy.train"):
-        RemoteStore(home / "a", bucket).discard(entries[name].key)
-    for name in ("w1", "w2"):
-        for key in [entry.key for entry in Store(home / name).entries() if entry.manifest["stage"] != "toy.noise"]:
-            Store(home / name).discard(key)
-    shutil.rmtree("spread")
-    run_spread(order_of(path, home / "nowhere"), stores=[RemoteStore(home / name, bucket) for name in ("a", "w1", "w2")])
+    pixels.write_bytes(b"\7" * output["sizes"]["pixels.bin"])
+    output["files"]["pixels.bin"] = hashlib.sha256(pixels.read_bytes()).hexdigest()
+    output["digest"] = digest_of(output["files"])
+    (pixels.parent.parent / "manifest.json").write_bytes(sealed_manifest(manifest))
+    return store._here(key)
+
+
+def test_a_worker_with_another_content_of_an_input_takes_that_of_the_driver(recipe, home, wanted, at, small_parts):
+    """As one that made it too, and came second."""
+    bucket = at(in_memory())
+    stores = [RemoteStore(home / name, bucket) for name in ("a", "w1", "w2")]
+    replaced = []
+
+    def fate(task):
+        if task.stage != "noise" and not replaced:
+            for worker in workers:
+                step = worker.runner.steps["noise"]
+                step.entry = other_noise(worker.store, task.inputs["noise"])
+                worker.store._agreed.clear()
+                worker.store._verified.clear()
+                replaced.append(step.entry)
+        return
+
+    workers = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Hands, "__init__", _telling(Hands.__init__, workers))
+        run_spread(order_of(recipe(CHAIN), home / "nowhere"), fate=fate, stores=stores)
+    assert len(replaced) == 2
     assert tree(Path("spread")) == wanted
+
+
+def _telling(init, workers):
+    def begin(self, *arguments, **named):
+        init(self, *arguments, **named)
+        workers.extend(self.workers)
+
+    return begin
+
+
+def test_a_worker_that_cannot_have_what_the_driver_means_says_so(recipe, home, at, small_parts):
+    bucket = at(in_memory())
+    stores = [RemoteStore(home / name, bucket) for name in ("a", "w1", "w2")]
+
+    def fate(task):
+        if task.stage != "noise":
+            for store in stores[1:]:
+                store.discard(task.inputs["noise"])
+            for worker in workers:
+                worker.runner.steps["noise"].entry = None
+        return
+
+    workers = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Hands, "__init__", _telling(Hands.__init__, workers))
+        with pytest.raises(ResourceError, match=r"the result of 'noise' is not in the store s3://memory/a") as caught:
+            run_spread(order_of(recipe(CHAIN), home / "nowhere"), fate=fate, stores=stores)
+    assert "--store" in caught.value.hint
 
 
 # listings and requests
@@ -802,6 +865,11 @@ def test_gc_removes_the_oldest_first(cli, home, at):
     assert {entry.key for entry in Shared(bucket).entries()} == {entries[0].key}
     assert list(bucket.listing("similar")) == [f"{place_of('similar', key_of('partial'))}/{entries[0].key}"]
     assert len(bucket.listing("ancestry")) == 4, "what they were stays noted"
+    aside = home / "shared" / ".killed.0123.tmp"
+    aside.write_bytes(b"half")
+    os.utime(aside, (0, 0))
+    Shared(bucket).collect(1 << 30)
+    assert not aside.exists()
 
 
 def test_gc_removes_files_of_no_result_when_they_are_old(home, monkeypatch):

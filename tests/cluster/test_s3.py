@@ -1,4 +1,4 @@
-"""A shared store on S3, as the command line uses it: what is told when it cannot be used, wires that break, and credentials, which are told to nobody."""
+"""A shared store on S3: what is told when it cannot be used, wires that break, and credentials, which are told to nobody."""
 
 from __future__ import annotations
 
