@@ -4,7 +4,7 @@
 
 The S3 is moto's, in a process of its own on this machine (`pip install 'moto[s3,server]' s3fs`): figures for the code and the protocol,
 not for a network. `--latency` adds so many milliseconds to every request, as a network would. A folder of this machine (file://) and the
-store of one machine stand beside it. A result is a film, one file of that many megabytes, and a record of it. A row is the median of several.
+store of one machine stand beside it. A result is a film, one file of that many megabytes, and a record of it; a row the median of several.
 """
 
 from __future__ import annotations

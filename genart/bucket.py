@@ -29,7 +29,10 @@ MARK = "store.json"
 ASIDE = ".tmp"
 #: Codes of object stores for what is not there, and for a range behind the end of what is there.
 NO_BUCKET, NO_RANGE = ("NoSuchBucket",), ("InvalidRange", "416")
-#: Words in codes and messages of stores that are full.
+#: Options of fsspec's file systems: an upload in parts takes 50 MB of memory for each of those that go at once.
+OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 4}, "file": {"auto_mkdir": True}}
+#: Words in codes and messages of stores that let nobody in, and of such as are full.
+DENIED = re.compile(r"\b(401|403|Forbidden|AccessDenied|Unauthorized)\b")
 FULL = re.compile(r"quota|storage ?full|insufficient ?storage|no space", re.IGNORECASE)
 #: Names of errors, of whatever library, for what does not answer and for credentials that are not there.
 SILENT = re.compile(r"Endpoint|Connect|Timeout|SSL|Resolv|gaierror")
@@ -89,7 +92,7 @@ class Bucket:
         try:
             import fsspec
 
-            files = fsspec.filesystem(scheme, use_listings_cache=False, **({"auto_mkdir": True} if scheme == "file" else {}))
+            files = fsspec.filesystem(scheme, use_listings_cache=False, **OPTIONS.get(scheme, {}))
         except ImportError as error:
             missing = error.name or {"s3": "s3fs", "gs": "gcsfs"}.get(scheme, "fsspec")
             raise UsageError(
@@ -282,7 +285,7 @@ class Bucket:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except GenartError:
+        except (GenartError, AssertionError, AttributeError, NameError, TypeError):  # the last are bugs
             raise
         except Exception as error:
             raise self.told(error) from error
@@ -290,15 +293,16 @@ class Bucket:
     def told(self, error: BaseException) -> ResourceError:
         """An error of a library in plain words."""
         kind, code, number = type(error).__name__, _code(error), getattr(error, "errno", None)
-        first = (str(error).strip().splitlines() or [""])[0][:200]
-        if code in NO_BUCKET:
-            words, hint = "there is no such bucket", "make it first, or look at the address and at AWS_ENDPOINT_URL"
+        first = " ".join(str(error).split())[:200]
+        if code in NO_BUCKET or isinstance(error, FileNotFoundError):
+            what = "folder" if self._renames and code not in NO_BUCKET else "bucket"
+            words, hint = f"there is no such {what}", "make it first, or look at the address and at AWS_ENDPOINT_URL"
         elif NO_CREDENTIALS.search(kind):
             words, hint = (
                 "there are no credentials for it",
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what the provider asks for",
             )
-        elif isinstance(error, PermissionError):
+        elif isinstance(error, PermissionError) or DENIED.search(f"{code} {first}"):
             words, hint = "access is denied", "see that the credentials in use may list, read, write and remove objects there"
         elif number in (errno.ENOSPC, errno.EDQUOT) or FULL.search(f"{code} {first}"):
             words, hint = "it is full, or its quota is used up", f"free some space (`genart cache gc --store {self.url}` helps)"

@@ -147,6 +147,25 @@ def test_nothing_half_written_is_to_be_seen_in_a_folder(home: Path, monkeypatch:
         assert [path.name for path in (home / "shared").iterdir()] == ["a"]
 
 
+def test_a_place_that_is_gone_is_told_when_it_is_written_to(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise FileNotFoundError("b/a")
+
+    for name in ("pipe", "pipe_file"):
+        monkeypatch.setattr(bucket.files, name, fail)
+    with pytest.raises(ResourceError, match="there is no such " + ("folder" if bucket._renames else "bucket")):
+        bucket.write({"a": b"1"})
+
+
+def test_a_bug_of_ours_is_not_taken_for_a_store_that_fails(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise TypeError("what never is")
+
+    monkeypatch.setattr(bucket.files, "cat_ranges", fail)
+    with pytest.raises(TypeError, match="what never is"):
+        bucket.read(["a"], 1)
+
+
 # addresses
 
 
@@ -209,6 +228,7 @@ class DefaultCredentialsError(Exception):
         (caused(FileNotFoundError("x"), "NoSuchBucket"), "there is no such bucket"),
         (caused(PermissionError("x"), "AccessDenied"), "access is denied"),
         (PermissionError(errno.EACCES, "x"), "access is denied"),
+        (OSError("Forbidden: b/a\nbecause of this"), "access is denied"),
         (NoCredentialsError(), "there are no credentials for it"),
         (DefaultCredentialsError(), "there are no credentials for it"),
         (EndpointConnectionError("x"), "nothing answers there"),
@@ -218,7 +238,7 @@ class DefaultCredentialsError(Exception):
         (OSError(errno.EDQUOT, "x"), "it is full, or its quota is used up"),
         (caused(OSError(errno.EIO, "x"), "QuotaExceeded"), "it is full, or its quota is used up"),
         (caused(OSError(errno.EIO, "x"), "XMinioStorageFull"), "it is full, or its quota is used up"),
-        (OSError(errno.EIO, f"odd at http://me:{SECRET}@host/\nmore"), "OSError: [Errno 5] odd at http://host/"),
+        (OSError(errno.EIO, f"odd at http://me:{SECRET}@host/\nmore"), "OSError: [Errno 5] odd at http://host/ more"),
     ],
 )
 def test_errors_in_plain_words(bucket: Bucket, error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
