@@ -83,10 +83,11 @@ class Bucket:
 
     @classmethod
     def of(cls, url: str) -> Bucket:
-        """The files under an address that `check_url` has seen; nothing is asked yet.
+        """The files under an address that `check_url` has seen; no server is asked yet.
 
         Raises:
             UsageError: if a library is missing.
+            ResourceError: if a folder is not there: it may be that of a disk that is not mounted, so it is not made.
         """
         scheme, _, path = url.partition("://")
         try:
@@ -98,6 +99,8 @@ class Bucket:
             raise UsageError(
                 f"a store on {scheme}:// needs {missing}, which is not installed", f"pip install '{SCHEMES[scheme]}'"
             ) from None
+        if scheme == "file" and not files.isdir(path):
+            raise ResourceError(f"the store {url}: there is no such folder", "make it first, or see whether it is mounted")
         return cls(files, path, url)
 
     # reading
@@ -173,14 +176,11 @@ class Bucket:
     # writing
 
     def check_place(self) -> None:
-        """Find out, before anything is computed, that the store is there and can be written.
+        """Find out, before anything is computed, that the store can be written.
 
         Raises:
             ResourceError: if not.
         """
-        with self._telling():
-            if self._renames and not self.files.isdir(self.root):
-                raise ResourceError(f"the store {self.url}: there is no such folder", "make it first, or see whether it is mounted")
         self.write({MARK: b'{"format": 1, "program": "genart"}\n'})
 
     def write(self, contents: Mapping[str, bytes]) -> None:

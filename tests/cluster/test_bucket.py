@@ -12,7 +12,7 @@ import pytest
 
 from genart import bucket as module
 from genart.bucket import Bucket, check_url
-from genart.errors import GenartError, RefusedError, ResourceError, UsageError
+from genart.errors import RefusedError, ResourceError, UsageError
 
 from .conftest import in_folder
 from .s3 import SECRET
@@ -306,7 +306,6 @@ def test_what_another_writes_at_this_moment_is_the_others(bucket: Bucket, monkey
 
 
 def test_a_folder_that_is_not_there_is_not_made(home: Path) -> None:
-    bucket = Bucket.of(f"file://{home}/not-mounted")
-    with pytest.raises(GenartError, match="there is no such folder"):
-        bucket.check_place()
+    with pytest.raises(ResourceError, match="there is no such folder"):
+        Bucket.of(f"file://{home}/not-mounted")
     assert not (home / "not-mounted").exists()

@@ -130,6 +130,8 @@ def test_the_second_machine_computes_nothing(run_toy, recipe, machine, bucket, a
 
 
 def test_the_variable_names_the_address_and_the_option_goes_before_it(monkeypatch, home):
+    for name in ("one", "two"):
+        (home / name).mkdir()
     monkeypatch.setenv("GENART_STORE", f"file://{home}/one")
     assert store_for(None).address == f"file://{home}/one"
     assert store_for(f"file://{home}/two").address == f"file://{home}/two"
@@ -170,6 +172,16 @@ def test_what_was_made_before_is_shared_by_the_next_run(run_toy, recipe, machine
     toy_log()
     assert run_toy(recipe(CHAIN), *URL).made() == []
     assert (tree(Path("out")), toy_log()) == (wanted, [])
+
+
+def test_a_folder_that_is_not_mounted_is_not_made(cli, run_toy, recipe, machine, home):
+    machine("a")
+    run_toy(recipe(CHAIN))
+    url = f"file://{home}/not-mounted/a"
+    for words in (("run", "r.toml", "-p", TOYS), ("plan", "r.toml", "-p", TOYS), ("cache", "info")):
+        result = cli(*words, "--store", url)
+        assert (result.code, f"the store {url}: there is no such folder" in result.err) == (5, True)
+    assert not (home / "not-mounted").exists()
 
 
 def test_a_damaged_result_of_this_machine_is_not_shared(run_toy, recipe, machine, at, wanted):
