@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .launch import Launch
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
+    from .remote import Shared
     from .run import Stop
     from .runner import Executor, Runner
     from .stages import Stage
@@ -93,6 +94,15 @@ Force = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Share results there: s3://BUCKET/PREFIX, gs://..., file:///FOLDER.  [default: $GENART_STORE, if set]",
+    ),
+]
+CacheUrl = Annotated[str | None, typer.Option("--store", metavar="URL", help="Of a shared store, rather than that of this machine.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -133,6 +143,7 @@ def run(
     data_parallel: Annotated[
         int | None, typer.Option("--data-parallel", metavar="N", min=1, help="With --on: let N workers share each training.")
     ] = None,
+    store: StoreUrl = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write the numbers of trainings as TensorBoard event files.")
@@ -150,7 +161,7 @@ def run(
     check_launch(launch, on, data_parallel)
     address = _checked_address(on, data_parallel) if on is not None else None
     with _own_stdout(json_) as own:
-        planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
+        planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin, store)
         executor = _spread(planner, address, recipe, set_, seed, budget, plugin, data_parallel) if on is not None else None
         if out is None:
             out = Path("out") / safe_name(planner.recipe.name)
@@ -212,6 +223,7 @@ def _spread(
         folder=os.getcwd(),
         store=str(planner.store.root.absolute()),
         device=planner.device,
+        shared=planner.store.address,
     )
     return Spread(RayPool(order, address), data_parallel or 1)
 
@@ -232,10 +244,10 @@ def report(
 ) -> None:
     """Write a page about a run: report.html in its output folder."""
     from .display import size
+    from .remote import store_for
     from .report import folder_of, write_report
-    from .store import Store
 
-    path = write_report(folder_of(run), Store.of_user())
+    path = write_report(folder_of(run), store_for(None))
     if json_:
         _print_json({"path": str(path), "bytes": path.stat().st_size})
     else:
@@ -254,9 +266,10 @@ def plan(
     force: Force = None,
     plugin: PluginFiles = None,
     json_: Json = False,
+    store: StoreUrl = None,
 ) -> None:
     """Say what would run and what is cached, with an estimate from earlier runs."""
-    planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin)
+    planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin, store)
     rows = [_plan_row(step, planner.store) for step in steps.values()]
     if json_:
         _print_json({"recipe": planner.recipe.name, "device": planner.device, "stages": rows})
@@ -304,17 +317,18 @@ def _plan(
     until: str | None,
     force: list[str] | None,
     files: list[Path] | None,
+    url: str | None,
 ) -> tuple[Planner, dict[str, Step]]:
     from .plan import Planner, device_kind
     from .plugins import Plugins
     from .recipe import load, seconds_of
-    from .store import Store
+    from .remote import store_for
 
     plugins = Plugins(files or ())
     loaded = load(recipe, plugins, overrides=sets or (), seed=seed, budget_sec=seconds_of(budget) if budget else None)
     if until is not None:
         loaded = loaded.until(until)
-    store = Store.of_user()
+    store = store_for(url)
     planner = Planner(loaded, plugins, store, device_kind(device, store.root))
     force = force or []
     return planner, planner.steps([name for name in force if name != ALL], force_all=ALL in force)
@@ -722,13 +736,20 @@ def begin_recipe(
 # the store
 
 
-@cache_app.command()
-def info(json_: Json = False) -> None:
-    """Say where the store is and what it holds."""
-    from .display import size
+def _kept(url: str | None) -> Store | Shared:
+    """What to look after: the store of this machine, or the shared one at an address; the variable GENART_STORE names none here."""
+    from .remote import Shared
     from .store import Store
 
-    store = Store.of_user()
+    return Store.of_user() if url is None else Shared.at(url)
+
+
+@cache_app.command()
+def info(store_: CacheUrl = None, json_: Json = False) -> None:
+    """Say where the store is and what it holds."""
+    from .display import size
+
+    store = _kept(store_)
     by_stage: dict[str, list[int]] = {}
     for entry in store.entries():
         by_stage.setdefault(entry.manifest["stage"], []).append(entry.bytes)
@@ -736,12 +757,12 @@ def info(json_: Json = False) -> None:
     if json_:
         listed = {name: {"entries": len(sizes), "bytes": sum(sizes)} for name, sizes in sorted(by_stage.items())}
         _print_json(
-            {"path": str(store.root), "entries": sum(map(len, by_stage.values())), "bytes": total, "work_bytes": work, "stages": listed}
+            {"path": store.place, "entries": sum(map(len, by_stage.values())), "bytes": total, "work_bytes": work, "stages": listed}
         )
         return
     console = _console()
     console.print(
-        f"{_plain(str(store.root))}: {sum(map(len, by_stage.values()))} results, {size(total)}, unfinished work {size(work)}",
+        f"{_plain(store.place)}: {sum(map(len, by_stage.values()))} results, {size(total)}, unfinished work {size(work)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -750,14 +771,12 @@ def info(json_: Json = False) -> None:
 
 
 @cache_app.command()
-def verify(json_: Json = False) -> None:
+def verify(store_: CacheUrl = None, json_: Json = False) -> None:
     """Check every byte of the store; what is damaged is removed, and made again when it is needed."""
-    from .store import Store
-
-    store = Store.of_user()
+    store = _kept(store_)
     sound, damaged = 0, [{"key": "?", "stage": "?", "files": ["manifest.json"]}] * store.sweep_wrecks()
     for entry in store.entries():
-        bad = entry.damaged()
+        bad = store.damaged(entry)
         if bad:
             damaged.append({"key": entry.key, "stage": entry.manifest["stage"], "files": bad})
             store.discard(entry.key)
@@ -779,17 +798,17 @@ def gc(
     older_than: Annotated[
         str | None, typer.Option("--older-than", metavar="DAYS", help="Also remove what was unused for so many days.")
     ] = None,
+    store_: CacheUrl = None,
     json_: Json = False,
 ) -> None:
-    """Remove results, the longest unused first."""
+    """Remove results, the longest unused first; of a shared store, the oldest first."""
     from .display import size
-    from .store import Store
 
     try:
         older_sec = float(older_than) * 86400 if older_than else 0.0
     except ValueError:
         raise UsageError(f"--older-than {older_than}: expected a number of days") from None
-    removed, freed = Store.of_user().collect(_bytes(max_size), older_than_sec=older_sec)
+    removed, freed = _kept(store_).collect(_bytes(max_size), older_than_sec=older_sec)
     if json_:
         _print_json({"removed": removed, "bytes": freed})
         return

@@ -104,11 +104,13 @@ class Planner:
         again = {node_id for ids in forced.values() for node_id in ids}
         steps: dict[str, Step] = {}
         for node in self.recipe.nodes:
-            steps[node.id] = self._step(node, steps)
-            steps[node.id].forced = force_all or node.id in again
+            step = steps[node.id] = self._step(node, steps)
+            step.forced = force_all or node.id in again
             before = [steps[source.node] for source in node.sources]
-            steps[node.id].shaken = any(step.forced or step.shaken for step in before)
-            self.look(steps[node.id], steps)
+            step.shaken = any(step.forced or step.shaken for step in before)
+        with self.store.foreseen([step.ancestry for step in steps.values() if not (step.forced or step.shaken)]):
+            for step in steps.values():
+                self.look(step, steps)
         return steps
 
     def _step(self, node: Node, steps: dict[str, Step]) -> Step:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import math
 import mimetypes
@@ -293,15 +294,21 @@ def trained(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store
 
 def _header(stage: StageTold, folder: Path, outputs: Sequence[OutputTold], store: Store) -> Mapping[str, Any] | None:
     saved = [_inside(folder.resolve(), output.path) for output in outputs if output.stage == stage.id]
-    entry = store.find(stage.key) if stage.key.isalnum() else None
-    stored = [entry.folder / "output" / "model.safetensors"] if entry is not None else []
-    for path in (*saved, *stored):
+    for path in itertools.chain(saved, _stored(stage.key, store)):
         try:
             if path is not None and path.is_file():
                 return Model.open(path).header
         except GenartError:  # a damaged model has no curves to show
             continue
     return None
+
+
+def _stored(key: str, store: Store) -> Iterator[Path]:
+    """The model of a result that may be in the store, held until the store is released."""
+    entry = store.find(key) if key.isalnum() else None
+    held = store.hold(entry) if entry is not None else None
+    if held is not None:
+        yield held.folder / "output" / "model.safetensors"
 
 
 def _inside(folder: Path, name: str) -> Path | None:
@@ -384,7 +391,10 @@ def render(folder: Path, store: Store) -> str:
     with Folder.open(folder) as opened:
         gallery = Gallery(opened)
         shown = [gallery.shown(output) for output in run.outputs]
-    trainings = [found for stage in run.stages if (found := trained(stage, folder, run.outputs, store))]
+    try:
+        trainings = [found for stage in run.stages if (found := trained(stage, folder, run.outputs, store))]
+    finally:
+        store.release()
     style, script, text = (_part(f"report.{kind}") for kind in ("css", "js", "html"))
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"duration": duration, "plain": _plain, "numbers": _numbers, "kind": _kind}

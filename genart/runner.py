@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 RUN_JSON = "run.json"
 #: Seconds of streamed pictures that a kill may cost.
 SYNC_EVERY = 3.0
+#: What to do when a worker and its driver do not see the same results.
+SAME_STORE = "the workers must see the same store: by --store, or XDG_CACHE_HOME names a folder that all machines share"
 #: How often a result that a clean-up took away before it could be read is made again.
 HOLDING_TRIES = 20
 
@@ -220,6 +222,7 @@ class Runner:
             self.records[step.node.id] = self.record(step, cached=True, seconds=0.0)
             self.events.emit("stage_cached", stage=step.node.id, uses=step.node.stage.name, key=step.entry.key)
             self._remember(step)
+            self.store.share(step.ancestry, step.partial, step.entry)
 
     def _with_lock(self, step: Step) -> None:
         with self.locked(step):
@@ -311,16 +314,18 @@ class Runner:
         step.entry = self.store.find(key)
         if step.entry is None:
             raise ResourceError(
-                f"stage '{step.node.id}': a worker has made it, but its result is not in the store {self.store.root}",
-                "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
+                f"stage '{step.node.id}': a worker has made it, but its result is not in the store {self.store.place}",
+                SAME_STORE,
             )
         step.forced = False
         self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])
 
     def task_of(self, step: Step) -> dict[str, Any]:
         """What makes a step, as plain values: see `genart.tasks.Task`. What it reads is made first, if it is not there."""
-        inputs = {source.node: self.entry(self.steps[source.node]).key for source in step.node.sources}
-        return {"stage": step.node.id, "ancestry": step.ancestry, "inputs": inputs, "force": step.forced}
+        entries = {source.node: self.entry(self.steps[source.node]) for source in step.node.sources}
+        inputs = {node: entry.key for node, entry in entries.items()}
+        contents = {node: entry.content for node, entry in entries.items()}
+        return {"stage": step.node.id, "ancestry": step.ancestry, "inputs": inputs, "contents": contents, "force": step.forced}
 
     def new_run(self, step: Step, start: int = 0, work: Path | None = None) -> Run:
         """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""

@@ -279,7 +279,8 @@ class Job(ABC):
         """A task of this step."""
         sources = {source.node: self.runner.steps[source.node].entry for source in self.step.node.sources}
         inputs = {node: entry.key for node, entry in sources.items() if entry is not None}
-        return Task(self.step.node.id, self.step.ancestry, inputs=inputs, **more)
+        contents = {node: entry.content for node, entry in sources.items() if entry is not None}
+        return Task(self.step.node.id, self.step.ancestry, inputs=inputs, contents=contents, **more)
 
 
 @dataclass

@@ -81,6 +81,11 @@ class Entry:
         return str(self.manifest["outputs"][output]["digest"])
 
     @property
+    def content(self) -> str:
+        """Hash of all that it holds: of the same key a store that is not shared may have another."""
+        return digest_of({output: self.digest(output) for output in self.manifest["outputs"]})
+
+    @property
     def bytes(self) -> int:
         """Size of all files."""
         return sum(size for out in self.manifest["outputs"].values() for size in out["sizes"].values())
@@ -130,22 +135,31 @@ class Store:
 
         return cls(user_cache_path("genart", appauthor=False))
 
+    #: of a store that is shared beside it; None: there is none
+    address: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where results are, for people."""
+        return str(self.root)
+
     # finding
 
     def find(self, key: str) -> Entry | None:
         """Return the entry of a key if it is there, without reading its files."""
+        return self._here(key)
+
+    def _here(self, key: str) -> Entry | None:
         folder = self._place("entries", key)
         try:
-            manifest = read_json(folder / "manifest.json")
+            manifest = unsealed_manifest(read_json(folder / "manifest.json"), key)
         except OSError:
             return None
-        if not isinstance(manifest, dict) or manifest.pop(SEAL, None) != sha256_of_json(manifest):
-            return None
-        return Entry(folder, manifest) if _is_manifest(manifest, key) and not folder.is_symlink() else None
+        return Entry(folder, manifest) if manifest is not None and not folder.is_symlink() else None
 
     def is_wreck(self, key: str) -> bool:
         """True if something lies in the place of an entry that is none."""
-        return os.path.lexists(self._place("entries", key)) and self.find(key) is None
+        return os.path.lexists(self._place("entries", key)) and self._here(key) is None
 
     def find_by_ancestry(self, ancestry: str) -> Entry | None:
         """Return the result that this chain of stages gave before, whether or not its inputs are still stored."""
@@ -154,7 +168,7 @@ class Store:
 
     def key_of(self, ancestry: str) -> str | None:
         """The key of the result that this chain of stages gave before, whether or not that is still stored."""
-        found = self.read(_shelf("ancestry", ancestry))
+        found = self.read(place_of("ancestry", ancestry))
         return str(found["key"]) if found else None
 
     def has_similar(self, partial: str) -> bool:
@@ -175,7 +189,7 @@ class Store:
         if entry.key in self._verified:
             return True
         if entry.damaged():
-            self.discard(entry.key)
+            self._remove_here(entry.key)
             return False
         self._verified.add(entry.key)
         with contextlib.suppress(OSError):
@@ -218,7 +232,7 @@ class Store:
             self._drop_scratch(self._held.pop(key).folder)
 
     def _place(self, kind: str, key: str) -> Path:
-        return self.root / _shelf(kind, key)
+        return self.root / place_of(kind, key)
 
     # making
 
@@ -226,6 +240,14 @@ class Store:
         """Raise OSError, as a commit would, if the store cannot be written."""
         for kind in ("work", "tmp", "entries", "ancestry", "notes", "similar", "history"):
             check_place(self.root / kind)
+
+    @contextlib.contextmanager
+    def foreseen(self, ancestries: Iterable[str]) -> Iterator[None]:
+        """Say which chains will be looked for meanwhile; a store that is far away asks for all of them at once."""
+        yield
+
+    def share(self, ancestry: str, partial: str, entry: Entry) -> None:
+        """See that others who use this store have a result that was there already; here it is theirs anyway."""
 
     def work(self, ancestry: str) -> Path:
         """Folder of a stage between its start and its commit."""
@@ -258,7 +280,7 @@ class Store:
             about: more for the manifest.
             replace: an entry that is there already gives way.
         """
-        entry = self.find(key)
+        entry = self._here(key)
         if entry is None or replace or entry.damaged():
             entry = self._build(key, kinds, work, about, replace=entry is not None)
         try:
@@ -294,23 +316,22 @@ class Store:
 
     def alias(self, ancestry: str, partial: str, entry: Entry) -> None:
         """Note that a chain leads to an entry."""
-        note: dict[str, Any] = {name: entry.manifest[name] for name in ("outputs", "choices", "made_with") if name in entry.manifest}
-        self.write(_shelf("notes", ancestry), note)
-        self.write(_shelf("ancestry", ancestry), {"key": entry.key})
+        self.write(place_of("notes", ancestry), note_of(entry))
+        self.write(place_of("ancestry", ancestry), {"key": entry.key})
         self._place("similar", partial).mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self._place("similar", partial) / entry.key, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
 
     def note(self, ancestry: str) -> dict[str, Any]:
         """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
-        return self.read(_shelf("notes", ancestry)) or {}
+        return self.read(place_of("notes", ancestry)) or {}
 
     def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool) -> Entry:
         with self._temporary() as temporary:
             try:
                 entry = self._built(key, kinds, work, about, temporary / key)
                 if replace:
-                    self.discard(key)
+                    self._remove_here(key)
                 return self._put(entry)
             finally:
                 remove(temporary / key)  # of a disk that is full, it would take the last of the room
@@ -330,8 +351,7 @@ class Store:
                 outputs[output] |= _about_model(target / "model.safetensors")
             sync_folder(target)
         manifest = {"format": FORMAT, "key": key, "outputs": outputs, **about}
-        written = {**manifest, SEAL: sha256_of_json(manifest)}
-        write_atomically(building / "manifest.json", json.dumps(written, sort_keys=True, allow_nan=False, indent=1).encode())
+        write_atomically(building / "manifest.json", sealed_manifest(manifest))
         return Entry(building, manifest)
 
     def _put(self, entry: Entry) -> Entry:
@@ -345,11 +365,11 @@ class Store:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                     raise
-            found = self.find(entry.key)
+            found = self._here(entry.key)
             if found is not None:
                 remove(entry.folder)
                 return found
-            self.discard(entry.key)  # a wreck
+            self._remove_here(entry.key)  # a wreck
         sync_folder(target.parent)
         return Entry(target, entry.manifest)
 
@@ -409,6 +429,9 @@ class Store:
 
     def discard(self, key: str) -> None:
         """Remove an entry; it disappears at once or not at all."""
+        self._remove_here(key)
+
+    def _remove_here(self, key: str) -> None:
         self._verified.discard(key)
         with self._temporary() as temporary:
             doomed = temporary / f"doomed-{key}-{os.urandom(4).hex()}"
@@ -426,7 +449,7 @@ class Store:
             keys: theirs, and those of their ancestries.
         """
         for key in keys:
-            self.discard(key)
+            self._remove_here(key)
             for path in (self._place("ancestry", key), self._place("notes", key), self._place("similar", shelf) / key):
                 remove(path)
         with contextlib.suppress(OSError):
@@ -516,18 +539,22 @@ class Store:
 
     # looking after it
 
+    def damaged(self, entry: Entry) -> list[str]:
+        """Names of files of an entry that are missing or differ from its manifest; reads every byte."""
+        return entry.damaged()
+
     def entries(self) -> Iterator[Entry]:
         """All entries, in no order."""
         for folder in sorted(self.root.glob("entries/??/*")):
-            entry = self.find(folder.name)
+            entry = self._here(folder.name)
             if entry is not None:
                 yield entry
 
     def sweep_wrecks(self) -> int:
         """Remove what lies in the place of an entry without being one; return how many there were."""
-        wrecks = [folder.name for folder in self.root.glob("entries/??/*") if self.find(folder.name) is None]
+        wrecks = [folder.name for folder in self.root.glob("entries/??/*") if self._here(folder.name) is None]
         for key in wrecks:
-            self.discard(key)
+            self._remove_here(key)
         return len(wrecks)
 
     def collect(self, max_bytes: int, *, older_than_sec: float = 0.0) -> tuple[int, int]:
@@ -547,7 +574,7 @@ class Store:
         kept = removed = freed = 0
         for used, size, key in found:
             if kept + size > max_bytes or (older_than_sec and now - used > older_than_sec):
-                self.discard(key)
+                self._remove_here(key)
                 removed, freed = removed + 1, freed + size
             else:
                 kept += size
@@ -560,18 +587,38 @@ class Store:
 
     def _drop_dead_links(self) -> None:
         for path in self.root.glob("ancestry/??/*"):
-            if self.find_by_ancestry(path.name) is None:
+            found = self.read(place_of("ancestry", path.name))
+            if not found or self._here(str(found["key"])) is None:
                 remove(path)
         for path in self.root.glob("similar/??/*/*"):
-            if self.find(path.name) is None:
+            if self._here(path.name) is None:
                 remove(path)
         if not any(self.entries()):
             for path in self.root.glob("notes/??/*"):
                 remove(path)
 
 
-def _shelf(kind: str, key: str) -> str:
+def place_of(kind: str, key: str) -> str:
+    """Place of what is kept under a key, from the root on."""
     return f"{kind}/{key[:2]}/{key}"
+
+
+def note_of(entry: Entry) -> dict[str, Any]:
+    """What is noted of a result for when it is no longer stored."""
+    return {name: entry.manifest[name] for name in ("outputs", "choices", "made_with") if name in entry.manifest}
+
+
+def sealed_manifest(manifest: dict[str, Any]) -> bytes:
+    """A manifest as it is stored."""
+    written = {**manifest, SEAL: sha256_of_json(manifest)}
+    return json.dumps(written, sort_keys=True, allow_nan=False, indent=1).encode()
+
+
+def unsealed_manifest(manifest: Any, key: str) -> dict[str, Any] | None:
+    """The manifest that `sealed_manifest` sealed, if this is it, of this key, and as a store writes it."""
+    if not isinstance(manifest, dict) or manifest.pop(SEAL, None) != sha256_of_json(manifest):
+        return None
+    return manifest if _is_manifest(manifest, key) else None
 
 
 def _is_manifest(manifest: dict[str, Any], key: str) -> bool:

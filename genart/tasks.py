@@ -25,6 +25,7 @@ class Order:
         folder: the current directory, from which relative paths go.
         store: the folder of the store, which the workers share.
         device: "cpu", "cuda" or "mps".
+        shared: address of a store that the workers share instead, each beside the one of its machine.
     """
 
     recipe: str
@@ -36,6 +37,7 @@ class Order:
     folder: str
     store: str
     device: str
+    shared: str | None = None
 
     def as_json(self) -> str:
         """One line."""
@@ -61,6 +63,7 @@ class Task:
         stage: its id.
         ancestry: key of its chain as the driver knows it: a worker that has another is not to make anything.
         inputs: keys of the results that the stage reads, by the ids of their stages.
+        contents: what these hold, by the ids of their stages; see `genart.store.Entry.content`.
         force: make it again although there is a result.
         part: make pictures and keep them as a part, rather than the whole result.
         start: index of the first picture.
@@ -78,6 +81,7 @@ class Task:
     stop: int | None = None
     seconds: float = 0.0
     choices: dict[str, Any] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """One line."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,8 +74,9 @@ class EventFile:
     """
 
     def __init__(self, folder: Folder, begin: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import SessionLog
-        from tensorboard.summary.writer.record_writer import RecordWriter
+        with _without("boto3"):
+            from tensorboard.compat.proto.event_pb2 import SessionLog
+            from tensorboard.summary.writer.record_writer import RecordWriter
 
         name = f"events.out.tfevents.{int(time.time()):010d}.genart.{os.getpid()}.{next(_NUMBERS)}"
         self._records = RecordWriter(folder.create(name))
@@ -101,3 +105,19 @@ class EventFile:
     def close(self) -> None:
         """Let go of it."""
         self._records.close()
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Let what is imported meanwhile do without a module that it would use if it were there.
+
+    TensorBoard would load boto3, to read from S3 what is never asked of it here; that opens a socket when it is loaded.
+    """
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]

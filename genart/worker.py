@@ -21,9 +21,10 @@ from .events import Events
 from .plan import Planner, Step, version_of
 from .plugins import Plugins
 from .recipe import load
+from .remote import store_for
 from .run import Stop
-from .runner import Runner
-from .store import Store, resource_error, sha256_of
+from .runner import SAME_STORE, Runner
+from .store import Entry, Store, resource_error, sha256_of
 from .tasks import Order, Task, error_to_json
 
 #: Events that are kept for a driver that does not ask; the oldest go first.
@@ -58,13 +59,10 @@ def step_of(runner: Runner, task: Task) -> Step:
         raise Differs({step.node.id: step.parts for step in runner.steps.values()})
     for node, key in task.inputs.items():
         before = runner.steps[node]
-        if before.entry is None or before.entry.key != key:
+        if not _is_meant(before.entry, key, task.contents.get(node)):
             before.entry = runner.store.find(key)
-        if before.entry is None:
-            raise ResourceError(
-                f"the result of '{node}' is not in the store {runner.store.root}",
-                "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
-            )
+        if not _is_meant(before.entry, key, task.contents.get(node)):
+            raise ResourceError(f"the result of '{node}' is not in the store {runner.store.place}", SAME_STORE)
     if task.force:
         step.forced, step.entry = True, None
     runner.records.pop(step.node.id, None)
@@ -77,14 +75,15 @@ class Worker:
     Args:
         order: the run, as JSON (see `Order`).
         threads: that it computes with.
+        store: where results are, if not where the order says.
     """
 
-    def __init__(self, order: str, threads: int = 1) -> None:
+    def __init__(self, order: str, threads: int = 1, store: Store | None = None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is loaded
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
         self._begin = threading.Lock()
-        self.order = Order.from_json(order)
+        self.order, self.store = Order.from_json(order), store
         self.stop = Stop()
         self._told: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self._news = threading.Condition()
@@ -116,7 +115,7 @@ class Worker:
             os.chdir(self.order.folder)
         order, plugins = self.order, Plugins(self.order.plugin_files)
         recipe = load(Path(order.recipe), plugins, overrides=order.overrides, seed=order.seed, budget_sec=order.budget_sec, text=order.text)
-        planner = Planner(recipe, plugins, Store(Path(order.store)), order.device)
+        planner = Planner(recipe, plugins, self.store or _store_of(order), order.device)
         runner = self._runner = Runner(planner, planner.steps(), Path(os.devnull), Events(self._tell), self.stop)
         runner.rebuild, runner.backbone = self._rebuild, cache(plugins.load_backbone)
         return runner
@@ -200,3 +199,13 @@ class Worker:
         found = list(self._told)
         self._told.clear()
         return found
+
+
+def _store_of(order: Order) -> Store:
+    """The driver's folder, or the store of this machine beside the shared one."""
+    return Store(Path(order.store)) if order.shared is None else store_for(order.shared)
+
+
+def _is_meant(entry: Entry | None, key: str, content: str | None) -> bool:
+    """True if a result is the one that the driver means."""
+    return entry is not None and entry.key == key and content in (None, entry.content)

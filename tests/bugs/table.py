@@ -141,8 +141,8 @@ STORE = (
     Bug(
         "what is read from the store is not compared with its hash",
         "genart/store.py",
-        "        if entry.damaged():\n            self.discard(entry.key)\n            return False",
-        "        if not entry.folder.is_dir():\n            self.discard(entry.key)\n            return False",
+        "        if entry.damaged():\n            self._remove_here(entry.key)\n            return False",
+        "        if not entry.folder.is_dir():\n            self._remove_here(entry.key)\n            return False",
         ("tests/test_store.py::test_damage_in_any_file_is_found_and_mended[flip]",),
     ),
     Bug(

@@ -25,13 +25,16 @@ class Hands:
     Args:
         order: the run.
         size: how many.
+        stores: one for each worker, where they do not share a folder.
         fate: called with each task before it is made: a `Lost` instead of an outcome, or None; "after" losses are those whose
             part is in the store already.
     """
 
-    def __init__(self, order: Order, size: int = 2, fate: Callable[[Task], Lost | None] = lambda task: None) -> None:
+    def __init__(
+        self, order: Order, size: int = 2, fate: Callable[[Task], Lost | None] = lambda task: None, stores: Sequence[Store] = ()
+    ) -> None:
         self.order, self.size, self.fate = order, size, fate
-        self.workers = [Worker(order.as_json()) for _ in range(size)]
+        self.workers = [Worker(order.as_json(), store=stores[place] if stores else None) for place in range(size)]
         self.queue: list[Task] = []
         self.tasks: list[Task] = []
         self.needs: list[Needs] = []
@@ -96,12 +99,13 @@ def run_spread(
     stop: Stop | None = None,
     force: Sequence[str] = (),
     hear: Callable[[dict], None] = lambda record: None,
+    stores: Sequence[Store] = (),
 ) -> tuple[Hands, list[dict]]:
-    """Run an order with workers in this process; returns them and the events."""
-    hands, told = Hands(order, size, fate), []
+    """Run an order with workers in this process; returns them and the events. Of `stores` the first is the driver's."""
+    hands, told = Hands(order, size, fate, stores[1:]), []
     plugins = Plugins(order.plugin_files)
     recipe = load(Path(order.recipe), plugins, overrides=order.overrides, text=order.text)
-    planner = Planner(recipe, plugins, Store(Path(order.store)), order.device)
+    planner = Planner(recipe, plugins, stores[0] if stores else Store(Path(order.store)), order.device)
     stop = stop or Stop()
     try:
         Runner(planner, planner.steps(force), Path(out), Events(told.append, hear), stop, Spread(hands)).run()

@@ -15,7 +15,7 @@ FORBIDDEN = (
     "os.system", "os.popen", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.startfile", "pty", "subprocess", "ctypes", "cffi",
     "tarfile", "zipfile", "shutil.unpack_archive", "socket.socket", "socket.create_connection", "socket.create_server", "socketserver",
     "urllib.request", "http", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "telnetlib", "xmlrpc", "webbrowser", "asyncio",
-    "tempfile.mktemp", "xml", "numpy.fromregex", "pandas",
+    "fsspec", "s3fs", "gcsfs", "tempfile.mktemp", "xml", "numpy.fromregex", "pandas",
 )  # fmt: skip
 BUILT_IN = ("eval", "exec", "compile", "__import__")
 #: Methods, of whatever object: an archive's, a published network's.
