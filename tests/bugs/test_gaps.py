@@ -78,8 +78,8 @@ def test_without_a_lock_the_first_of_two_equal_results_stays(tmp_path, monkeypat
     """Both looked before either was done; the second finds a result in its place when it comes to rename its own."""
     first = committed(Store(tmp_path), "aa1").find("aa1")
     inode = first.folder.stat().st_ino
-    find, seen = Store.find, []
-    monkeypatch.setattr(Store, "find", lambda self, key: find(self, key) if seen else seen.append(key))
+    find, seen = Store._here, []
+    monkeypatch.setattr(Store, "_here", lambda self, key: find(self, key) if seen else seen.append(key))
     committed(Store(tmp_path), "aa1")
     assert seen == ["aa1"]
     assert find(Store(tmp_path), "aa1").folder.stat().st_ino == inode

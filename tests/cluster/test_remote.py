@@ -252,7 +252,7 @@ def test_a_report_shows_the_course_of_a_training_that_lies_there_alone(cli, mach
 # what breaks
 
 
-def faults(bucket: Bucket, run: Callable[[], object], how: str, names: tuple[str, ...] = ()) -> Iterator[int]:
+def faults(bucket: Bucket, run: Callable[[], object], how: str) -> Iterator[int]:
     """Run something with a fault at the first request, then at the second, and so on, until none is reached; yields after each."""
     for number in itertools.count(1):
         files = bucket.files
@@ -267,7 +267,8 @@ def faults(bucket: Bucket, run: Callable[[], object], how: str, names: tuple[str
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"), [*(("memory", how) for how in ("before", "after", "half")), ("file", "before"), ("file", "after")]
+    ("kind", "how"),
+    [*(("memory", how) for how in ("before", "after", "half")), ("file", "before"), pytest.param("file", "after", marks=pytest.mark.slow)],
 )
 def test_a_wire_that_breaks_at_any_request_costs_nothing(kind, how, run_toy, recipe, machine, at, wanted, home, toy_log):
     bucket = at(in_memory() if kind == "memory" else in_folder(home))
@@ -393,8 +394,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_damage_of_any_object_is_mended(how, run_toy, recipe, machine, bucket, at, wanted):
-    at(bucket)
+@pytest.mark.parametrize("kind", ["memory", "file", pytest.param("s3", marks=pytest.mark.slow)])
+def test_damage_of_any_object_is_mended(kind, how, run_toy, recipe, machine, at, wanted, request, home):
+    bucket = at({"memory": in_memory, "file": lambda: in_folder(home), "s3": lambda: Bucket.of(request.getfixturevalue("s3"))}[kind]())
     machine("a")
     run_toy(recipe(CHAIN), *URL)
     names = sorted(bucket._listed(bucket.root))
