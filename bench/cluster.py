@@ -81,19 +81,41 @@ evaluations = 0
 """
 #: Recipe, and the stage up to which it is made before the clock runs.
 RECIPES = {"style": (STYLE, "procedural.warp"), "walk": (WALK, "dcgan.train"), "sweep": (SWEEP, "photos")}
-TINY = '[[stage]]\nuses = "procedural.warp"\nid = "warp"\ncount = 2\nresolution = 16\n'
+TINY = """
+[[stage]]
+uses = "tiny.grey"
+id = "one"
+count = 2
+[[stage]]
+uses = "tiny.grey"
+id = "many"
+count = {count}
+"""
+#: A stage that does next to nothing: what its tasks take is what a task costs.
+PLUGIN = """
+from collections.abc import Iterator
+import genart
+class Params(genart.Params):
+    count: int = 2
+@genart.stage("tiny.grey", pointwise=True)
+def grey(none: None, params: Params, run: genart.Run) -> Iterator[genart.Batch]:
+    import numpy as np
+    for span in run.spans(params.count, 2):
+        yield genart.Batch.from_array(np.full((len(span), 16, 16, 3), 127, np.uint8))
+"""
 
 
 def order_of(text: str, folder: Path) -> Order:
     """The order of a recipe, with a store below the folder."""
-    path = folder / "recipe.toml"
+    path, plugin = folder / "recipe.toml", folder / "tiny.py"
+    plugin.write_text(PLUGIN, encoding="utf-8")
     path.write_text(f'[recipe]\nname = "bench"\nseed = 1\n{text}', encoding="utf-8")
-    return Order(str(path), path.read_text(), (), None, None, (), str(folder), str(folder / "store"), "cpu")
+    return Order(str(path), path.read_text(), (), None, None, (str(plugin),), str(folder), str(folder / "store"), "cpu")
 
 
 def planner_of(order: Order, until: str | None = None) -> Planner:
     """The planner of an order, up to a stage."""
-    plugins = Plugins()
+    plugins = Plugins(order.plugin_files)
     recipe = load(Path(order.recipe), plugins, text=order.text)
     return Planner(recipe.until(until) if until else recipe, plugins, Store(Path(order.store)), "cpu")
 
@@ -160,17 +182,18 @@ def compare(names: list[str], times: int) -> None:
 
 
 def tiny(count: int) -> None:
-    """Print what a task costs that does next to nothing: make two pictures of 16 px, and keep them in the store."""
+    """Print what a task costs that does next to nothing: give two grey pictures of 16 px, and keep them in the store."""
     with tempfile.TemporaryDirectory() as name:
-        order = order_of(TINY, Path(name))
+        order = order_of(TINY.format(count=2 * count), Path(name))
         pool = Kept(order, cpus=2)
         try:
             ready(pool, 2)
-            step = planner_of(order).steps()["warp"]
+            run(pool, order, "one")
+            ancestry = {name: step.ancestry for name, step in planner_of(order).steps().items()}
             rows: list[Any] = []
-            for kind, part in (("looking up a result", False), ("making and keeping a part", True)):
-                run(pool, order)
-                some = [Task("warp", step.ancestry, part=part, stop=2 if part else None) for _ in range(count)]
+            lookups = [Task("one", ancestry["one"]) for _ in range(count)]
+            made = [Task("many", ancestry["many"], part=True, start=2 * i, stop=2 * i + 2) for i in range(count)]
+            for kind, some in (("looking up a result", lookups), ("making and keeping a part", made)):
                 drive(pool, some[:200])
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
                 began = time.perf_counter()

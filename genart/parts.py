@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
 from typing import Any
 
-from .artifacts import Batch, ImagesWriter, StoredImages, write_sealed
-from .errors import ResourceError, StageError
+from .artifacts import Batch, ImagesWriter, StoredImages, sealed, write_sealed
+from .errors import StageError
 from .plan import Step, hash_of
 from .run import CHOICES, Run
 from .runner import Named, Runner
@@ -21,6 +22,14 @@ SUFFIX = " (part)"
 
 class NotApart(StageError):
     """The pictures of a stage depend on each other after all; they cannot be made in parts."""
+
+
+class Gone(Exception):
+    """Parts are missing or damaged where they were to be joined."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__(f"{len(parts)} parts are gone")
+        self.parts = parts
 
 
 def may_split(step: Step) -> bool:
@@ -50,16 +59,16 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
     began = time.monotonic()
     with runner.store.scratch() as work:
         if task.choices:
-            write_sealed(work / CHOICES, task.choices)
+            (work / CHOICES).write_text(json.dumps(sealed(task.choices, CHOICES)), encoding="utf-8")
         run = runner.new_run(step, start=task.start, work=work)
         run.sides, run.made = runner.sides(step), _not_apart
         writer = ImagesWriter(work / "outputs" / "output")
         try:
             with Named(step):
                 batch, ended = _fill(writer, runner, step, run, task, began)
-                writer.finish(run.fps)
+                writer.finish(run.fps, durable=False)
                 for name in step.node.stage.gives:
-                    run.sink(name).finish() if name != "output" else None
+                    run.sink(name).finish(durable=False) if name != "output" else None
         finally:
             runner.surroundings.restore()
             writer.close()
@@ -80,12 +89,10 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
 
 
 def _kept(runner: Runner, step: Step, run: Run, shelf: str, about: dict[str, Any]) -> Part:
-    key = hash_of({"shelf": shelf, "start": about["start"], "stop": about["stop"]})
+    key = hash_of({"shelf": shelf, "start": about["start"], "stop": about["stop"], "choices": about["choices"]})
     stage = step.node.stage
-    entry = runner.store.commit(
-        key, ancestry=key, partial=shelf, kinds=dict(stage.gives), work=run.work, about={"stage": stage.name + SUFFIX, **about}
-    )
-    return part_of(entry)
+    about = {"stage": stage.name + SUFFIX, **about}
+    return part_of(runner.store.commit_part(key, shelf=shelf, kinds=dict(stage.gives), work=run.work, about=about))
 
 
 def part_of(entry: Entry) -> Part:
@@ -119,16 +126,25 @@ def _not_apart(index: int) -> Batch:
 
 
 def found(runner: Runner, step: Step) -> list[Part]:
-    """Parts of a result that earlier runs have made, in order, none over another; each verified."""
+    """Parts of a result that earlier runs have made, in order, none over another; each verified, and all of the same choices."""
     key = runner.planner.key(step, runner.steps)
     assert key is not None
-    known = sorted((part_of(entry) for entry in runner.store.similar(shelf_of(key))), key=lambda part: (part.start, -part.stop))
+    known = sorted(
+        ((part_of(entry), entry) for entry in runner.store.similar(shelf_of(key))), key=lambda item: (item[0].start, -item[0].stop)
+    )
     chain: list[Part] = []
-    for part in known:
-        entry = runner.store.find(part.key)
-        if part.start >= (chain[-1].stop if chain else 0) and part.stop > part.start and entry and runner.store.verified(entry):
+    choices: dict[str, Any] = {}
+    for part, entry in known:
+        after = part.start >= (chain[-1].stop if chain else 0) and part.stop > part.start
+        if after and _agree(choices, part.choices) and runner.store.verified(entry):
             chain.append(part)
+            choices = part.choices | choices
     return chain
+
+
+def _agree(some: dict[str, Any], others: dict[str, Any]) -> bool:
+    """True if two parts may be of one result: what both have chosen is the same."""
+    return all(some[name] == others[name] for name in some.keys() & others.keys())
 
 
 def missing(parts: Sequence[Part], total: int) -> list[range]:
@@ -139,7 +155,7 @@ def missing(parts: Sequence[Part], total: int) -> list[range]:
 
 
 def join(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
-    """Put all pictures of a stage together, commit them as its result, and forget the parts.
+    """Put all pictures of a stage together, commit them as its result, and forget the parts. Each is verified before it is read.
 
     Args:
         runner: of the driver.
@@ -147,7 +163,7 @@ def join(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
         parts: in order and without gaps, from the first picture to the last.
 
     Raises:
-        ResourceError: if a part is gone again.
+        Gone: if parts are missing or damaged.
     """
     with runner.locked(step):
         if not runner.found(step):
@@ -187,17 +203,21 @@ def _merged(parts: Sequence[Part]) -> dict[str, Any]:
 
 def _join_output(runner: Runner, parts: Sequence[Part], output: str, run: Run) -> None:
     writer = ImagesWriter(run.work / "outputs" / "output") if output == "output" else run.sink(output)
+    gone: list[Part] = []
     try:
         for part in parts:
-            entry = runner.store.find(part.key)
-            held = runner.store.hold(entry) if entry else None
-            if held is None:
-                raise ResourceError("a part of the result was taken out of the store", "run the same command again")
-            images = held.artifact(output)
-            assert isinstance(images, StoredImages)
-            for batch in images.batches():
-                writer.append(batch)
-            runner.store.let_go(part.key)
+            try:
+                entry = runner.store.find(part.key)
+                if entry is None or not runner.store.verified(entry):
+                    gone.append(part)
+                elif not gone:
+                    images = entry.artifact(output)
+                    assert isinstance(images, StoredImages)
+                    writer.extend(images)
+            except FileNotFoundError:  # a clean-up took it away this moment
+                gone.append(part)
+        if gone:
+            raise Gone(gone)
         writer.finish(parts[0].fps if output == "output" else None)
     finally:
         writer.close()

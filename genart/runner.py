@@ -301,14 +301,23 @@ class Runner:
         Raises:
             ResourceError: if it is not to be seen there.
         """
-        step.entry = self.store.find(key)
-        if step.entry is None:
+        step.entry = self.expected(step, key)
+        step.forced = False
+        self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])
+
+    def expected(self, step: Step, key: str) -> Entry:
+        """The entry that a worker has put into the store for a step.
+
+        Raises:
+            ResourceError: if it is not to be seen there.
+        """
+        entry = self.store.find(key)
+        if entry is None:
             raise ResourceError(
                 f"stage '{step.node.id}': a worker has made it, but its result is not in the store {self.store.root}",
                 "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
             )
-        step.forced = False
-        self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])
+        return entry
 
     def new_run(self, step: Step, start: int = 0, work: Path | None = None) -> Run:
         """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""

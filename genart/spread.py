@@ -28,6 +28,8 @@ SHARE = 0.5
 MOST_LOSSES = 10
 #: The same where memory was the reason.
 MOST_OUT_OF_MEMORY = 2
+#: Parts of a result may be gone so often when they are to be joined.
+MOST_GONE = 3
 
 
 @dataclass(frozen=True)
@@ -324,6 +326,7 @@ class Split(Job):
         self.first = bool(self.parts)  # asked for, or there
         self.one = self.asked = self.adopted = self.announced = False  # one worker is to make all; was asked; has done so
         self.left: list[range] = []  # pictures that nobody was asked for yet
+        self.gone = 0  # how often parts were not there when they were to be joined
         self.size = self.batch = 1  # pictures of a part, and pictures that the stage makes at once
         self.total: float | None = None
         self._size_up()
@@ -371,6 +374,7 @@ class Split(Job):
         self.parts.append(part)
         self.made += part.stop - part.start
         if len(self.parts) == 1:
+            self.runner.expected(self.step, part.key)  # a store that is not shared is told before all is made
             self._size_up()
         elif part.ended and self.total is not None:
             self.total = min(self.total, part.stop)  # fewer than it said
@@ -403,5 +407,24 @@ class Split(Job):
             return True
         if self.one or self.total is None or sum(part.stop - part.start for part in self.parts) < self.total:
             return False
-        parts.join(self.runner, self.step, sorted(self.parts, key=lambda part: part.start))
+        try:
+            parts.join(self.runner, self.step, sorted(self.parts, key=lambda part: part.start))
+        except parts.Gone as error:
+            self._make_again(error)
+            return False
         return True
+
+    def _make_again(self, error: parts.Gone) -> None:
+        """Ask for parts again that were there and are not.
+
+        Raises:
+            ResourceError: if that happens again and again.
+        """
+        self.gone += 1
+        if self.gone >= MOST_GONE:
+            raise ResourceError("a part of the result was taken out of the store", "run the same command again")
+        lost = {part.key for part in error.parts}
+        parts.forget(self.runner, self.step, error.parts)
+        self.parts = sorted((part for part in self.parts if part.key not in lost), key=lambda part: part.start)
+        self.first = bool(self.parts)
+        self._size_up()

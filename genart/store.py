@@ -10,7 +10,8 @@
     <root>/similar/ab/<partial>/<key>                        results that differ in their inputs alone
     <root>/history/<recipe and stage>.json                   what the last run of a stage was made of, for --why
 
-An entry is put together under <root>/tmp, fsynced, then renamed, so it exists only when it is whole. Nothing needs a
+An entry is put together under <root>/tmp, fsynced, then renamed, so it exists only when it is whole. A part of a result, which is read
+once and then forgotten, is not fsynced: its hashes tell whether it is whole. Nothing needs a
 lock for correctness: two processes that make the same result make the same bytes, and the first rename wins. The lock
 around `work` only saves them doing it twice; where it excludes nobody, each process has a work folder of its own. What is
 read is held by hard links meanwhile, so a clean-up at the same time takes nothing away. Small files are sealed with a SHA-256.
@@ -268,6 +269,24 @@ class Store:
         self._verified.add(key)
         return entry
 
+    def commit_part(self, key: str, *, shelf: str, kinds: dict[str, str], work: Path, about: dict[str, Any]) -> Entry:
+        """Make an entry of some pictures of a result out of what a stage left under `work/outputs`.
+
+        It is found by its shelf alone, and nothing waits for the disk: whatever a power cut leaves of it is no entry, or a damaged one.
+
+        Args:
+            key: its key.
+            shelf: key under which all parts of the result are found.
+            kinds: kind of each output.
+            work: where the stage worked.
+            about: more for the manifest.
+        """
+        entry = self.find(key)
+        if entry is None or entry.damaged():
+            entry = self._build(key, kinds, work, about, replace=entry is not None, durable=False)
+        self._shelve(shelf, entry)
+        return entry
+
     def forget(self, ancestry: str) -> None:
         """Remove what a fault left of a stage's work, or of its lock, after its result was stored; unless another process is at it."""
         if not (self._kept_work(ancestry) or self._lock_path(ancestry).exists()):
@@ -297,25 +316,35 @@ class Store:
         note: dict[str, Any] = {name: entry.manifest[name] for name in ("outputs", "choices", "made_with") if name in entry.manifest}
         self.write(_shelf("notes", ancestry), note)
         self.write(_shelf("ancestry", ancestry), {"key": entry.key})
-        self._place("similar", partial).mkdir(parents=True, exist_ok=True)
+        self._shelve(partial, entry)
+
+    def _shelve(self, partial: str, entry: Entry) -> None:
+        """Note that an entry is one of those that differ in their inputs alone."""
+        shelf = self._place("similar", partial)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(self._place("similar", partial) / entry.key, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            try:
+                handle = os.open(shelf / entry.key, flags)
+            except FileNotFoundError:
+                shelf.mkdir(parents=True, exist_ok=True)
+                handle = os.open(shelf / entry.key, flags)
+            os.close(handle)
 
     def note(self, ancestry: str) -> dict[str, Any]:
         """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
         return self.read(_shelf("notes", ancestry)) or {}
 
-    def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool) -> Entry:
+    def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool, durable: bool = True) -> Entry:
         with self._temporary() as temporary:
             try:
-                entry = self._built(key, kinds, work, about, temporary / key)
+                entry = self._built(key, kinds, work, about, temporary / key, durable=durable)
                 if replace:
                     self.discard(key)
-                return self._put(entry)
+                return self._put(entry, durable=durable)
             finally:
                 remove(temporary / key)  # of a disk that is full, it would take the last of the room
 
-    def _built(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], building: Path) -> Entry:
+    def _built(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], building: Path, *, durable: bool) -> Entry:
         shutil.rmtree(building, ignore_errors=True)
         outputs: dict[str, Any] = {}
         for output, kind in kinds.items():
@@ -323,18 +352,24 @@ class Store:
             target.mkdir(parents=True)
             for path in result_files(source):
                 _link_or_copy(path, target / path.name)
-            files = {path.name: _sync_and_hash(path) for path in sorted(target.iterdir())}
-            sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
+            names = sorted(target.iterdir())
+            files = {path.name: _sync_and_hash(path) if durable else sha256_of(path) for path in names}
+            sizes = {path.name: path.stat().st_size for path in names}
             outputs[output] = {"kind": kind, "digest": digest_of(files), "files": files, "sizes": sizes}
             if kind == "model":  # known without opening the file, because keys ask for it
                 outputs[output] |= _about_model(target / "model.safetensors")
-            sync_folder(target)
+            if durable:
+                sync_folder(target)
         manifest = {"format": FORMAT, "key": key, "outputs": outputs, **about}
         written = {**manifest, SEAL: sha256_of_json(manifest)}
-        write_atomically(building / "manifest.json", json.dumps(written, sort_keys=True, allow_nan=False, indent=1).encode())
+        text = json.dumps(written, sort_keys=True, allow_nan=False, indent=1).encode()
+        if durable:
+            write_atomically(building / "manifest.json", text)
+        else:
+            (building / "manifest.json").write_bytes(text)
         return Entry(building, manifest)
 
-    def _put(self, entry: Entry) -> Entry:
+    def _put(self, entry: Entry, *, durable: bool) -> Entry:
         """Bring an entry to its place, unless another process was first with the same bytes."""
         target = self._place("entries", entry.key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -350,7 +385,8 @@ class Store:
                 remove(entry.folder)
                 return found
             self.discard(entry.key)  # a wreck
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
         return Entry(target, entry.manifest)
 
     @contextlib.contextmanager
@@ -422,13 +458,12 @@ class Store:
         """Remove entries that are parts of a result, and all that leads to them.
 
         Args:
-            shelf: the `partial` under which they were committed.
-            keys: theirs, and those of their ancestries.
+            shelf: under which they were committed.
+            keys: theirs.
         """
         for key in keys:
             self.discard(key)
-            for path in (self._place("ancestry", key), self._place("notes", key), self._place("similar", shelf) / key):
-                remove(path)
+            remove(self._place("similar", shelf) / key)
         with contextlib.suppress(OSError):
             self._place("similar", shelf).rmdir()
 

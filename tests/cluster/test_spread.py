@@ -1,6 +1,8 @@
 """A run in parts by many gives what one process gives, whatever is lost on the way."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -212,18 +214,122 @@ def test_all_parts_are_there_but_were_not_joined(recipe, run_toy, home, toy_log,
     assert_same()
 
 
-def test_a_damaged_part_is_made_again(recipe, run_toy, home, monkeypatch):
-    path = recipe(CHAIN)
-    run_toy(path)
-    order = order_of(path, home / "store")
-    with monkeypatch.context() as patched:
+def unjoined(order, patch):
+    """Make all parts of the first stage and join none; returns their entries, in order."""
+    with patch.context() as patched:
         patched.setattr(parts, "_join_output", lambda *arguments: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
             run_spread(order)
-    pixels = next(iter(sorted((home / "store").glob("entries/*/*/output/pixels.bin"))))
-    pixels.write_bytes(b"\0" + pixels.read_bytes()[1:])
+    found = [entry for entry in Store(Path(order.store)).entries() if entry.manifest["stage"].endswith(parts.SUFFIX)]
+    return sorted(found, key=lambda entry: entry.manifest["start"])
+
+
+def cut(path, where):
+    """Leave of a file what a power cut may: a piece of its beginning, zeros in the place of its end, or nothing at all."""
+    data = path.read_bytes()
+    if where == "gone":
+        path.unlink()
+    elif where == "zeros":
+        path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    else:
+        path.write_bytes(data[: {"empty": 0, "byte": 1, "half": len(data) // 2, "last": len(data) - 1}[where]])
+
+
+@pytest.mark.parametrize("where", ["gone", "empty", "byte", "half", "last", "zeros"])
+@pytest.mark.parametrize("name", ["manifest.json", "output/pixels.bin", "output/index.json", "output/meta.jsonl"])
+def test_a_part_of_which_a_power_cut_left_less_is_made_again(recipe, run_toy, home, toy_log, monkeypatch, name, where):
+    path = recipe(CHAIN)
+    run_toy(path)
+    order = order_of(path, home / "store")
+    found = unjoined(order, monkeypatch)
+    damaged = found[:: len(found) // 2]
+    for entry in damaged:
+        cut(entry.folder / name, where)
+    toy_log()
     run_spread(order)
+    wanted = [i for entry in damaged for i in range(entry.manifest["start"], entry.manifest["stop"])]
+    made = [int(line.split()[1]) for line in toy_log() if line.startswith("noise")]
+    assert sorted(set(made)) == wanted, "these, and no others"
     assert_same()
+    assert not [entry for entry in Store(home / "store").entries() if entry.manifest["stage"].endswith(parts.SUFFIX)]
+
+
+@pytest.mark.parametrize("where", ["gone", "half"])
+def test_parts_that_are_lost_before_they_are_joined_are_made_again_in_the_same_run(recipe, run_toy, home, monkeypatch, where):
+    """As after a power cut of the machine that holds the store, while the driver lives."""
+    path = recipe(CHAIN)
+    run_toy(path)
+    joined, lost = parts.join, []
+
+    def join(runner, step, made):
+        if not lost:
+            lost.extend(made[1:3])
+            cut(runner.store.find(made[1].key).folder / "output/pixels.bin", where)
+            runner.store.discard(made[2].key)
+        joined(runner, step, made)
+
+    monkeypatch.setattr(parts, "join", join)
+    hands, _ = run_spread(order_of(path, home / "store"))
+    assert_same()
+    spans = [(task.start, task.stop) for task in hands.tasks if task.part]
+    assert lost
+    assert all(spans.count((part.start, part.stop)) >= 2 for part in lost)
+
+
+def test_parts_of_other_choices_are_not_joined(recipe, home, monkeypatch):
+    """As of a first part that was lost and of one that chose anew: what chose otherwise is made again."""
+    text = TOYS.read_text().replace(
+        '        log(f"noise {i}")\n', '        run.choose("noise", lambda: os.environ["CHOICE"])\n        log(f"noise {i}")\n'
+    )
+    plugin = home / "toys.py"
+    plugin.write_text(text)
+    order = order_of(recipe(CHAIN), home / "store", plugin=plugin)
+    monkeypatch.setenv("CHOICE", "one")
+    found = unjoined(order, monkeypatch)
+    assert {entry.manifest["choices"]["noise"] for entry in found} == {"one"}
+    store = Store(home / "store")
+    about = found[1].manifest
+    made = store.commit_part(
+        "0" * 64,
+        shelf=next(iter((home / "store/similar").glob("*/*"))).name,
+        kinds={"output": "images"},
+        work=_work_of(found[1], home / "work"),
+        about={name: value for name, value in about.items() if name not in ("key", "format", "outputs")} | {"choices": {"noise": "two"}},
+    )
+    store.discard(found[1].key)
+    assert store.verified(made)
+    hands, _ = run_spread(order)
+    assert (found[1].manifest["start"], found[1].manifest["stop"]) in [(task.start, task.stop) for task in hands.tasks]
+    assert next(task.choices for task in hands.tasks if task.stage == "noise") == {"noise": "one"}
+
+
+def _work_of(entry, folder):
+    """A work folder whose outputs are those of an entry."""
+    shutil.copytree(entry.folder, folder / "outputs")
+    (folder / "outputs/manifest.json").unlink()
+    return folder
+
+
+def test_nothing_waits_for_the_disk_while_parts_are_made(recipe, home, monkeypatch):
+    synced = []
+    monkeypatch.setattr(parts, "make", _watched(parts.make, synced, monkeypatch))
+    run_spread(order_of(recipe(CHAIN), home / "store"))
+    assert synced
+    assert sum(synced) == 0
+
+
+def _watched(make, synced, patch):
+    """Count what is synced to the disk while a part is made."""
+
+    def made(*arguments):
+        calls = []
+        with patch.context() as patched:
+            patched.setattr(os, "fsync", calls.append)
+            part = make(*arguments)
+        synced.append(len(calls))
+        return part
+
+    return made
 
 
 def test_after_a_signal_what_runs_may_end_and_nothing_begins(recipe, home):
@@ -292,11 +398,20 @@ def test_a_worker_whose_files_differ_makes_nothing(recipe, home, toy_log):
     assert toy_log() == []
 
 
-def test_a_worker_with_another_store_says_so(recipe, home):
-    order = order_of(recipe(CHAIN), home / "store")
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("invert", r"the result of 'noise' is not in the store .*elsewhere"),
+        ("noise", r"stage 'noise': a worker has made it, but its result is not in the store"),
+    ],
+)
+def test_a_worker_with_another_store_says_so(recipe, home, monkeypatch, stage, words):
+    """At the first task that shows it."""
+    of_stage = []
 
     def fate(task):
-        if task.stage == "invert":
+        if task.stage == stage:
+            of_stage.append(task)
             for worker in hands_of.workers:
                 worker.runner.store.root = home / "elsewhere"
                 for step in worker.runner.steps.values():
@@ -311,10 +426,10 @@ def test_a_worker_with_another_store_says_so(recipe, home):
         hands_of = pool
         original(self, pool)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(spread.Spread, "__init__", remember)
-        with pytest.raises(ResourceError, match=r"the result of 'noise' is not in the store .*elsewhere"):
-            run_spread(order, fate=fate)
+    monkeypatch.setattr(spread.Spread, "__init__", remember)
+    with pytest.raises(ResourceError, match=words):
+        run_spread(order_of(recipe(CHAIN), home / "store"), fate=fate)
+    assert len(of_stage) == 1
 
 
 def test_force_makes_again_what_is_there(recipe, home, toy_log):
