@@ -24,14 +24,6 @@ class NotApart(StageError):
     """The pictures of a stage depend on each other after all; they cannot be made in parts."""
 
 
-class Gone(Exception):
-    """Parts are missing or damaged where they were to be joined."""
-
-    def __init__(self, parts: Sequence[Part]) -> None:
-        super().__init__(f"{len(parts)} parts are gone")
-        self.parts = parts
-
-
 def may_split(step: Step) -> bool:
     """True for a stage whose pictures may be made apart, as far as it declares."""
     stage = step.node.stage
@@ -126,20 +118,22 @@ def _not_apart(index: int) -> Batch:
 
 
 def found(runner: Runner, step: Step) -> list[Part]:
-    """Parts of a result that earlier runs have made, in order, none over another; each verified, and all of the same choices."""
+    """Parts of a result that were made, in order, none over another, and all of the same choices; not verified."""
     key = runner.planner.key(step, runner.steps)
     assert key is not None
-    known = sorted(
-        ((part_of(entry), entry) for entry in runner.store.similar(shelf_of(key))), key=lambda item: (item[0].start, -item[0].stop)
-    )
+    known = sorted(map(part_of, runner.store.similar(shelf_of(key))), key=lambda part: (part.start, -part.stop))
     chain: list[Part] = []
     choices: dict[str, Any] = {}
-    for part, entry in known:
-        after = part.start >= (chain[-1].stop if chain else 0) and part.stop > part.start
-        if after and _agree(choices, part.choices) and runner.store.verified(entry):
+    for part in known:
+        if part.start >= (chain[-1].stop if chain else 0) and part.stop > part.start and _agree(choices, part.choices):
             chain.append(part)
             choices = part.choices | choices
     return chain
+
+
+def total_of(parts: Sequence[Part]) -> int | None:
+    """How many pictures there are to be, as far as some of the parts tell."""
+    return next((part.stop for part in parts if part.ended), parts[0].count if parts else None)
 
 
 def _agree(some: dict[str, Any], others: dict[str, Any]) -> bool:
@@ -154,44 +148,54 @@ def missing(parts: Sequence[Part], total: int) -> list[range]:
     return [range(end, start) for end, start in zip(ends, starts, strict=True) if start > end]
 
 
-def join(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
+def join(runner: Runner, step: Step) -> bool:
     """Put all pictures of a stage together, commit them as its result, and forget the parts. Each is verified before it is read.
 
     Args:
-        runner: of the driver.
+        runner: of this process; the inputs are in its store.
         step: the stage.
-        parts: in order and without gaps, from the first picture to the last.
 
-    Raises:
-        Gone: if parts are missing or damaged.
+    Returns:
+        False if parts are missing, or were damaged: these are thrown away.
     """
     with runner.locked(step):
+        parts = found(runner, step)
         if not runner.found(step):
+            total = total_of(parts)
+            if total is None or missing(parts, total):
+                return False
             runner.store.drop_work(step.ancestry)
-            work = runner.store.work(step.ancestry)
-            choices = _merged(parts)
-            if choices:
-                work.mkdir(parents=True, exist_ok=True)
-                write_sealed(work / CHOICES, choices)
-            run = runner.new_run(step)
-            run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
-            run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
-            try:
-                for output in step.node.stage.gives:
-                    _join_output(runner, parts, output, run)
-                runner.commit(step, run, sum(part.seconds for part in parts))
-            finally:
-                run.close()
+            if not _joined(runner, step, parts):
+                return False
         else:
             runner.note_cached(step)
-    forget(runner, step, parts)
+    forget(runner, step)
+    return True
 
 
-def forget(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
-    """Take parts out of the store."""
+def _joined(runner: Runner, step: Step, parts: Sequence[Part]) -> bool:
+    work = runner.store.work(step.ancestry)
+    choices = _merged(parts)
+    if choices:
+        work.mkdir(parents=True, exist_ok=True)
+        write_sealed(work / CHOICES, choices)
+    run = runner.new_run(step)
+    run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
+    run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
+    try:
+        if not all(_join_output(runner, parts, output, run) for output in step.node.stage.gives):
+            return False
+        runner.commit(step, run, sum(part.seconds for part in parts))
+    finally:
+        run.close()
+    return True
+
+
+def forget(runner: Runner, step: Step) -> None:
+    """Take all parts of a result out of the store."""
     key = runner.planner.key(step, runner.steps)
     assert key is not None
-    runner.store.forget_parts(shelf_of(key), [part.key for part in parts])
+    runner.store.forget_parts(shelf_of(key))
 
 
 def _merged(parts: Sequence[Part]) -> dict[str, Any]:
@@ -201,23 +205,29 @@ def _merged(parts: Sequence[Part]) -> dict[str, Any]:
     return choices
 
 
-def _join_output(runner: Runner, parts: Sequence[Part], output: str, run: Run) -> None:
+def _join_output(runner: Runner, parts: Sequence[Part], output: str, run: Run) -> bool:
     writer = ImagesWriter(run.work / "outputs" / "output") if output == "output" else run.sink(output)
-    gone: list[Part] = []
+    whole = True
     try:
         for part in parts:
-            try:
-                entry = runner.store.find(part.key)
-                if entry is None or not runner.store.verified(entry):
-                    gone.append(part)
-                elif not gone:
-                    images = entry.artifact(output)
-                    assert isinstance(images, StoredImages)
-                    writer.extend(images)
-            except FileNotFoundError:  # a clean-up took it away this moment
-                gone.append(part)
-        if gone:
-            raise Gone(gone)
-        writer.finish(parts[0].fps if output == "output" else None)
+            whole &= _append(runner, part, output, writer if whole else None)
+        if whole:
+            writer.finish(parts[0].fps if output == "output" else None)
     finally:
         writer.close()
+    return whole
+
+
+def _append(runner: Runner, part: Part, output: str, writer: ImagesWriter | None) -> bool:
+    """Verify a part, and append its pictures; False if it is missing or damaged."""
+    entry = runner.store.find(part.key)
+    if entry is None or not runner.store.verified(entry):
+        return False
+    if writer is not None:
+        try:
+            images = entry.artifact(output)
+            assert isinstance(images, StoredImages)
+            writer.extend(images)
+        except FileNotFoundError:  # a clean-up took it away this moment
+            return False
+    return True

@@ -29,7 +29,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -454,18 +454,18 @@ class Store:
                 return
             remove(doomed)
 
-    def forget_parts(self, shelf: str, keys: Iterable[str]) -> None:
-        """Remove entries that are parts of a result, and all that leads to them.
+    def forget_parts(self, shelf: str) -> None:
+        """Remove all entries that are parts of a result.
 
         Args:
             shelf: under which they were committed.
-            keys: theirs.
         """
-        for key in keys:
-            self.discard(key)
-            remove(self._place("similar", shelf) / key)
+        place = self._place("similar", shelf)
         with contextlib.suppress(OSError):
-            self._place("similar", shelf).rmdir()
+            for key in os.listdir(place):
+                self.discard(key)
+                remove(place / key)
+            place.rmdir()
 
     def _lock_path(self, ancestry: str) -> Path:
         return self.root / "work" / f"{ancestry}.lock"

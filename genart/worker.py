@@ -109,8 +109,9 @@ class Worker:
         """Make a task, given as JSON.
 
         Returns:
-            {"part": ...}, or {"whole": True} where there are no parts, or {"made": key, "cached": ...}; or {"error": ...}; or
-            {"differs": ...} where it would make something else; and under "events" what has not been told before.
+            {"part": ...}, or {"whole": True} where there are no parts, or {"gone": True} where some are missing that were to be joined, or
+            {"made": key, "cached": ...}; or {"error": ...}; or {"differs": ...} where it would make something else; and under "events"
+            what has not been told before.
         """
         with self._news:
             self._done = False
@@ -153,6 +154,8 @@ class Worker:
         try:
             if task.part:
                 return {"part": asdict(parts.make(runner, step, task))}
+            if task.join and not parts.join(runner, step):
+                return {"gone": True}
             entry = runner.entry(step)
             return {"made": entry.key, "cached": runner.records[step.node.id]["cached"]}
         except parts.NotApart:
