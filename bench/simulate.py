@@ -25,7 +25,7 @@ from rich.table import Table
 from genart.artifacts import Batch, ImagesWriter, StoredImages
 from genart.display import duration
 from genart.events import Events
-from genart.forecast import Costs, Crew, Outcome, Work, rehearse
+from genart.forecast import Costs, Crew, Outcome, Work, made_once, rehearse
 from genart.plan import Planner, Step
 from genart.run import Stop
 from genart.runner import Runner
@@ -122,17 +122,8 @@ def simulated(
     rehearse(planner, steps, Crew(work, workers, costs, scatter=scatter))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    check(outcome, work)
+    assert made_once(outcome, work)
     return outcome, cpu, peak / 1e6
-
-
-def check(outcome: Outcome, work: Mapping[str, Work]) -> None:
-    """Each picture of a stage that was made in parts was made once."""
-    for name, made in outcome.made.items():
-        spans = sorted(made, key=lambda span: span.start)
-        ends = [span.stop for span in spans]
-        assert [span.start for span in spans] == [0, *ends[:-1]], name
-        assert ends[-1] == work[name].pictures, name
 
 
 def row(outcome: Outcome, workers: int) -> list[str]:

@@ -103,6 +103,16 @@ class Outcome:
     made: dict[str, list[range]] = field(default_factory=dict)
 
 
+def made_once(outcome: Outcome, work: Mapping[str, Work]) -> bool:
+    """True if each picture of each stage that was made in parts was made once."""
+    for name, made in outcome.made.items():
+        spans = sorted(made, key=lambda span: span.start)
+        ends = [span.stop for span in spans]
+        if [span.start for span in spans] != [0, *ends[:-1]] or ends[-1] != work[name].pictures:
+            return False
+    return True
+
+
 #: What happens to a task: its worker has made it; the store has what it made, and the driver hears of it.
 MADE, HEARD, COMES = 0, 1, 2
 
@@ -122,7 +132,7 @@ class Crew:
         self.work, self.size, self.costs, self.scatter = work, size, costs, scatter
         self.now = 0.0
         self.outcome = Outcome()
-        self._random = Random(seed)  # noqa: S311
+        self._random = Random(seed)  # noqa: S311 - scatters simulated times
         self._coming: list[tuple[float, int, int, Task | None, dict[str, Any]]] = []  # when, in which order, what
         self._number = self._asked = self._idle = self._fresh = 0
         self._store_until = 0.0
@@ -327,6 +337,8 @@ class Past:
         self._by_stage: dict[str, list[Entry]] = {}
         self._by_key: dict[str, Entry] = {}
         for entry in store.entries():
+            if not {"seconds", "parts"} <= entry.manifest.keys():
+                continue
             self._by_stage.setdefault(entry.manifest["stage"], []).append(entry)
             self._by_key[entry.key] = entry
 
@@ -334,7 +346,7 @@ class Past:
         """The newest result of a step's stage, preferably with the same parameters."""
         params = step.parts["params"]
         found = self._by_stage.get(step.node.stage.name, [])
-        return max(found, key=lambda e: (e.manifest["parts"]["params"] == params, e.used, e.manifest["seconds"]), default=None)
+        return max(found, key=lambda entry: (entry.manifest["parts"].get("params") == params, entry.used), default=None)
 
     def estimates(self, steps: Mapping[str, Step]) -> dict[str, Estimate]:
         """What each step that is not there would take, by id; in order, since what one gives the next one reads."""
@@ -361,7 +373,7 @@ class Past:
 
     def _ratio(self, step: Step, entry: Entry, given: int | None) -> tuple[float, str]:
         """How much more there is to do than there was, and what that is known from."""
-        before, now = entry.manifest["parts"]["params"], step.parts["params"]
+        before, now = entry.manifest["parts"].get("params", {}), step.parts["params"]
         basis = "the same parameters" if before == now else "other parameters"
         ratio = 1.0
         for name in (*COUNTS, *AMOUNTS):

@@ -483,12 +483,10 @@ class Split(Job):
         some = self.parts[0]
         seconds, pictures = self.later if self.later[1] else (some.seconds, some.stop - some.start)
         each = seconds / max(1, pictures)
-        pace = self.workers / MOST_PER_SEC
-        if each > 0:
-            self.size, self.least = round(max(PART_SEC, pace) / each), min(round(pace / each), self.size)
-        else:
-            self.size = int(self.total or 1)
-        self.size = max(self.batch, self.size, math.ceil((self.total or 0) / MOST_PARTS))
+        pace, most = self.workers / MOST_PER_SEC, int(self.total or 1)
+        size = min(most, max(PART_SEC, pace) / each) if each > 0 else most
+        self.size = max(self.batch, round(size), math.ceil(most / MOST_PARTS))
+        self.least = round(min(self.size, pace / each)) if each > 0 else 1
 
     @property
     def all_there(self) -> bool:

@@ -538,13 +538,6 @@ class Store:
         """Return what `remember` noted last."""
         return self.read(f"history/{slot}.json")
 
-    def last_seconds(self, stage: str, params: dict[str, Any]) -> float | None:
-        """Seconds that a stage took most recently, preferably with these parameters, or None if it never ran."""
-        found = [
-            (e.manifest["parts"]["params"] == params, e.used, e.manifest["seconds"]) for e in self.entries() if e.manifest["stage"] == stage
-        ]
-        return float(max(found)[2]) if found else None
-
     def work_bytes(self) -> int:
         """Size of what unfinished stages keep."""
         return sum(_size_of(Path(folder, name)) for folder, _, names in os.walk(self.root / "work") for name in names)
