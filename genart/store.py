@@ -183,6 +183,10 @@ class Store:
             os.utime(entry.folder)  # last used, for gc
         return True
 
+    def trust(self, key: str) -> None:
+        """Take an entry to be whole, as another process of the same run has found or made it; it is not read for that again."""
+        self._verified.add(key)
+
     def hold(self, entry: Entry) -> Entry | None:
         """Return an entry under names of this process's own until `release`: a clean-up meanwhile takes nothing of it away.
 
@@ -278,12 +282,15 @@ class Store:
             key: its key.
             shelf: key under which all parts of the result are found.
             kinds: kind of each output.
-            work: where the stage worked.
+            work: where the stage worked; its outputs are taken out of it.
             about: more for the manifest.
         """
         entry = self.find(key)
-        if entry is None or entry.damaged():
-            entry = self._build(key, kinds, work, about, replace=entry is not None, durable=False)
+        if entry is not None and entry.damaged():
+            self.discard(key)
+            entry = None
+        if entry is None:
+            entry = self._put(self._built(key, kinds, work, about, work / "entry", durable=False), durable=False)
         self._shelve(shelf, entry)
         return entry
 
@@ -334,13 +341,13 @@ class Store:
         """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
         return self.read(_shelf("notes", ancestry)) or {}
 
-    def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool, durable: bool = True) -> Entry:
+    def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool) -> Entry:
         with self._temporary() as temporary:
             try:
-                entry = self._built(key, kinds, work, about, temporary / key, durable=durable)
+                entry = self._built(key, kinds, work, about, temporary / key, durable=True)
                 if replace:
                     self.discard(key)
-                return self._put(entry, durable=durable)
+                return self._put(entry, durable=True)
             finally:
                 remove(temporary / key)  # of a disk that is full, it would take the last of the room
 
@@ -349,9 +356,12 @@ class Store:
         outputs: dict[str, Any] = {}
         for output, kind in kinds.items():
             source, target = work / "outputs" / output, building / output
-            target.mkdir(parents=True)
-            for path in result_files(source):
-                _link_or_copy(path, target / path.name)
+            if durable:
+                target.mkdir(parents=True)
+                for path in result_files(source):
+                    _link_or_copy(path, target / path.name)
+            else:
+                _move(source, target)
             names = sorted(target.iterdir())
             files = {path.name: _sync_and_hash(path) if durable else sha256_of(path) for path in names}
             sizes = {path.name: path.stat().st_size for path in names}
@@ -697,6 +707,16 @@ def _link_or_copy(source: Path, target: Path) -> None:
         if error.errno == errno.ENOSPC:
             raise
         shutil.copyfile(source, target)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Bring an output to its place, without what does not belong to the result."""
+    kept = set(result_files(source))
+    for path in source.iterdir():
+        if path not in kept:
+            remove(path)
+    target.parent.mkdir(exist_ok=True)
+    os.rename(source, target)
 
 
 def _sync_and_hash(path: Path) -> str:

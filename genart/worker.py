@@ -183,6 +183,7 @@ class Worker:
                     f"the result of '{node}' is not in the store {runner.store.root}",
                     "the workers must see the same store: XDG_CACHE_HOME names a folder that all machines share",
                 )
+            runner.store.trust(key)  # the driver has verified it, or a worker has just made it: not every worker reads it for that
         if task.force:
             step.forced, step.entry = True, None
         runner.records.pop(step.node.id, None)

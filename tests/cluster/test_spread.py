@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from genart import parts, spread
+from genart import artifacts, parts, spread
 from genart.errors import GenartError, Interrupted, ResourceError, StageError, UsageError
 from genart.run import Stop
 from genart.spread import Lost
-from genart.store import Store
+from genart.store import Entry, Store
 from tests.cluster.hands import order_of, run_spread
 from tests.conftest import TOYS, tree
 
@@ -311,6 +311,30 @@ def _work_of(entry, folder):
     shutil.copytree(entry.folder, folder / "outputs")
     (folder / "outputs/manifest.json").unlink()
     return folder
+
+
+def test_what_is_read_is_verified_once_in_a_run_and_not_by_each_worker(recipe, home, monkeypatch):
+    monkeypatch.setattr(artifacts, "BATCH_BYTES", 1)
+    order = order_of(recipe(CHAIN), home / "store")
+    run_spread(order)
+    store, looked = Store(home / "store"), []
+    key = next(entry.key for entry in store.entries() if entry.manifest["stage"] == "toy.noise")
+    for entry in store.entries():
+        if entry.manifest["stage"] == "toy.invert":
+            store.discard(entry.key)
+    monkeypatch.setattr(Entry, "damaged", lambda entry, damaged=Entry.damaged: (looked.append(entry.key), damaged(entry))[1])
+    hands, _ = run_spread(order, size=4, out="again")
+    assert sum(task.stage == "invert" for task in hands.tasks) > 4
+    assert looked.count(key) == 1
+    looked.clear()
+    pixels = store.find(key).folder / "output/pixels.bin"
+    pixels.write_bytes(b"\0" + pixels.read_bytes()[1:])
+    for entry in store.entries():
+        if entry.manifest["stage"] == "toy.invert":
+            store.discard(entry.key)
+    hands, _ = run_spread(order, size=4, out="again")
+    assert any(task.stage == "noise" for task in hands.tasks), "what is damaged is made again"
+    assert tree(Path("again")) == tree(Path("spread"))
 
 
 def test_nothing_waits_for_the_disk_while_parts_are_made(recipe, home, monkeypatch):
