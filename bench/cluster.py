@@ -1,10 +1,12 @@
 """What workers bring: two of one thread each beside one of one thread, the overhead of a task, and how a driver's memory grows.
 
     python bench/cluster.py [--only style walk sweep] [--times 1]     seconds with one worker and with two, and their ratio
+    python bench/cluster.py --forecast                                the same, beside what `genart plan --workers` says of them
     python bench/cluster.py --tasks 10000                             tiny tasks on two workers: time for each, memory of the driver
 
 Ray is started once for each number of workers, and is warm when the clock runs: each worker has made a task and loaded torch. Every run
-has an empty store. One worker makes no parts, as a local run does, so what parts cost is in the ratio.
+has an empty store. What is foretold follows from one run of this process without workers. One worker makes no parts, as a local run does,
+so what parts cost is in the ratio.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genart.events import Events
+from genart.forecast import Costs, Past, forecast
 from genart.on_ray import RayPool, check_address
 from genart.plan import Planner
 from genart.plugins import Plugins
@@ -81,19 +85,41 @@ evaluations = 0
 """
 #: Recipe, and the stage up to which it is made before the clock runs.
 RECIPES = {"style": (STYLE, "procedural.warp"), "walk": (WALK, "dcgan.train"), "sweep": (SWEEP, "photos")}
-TINY = '[[stage]]\nuses = "procedural.warp"\nid = "warp"\ncount = 2\nresolution = 16\n'
+TINY = """
+[[stage]]
+uses = "tiny.grey"
+id = "one"
+count = 2
+[[stage]]
+uses = "tiny.grey"
+id = "many"
+count = {count}
+"""
+#: A stage that does next to nothing: what its tasks take is what a task costs.
+PLUGIN = """
+from collections.abc import Iterator
+import genart
+class Params(genart.Params):
+    count: int = 2
+@genart.stage("tiny.grey", pointwise=True)
+def grey(none: None, params: Params, run: genart.Run) -> Iterator[genart.Batch]:
+    import numpy as np
+    for span in run.spans(params.count, 2):
+        yield genart.Batch.from_array(np.full((len(span), 16, 16, 3), 127, np.uint8))
+"""
 
 
 def order_of(text: str, folder: Path) -> Order:
     """The order of a recipe, with a store below the folder."""
-    path = folder / "recipe.toml"
+    path, plugin = folder / "recipe.toml", folder / "tiny.py"
+    plugin.write_text(PLUGIN, encoding="utf-8")
     path.write_text(f'[recipe]\nname = "bench"\nseed = 1\n{text}', encoding="utf-8")
-    return Order(str(path), path.read_text(), (), None, None, (), str(folder), str(folder / "store"), "cpu")
+    return Order(str(path), path.read_text(), (), None, None, (str(plugin),), str(folder), str(folder / "store"), "cpu")
 
 
 def planner_of(order: Order, until: str | None = None) -> Planner:
     """The planner of an order, up to a stage."""
-    plugins = Plugins()
+    plugins = Plugins(order.plugin_files)
     recipe = load(Path(order.recipe), plugins, text=order.text)
     return Planner(recipe.until(until) if until else recipe, plugins, Store(Path(order.store)), "cpu")
 
@@ -159,18 +185,51 @@ def compare(names: list[str], times: int) -> None:
     Console(width=120).print(table)
 
 
+def foretold(name: str) -> tuple[float, list[float]]:
+    """Seconds of a recipe in this process, torch being loaded, and what these make one expect of one worker and of two that are warm."""
+    text, before = RECIPES[name]
+    for _ in range(2):  # the first loads torch
+        with tempfile.TemporaryDirectory() as name_of:
+            order = order_of(text, Path(name_of))
+            planner = planner_of(order, before)
+            Runner(planner, planner.steps(), Path(name_of, "out"), Events(), Stop()).run()
+            planner = planner_of(order)
+            left = planner.steps()
+            began = time.perf_counter()
+            Runner(planner, planner.steps(), Path(name_of, "out"), Events(), Stop()).run()
+            seconds = time.perf_counter() - began
+            estimates = Past(planner.store).estimates(left)
+            warm = replace(Costs(), start_sec=0.0, load_sec=0.0)
+            found = [forecast(planner, left, estimates, workers, costs=warm).seconds for workers in (1, 2)]
+    return seconds, found
+
+
+def compare_forecasts(names: list[str]) -> None:
+    """Print what is foretold of runs beside what they take."""
+    table = Table("recipe", "no workers, s", "one: foretold, s", "taken, s", "error", "two: foretold, s", "taken, s", "error")
+    for name in names:
+        seconds, told = foretold(name)
+        cells = [f"{seconds:.1f}"]
+        for workers, expected in zip((1, 2), told, strict=True):
+            taken = timed(name, workers)
+            cells += [f"{expected:.1f}", f"{taken:.1f}", f"{100 * (expected / taken - 1):+.0f} %"]
+        table.add_row(name, *cells)
+    Console(width=120).print(table)
+
+
 def tiny(count: int) -> None:
-    """Print what a task costs that does next to nothing: make two pictures of 16 px, and keep them in the store."""
+    """Print what a task costs that does next to nothing: give two grey pictures of 16 px, and keep them in the store."""
     with tempfile.TemporaryDirectory() as name:
-        order = order_of(TINY, Path(name))
+        order = order_of(TINY.format(count=2 * count), Path(name))
         pool = Kept(order, cpus=2)
         try:
             ready(pool, 2)
-            step = planner_of(order).steps()["warp"]
+            run(pool, order, "one")
+            ancestry = {name: step.ancestry for name, step in planner_of(order).steps().items()}
             rows: list[Any] = []
-            for kind, part in (("looking up a result", False), ("making and keeping a part", True)):
-                run(pool, order)
-                some = [Task("warp", step.ancestry, part=part, stop=2 if part else None) for _ in range(count)]
+            lookups = [Task("one", ancestry["one"]) for _ in range(count)]
+            made = [Task("many", ancestry["many"], part=True, start=2 * i, stop=2 * i + 2) for i in range(count)]
+            for kind, some in (("looking up a result", lookups), ("making and keeping a part", made)):
                 drive(pool, some[:200])
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
                 began = time.perf_counter()
@@ -203,10 +262,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--tasks", type=int)
+    parser.add_argument("--forecast", action="store_true")
     options = parser.parse_args()
     check_address("ray")
     if options.tasks:
         tiny(options.tasks)
+    elif options.forecast:
+        compare_forecasts(options.only)
     else:
         compare(options.only, options.times)
 

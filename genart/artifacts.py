@@ -34,6 +34,8 @@ Meta = dict[str, Any]
 #: Bytes of float32 pixels that a batch aims at when nobody asks for a size: 16 MiB.
 BATCH_BYTES = 16 << 20
 MAX_HEADER_BYTES = 64 << 20
+#: Bytes that are copied at once where the kernel does not do it.
+COPY_BYTES = 1 << 20
 #: Entry of a small JSON file that holds the SHA-256 of the others.
 SEAL = "sha256"
 #: Tensors of a model.
@@ -339,6 +341,24 @@ class ImagesWriter:
         self._ends, self.count = ends, count
         return stored
 
+    def extend(self, images: StoredImages) -> None:
+        """Append all pictures of a stored sequence as they are, without looking at them."""
+        runs = [list(run) for run in self.runs]
+        for n, *shape in images.runs:
+            if runs and runs[-1][1:] == shape:
+                runs[-1][0] += n
+            else:
+                runs.append([n, *shape])
+        count = self.count + int(images.count or 0)
+        ends = [_copy_all(images.folder / "pixels.bin", self._files[0], self._ends[0])]
+        if images.has_meta:
+            ends.append(_copy_all(images.folder / "meta.jsonl", self._files[1], self._ends[1]))
+        else:
+            lines = memoryview(b"{}\n" * (count - self.count))
+            _write_all(self._files[1], self._ends[1], lines)
+            ends.append(self._ends[1] + len(lines))
+        self.runs, self.count, self._ends = runs, count, ends
+
     def kept(self) -> Iterator[Batch]:
         """Read back what has been written so far."""
         self._flush()
@@ -389,18 +409,26 @@ class ImagesWriter:
         self._flush(to_disk=True)
         write_sealed(self.folder / "sync.json", {"runs": self.runs, "count": self.count, "ends": self._ends})
 
-    def finish(self, fps: float | None = None) -> None:
+    def finish(self, fps: float | None = None, *, durable: bool = True) -> None:
         """Close the sequence: after this, `StoredImages` reads the folder. A second call does nothing.
 
         The mark of the last sync stays beside it, since a kill may come before the pictures are in the store.
+
+        Args:
+            fps: frames per second, for a film.
+            durable: wait until it would survive a power cut; else no mark is left either.
         """
         if self._files[0].closed:
             return
-        self.sync()
+        if durable:
+            self.sync()
         self.close()
         has_meta = _any_meta(self.folder / "meta.jsonl", self.count)
-        index = {"runs": self.runs, "fps": fps, "meta": has_meta}
-        write_atomically(self.folder / "index.json", json.dumps(index, sort_keys=True).encode())
+        index = json.dumps({"runs": self.runs, "fps": fps, "meta": has_meta}, sort_keys=True).encode()
+        if durable:
+            write_atomically(self.folder / "index.json", index)
+        else:
+            (self.folder / "index.json").write_bytes(index)
 
     def close(self) -> None:
         """Let go of the files; what was synced is taken up by the next writer of this folder."""
@@ -425,6 +453,21 @@ def _write_all(file: BinaryIO, end: int, data: memoryview) -> None:
     file.seek(end)
     while data:
         data = data[file.write(data) :]
+
+
+def _copy_all(source: Path, file: BinaryIO, end: int) -> int:
+    """Copy a file to a place in an unbuffered one, within the kernel where it can; returns where the copy ends."""
+    with open_regular(source) as given:
+        size = os.fstat(given.fileno()).st_size
+        at = 0
+        with contextlib.suppress(OSError, AttributeError):  # another file system, or system; what is wrong otherwise, writing will tell
+            while at < size and (n := os.copy_file_range(given.fileno(), file.fileno(), size - at, at, end + at)):
+                at += n
+        given.seek(at)
+        while piece := given.read(COPY_BYTES):
+            _write_all(file, end + at, memoryview(piece))
+            at += len(piece)
+    return end + at
 
 
 def _any_meta(path: Path, count: int) -> bool:

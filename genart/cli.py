@@ -9,7 +9,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
@@ -24,6 +24,7 @@ from .errors import SIGPIPE, DataError, GenartError, Interrupted, ResourceError,
 if TYPE_CHECKING:
     from .display import Display
     from .events import Events
+    from .forecast import Estimate, Forecast
     from .launch import Launch
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
@@ -93,6 +94,8 @@ Force = Annotated[
         "--force", metavar="[ID]", help="Make a stage again even if it is cached; without ID, all.", autocompletion=completion.ids
     ),
 ]
+#: Workers that a forecast is made for, at most.
+MOST_WORKERS = 100_000
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 StoreUrl = Annotated[
     str | None,
@@ -267,13 +270,33 @@ def plan(
     plugin: PluginFiles = None,
     json_: Json = False,
     store: StoreUrl = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, max=MOST_WORKERS, help="Also what it would take with --on and so many workers."),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", metavar="PRICE", min=0, help="What a worker costs an hour, in any currency; with --workers.")
+    ] = None,
 ) -> None:
     """Say what would run and what is cached, with an estimate from earlier runs."""
+    from .forecast import Past, forecast, told
+
+    if price is not None and workers is None:
+        raise UsageError("--price needs to know how many workers there are", "--workers N")
     planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin, store)
-    rows = [_plan_row(step, planner.store) for step in steps.values()]
+    estimates = Past(planner.store).estimates(steps)
+    rows = [_plan_row(step, estimates) for step in steps.values()]
+    found = forecast(planner, steps, estimates, workers, price) if workers is not None else None
     if json_:
-        _print_json({"recipe": planner.recipe.name, "device": planner.device, "stages": rows})
+        more = {} if found is None else {"forecast": told(found)}
+        _print_json({"recipe": planner.recipe.name, "device": planner.device, "stages": rows, **more})
         return
+    _print_plan(rows, why=why)
+    if found is not None and any(row["status"] == "run" for row in rows):
+        _print_forecast(found)
+
+
+def _print_plan(rows: list[dict[str, Any]], *, why: bool) -> None:
     from rich.table import Table
 
     from .display import duration
@@ -296,8 +319,19 @@ def plan(
     )
 
 
-def _plan_row(step: Step, store: Store) -> dict[str, Any]:
-    seconds = step.entry.manifest["seconds"] if step.entry else store.last_seconds(step.node.stage.name, step.parts["params"])
+def _print_forecast(found: Forecast) -> None:
+    from .display import duration
+
+    paid = "" if found.cost is None else f", {found.cost:.2f} at {found.price:g} an hour"
+    workers = f"{found.workers} worker{'s' * (found.workers > 1)}"
+    _console().print(f"on {workers}: about {duration(found.seconds)}, {found.worker_hours:.2f} worker-hours{paid}")
+    if found.unknown:
+        _console().print(_plain(f"not in these figures, since they never ran: {', '.join(found.unknown)}"))
+
+
+def _plan_row(step: Step, estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    work = estimates[step.node.id].work if step.entry is None else None
+    seconds = step.entry.manifest["seconds"] if step.entry else None if work is None else work.seconds
     return {
         "id": step.node.id,
         "uses": step.node.stage.name,

@@ -30,6 +30,8 @@ OBJECT_STORE_BYTES = 100 << 20
 MOMENT_SEC = 0.25
 #: A task that takes longer is asked what happens meanwhile.
 ASK_AFTER_SEC = 0.2
+#: Questions of that kind to all workers together in a second: each takes the driver a millisecond.
+MOST_ASKED_PER_SEC = 100.0
 #: Seconds to wait for an answer of a cluster that is to be reached.
 REACH_SEC = 5.0
 #: Seconds between two looks at how large the cluster is.
@@ -89,6 +91,7 @@ class Member:
     made: Any = None
     told: Any = None
     since: float = 0.0
+    asked: float = 0.0
 
 
 class RayPool:
@@ -215,9 +218,10 @@ class RayPool:
     def wait(self) -> Iterable[Done | Lost | Told]:
         """What happened; waits for something, for a moment."""
         self._begin()
+        now, pause = time.monotonic(), len(self.members) / MOST_ASKED_PER_SEC
         for member in self.members:
-            if member.task is not None and member.told is None and time.monotonic() - member.since > ASK_AFTER_SEC:
-                member.told = member.handle.told.remote()
+            if member.task is not None and member.told is None and now > max(member.since + ASK_AFTER_SEC, member.asked + pause):
+                member.told, member.asked = member.handle.told.remote(), now
         refs = {ref: m for m in self.members for ref in (m.made, m.told, None if m.is_ready else m.ready) if ref is not None}
         if not refs:
             time.sleep(MOMENT_SEC)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
 from typing import Any
 
-from .artifacts import Batch, ImagesWriter, StoredImages, write_sealed
-from .errors import ResourceError, StageError
+from .artifacts import Batch, ImagesWriter, StoredImages, sealed, write_sealed
+from .errors import StageError
 from .plan import Step, hash_of
 from .run import CHOICES, Run
 from .runner import Named, Runner
@@ -50,16 +51,16 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
     began = time.monotonic()
     with runner.store.scratch() as work:
         if task.choices:
-            write_sealed(work / CHOICES, task.choices)
+            (work / CHOICES).write_text(json.dumps(sealed(task.choices, CHOICES)), encoding="utf-8")
         run = runner.new_run(step, start=task.start, work=work)
         run.sides, run.made = runner.sides(step), _not_apart
         writer = ImagesWriter(work / "outputs" / "output")
         try:
             with Named(step):
                 batch, ended = _fill(writer, runner, step, run, task, began)
-                writer.finish(run.fps)
+                writer.finish(run.fps, durable=False)
                 for name in step.node.stage.gives:
-                    run.sink(name).finish() if name != "output" else None
+                    run.sink(name).finish(durable=False) if name != "output" else None
         finally:
             runner.surroundings.restore()
             writer.close()
@@ -80,12 +81,10 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
 
 
 def _kept(runner: Runner, step: Step, run: Run, shelf: str, about: dict[str, Any]) -> Part:
-    key = hash_of({"shelf": shelf, "start": about["start"], "stop": about["stop"]})
+    key = hash_of({"shelf": shelf, "start": about["start"], "stop": about["stop"], "choices": about["choices"]})
     stage = step.node.stage
-    entry = runner.store.commit(
-        key, ancestry=key, partial=shelf, kinds=dict(stage.gives), work=run.work, about={"stage": stage.name + SUFFIX, **about}
-    )
-    return part_of(entry)
+    about = {"stage": stage.name + SUFFIX, **about}
+    return part_of(runner.store.commit_part(key, shelf=shelf, kinds=dict(stage.gives), work=run.work, about=about))
 
 
 def part_of(entry: Entry) -> Part:
@@ -119,16 +118,27 @@ def _not_apart(index: int) -> Batch:
 
 
 def found(runner: Runner, step: Step) -> list[Part]:
-    """Parts of a result that earlier runs have made, in order, none over another; each verified."""
+    """Parts of a result that were made, in order, none over another, and all of the same choices; not verified."""
     key = runner.planner.key(step, runner.steps)
     assert key is not None
-    known = sorted((part_of(entry) for entry in runner.store.similar(shelf_of(key))), key=lambda part: (part.start, -part.stop))
+    known = sorted(map(part_of, runner.store.similar(shelf_of(key))), key=lambda part: (part.start, -part.stop))
     chain: list[Part] = []
+    choices: dict[str, Any] = {}
     for part in known:
-        entry = runner.store.find(part.key)
-        if part.start >= (chain[-1].stop if chain else 0) and part.stop > part.start and entry and runner.store.verified(entry):
+        if part.start >= (chain[-1].stop if chain else 0) and part.stop > part.start and _agree(choices, part.choices):
             chain.append(part)
+            choices = part.choices | choices
     return chain
+
+
+def total_of(parts: Sequence[Part]) -> int | None:
+    """How many pictures there are to be, as far as some of the parts tell."""
+    return next((part.stop for part in parts if part.ended), parts[0].count if parts else None)
+
+
+def _agree(some: dict[str, Any], others: dict[str, Any]) -> bool:
+    """True if two parts may be of one result: what both have chosen is the same."""
+    return all(some[name] == others[name] for name in some.keys() & others.keys())
 
 
 def missing(parts: Sequence[Part], total: int) -> list[range]:
@@ -138,44 +148,54 @@ def missing(parts: Sequence[Part], total: int) -> list[range]:
     return [range(end, start) for end, start in zip(ends, starts, strict=True) if start > end]
 
 
-def join(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
-    """Put all pictures of a stage together, commit them as its result, and forget the parts.
+def join(runner: Runner, step: Step) -> bool:
+    """Put all pictures of a stage together, commit them as its result, and forget the parts. Each is verified before it is read.
 
     Args:
-        runner: of the driver.
+        runner: of this process; the inputs are in its store.
         step: the stage.
-        parts: in order and without gaps, from the first picture to the last.
 
-    Raises:
-        ResourceError: if a part is gone again.
+    Returns:
+        False if parts are missing, or were damaged: these are thrown away.
     """
     with runner.locked(step):
+        parts = found(runner, step)
         if not runner.found(step):
+            total = total_of(parts)
+            if total is None or missing(parts, total):
+                return False
             runner.store.drop_work(step.ancestry)
-            work = runner.store.work(step.ancestry)
-            choices = _merged(parts)
-            if choices:
-                work.mkdir(parents=True, exist_ok=True)
-                write_sealed(work / CHOICES, choices)
-            run = runner.new_run(step)
-            run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
-            run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
-            try:
-                for output in step.node.stage.gives:
-                    _join_output(runner, parts, output, run)
-                runner.commit(step, run, sum(part.seconds for part in parts))
-            finally:
-                run.close()
+            if not _joined(runner, step, parts):
+                return False
         else:
             runner.note_cached(step)
-    forget(runner, step, parts)
+    forget(runner, step)
+    return True
 
 
-def forget(runner: Runner, step: Step, parts: Sequence[Part]) -> None:
-    """Take parts out of the store."""
+def _joined(runner: Runner, step: Step, parts: Sequence[Part]) -> bool:
+    work = runner.store.work(step.ancestry)
+    choices = _merged(parts)
+    if choices:
+        work.mkdir(parents=True, exist_ok=True)
+        write_sealed(work / CHOICES, choices)
+    run = runner.new_run(step)
+    run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
+    run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
+    try:
+        if not all(_join_output(runner, parts, output, run) for output in step.node.stage.gives):
+            return False
+        runner.commit(step, run, sum(part.seconds for part in parts))
+    finally:
+        run.close()
+    return True
+
+
+def forget(runner: Runner, step: Step) -> None:
+    """Take all parts of a result out of the store."""
     key = runner.planner.key(step, runner.steps)
     assert key is not None
-    runner.store.forget_parts(shelf_of(key), [part.key for part in parts])
+    runner.store.forget_parts(shelf_of(key))
 
 
 def _merged(parts: Sequence[Part]) -> dict[str, Any]:
@@ -185,19 +205,29 @@ def _merged(parts: Sequence[Part]) -> dict[str, Any]:
     return choices
 
 
-def _join_output(runner: Runner, parts: Sequence[Part], output: str, run: Run) -> None:
+def _join_output(runner: Runner, parts: Sequence[Part], output: str, run: Run) -> bool:
     writer = ImagesWriter(run.work / "outputs" / "output") if output == "output" else run.sink(output)
+    whole = True
     try:
         for part in parts:
-            entry = runner.store.find(part.key)
-            held = runner.store.hold(entry) if entry else None
-            if held is None:
-                raise ResourceError("a part of the result was taken out of the store", "run the same command again")
-            images = held.artifact(output)
-            assert isinstance(images, StoredImages)
-            for batch in images.batches():
-                writer.append(batch)
-            runner.store.let_go(part.key)
-        writer.finish(parts[0].fps if output == "output" else None)
+            whole &= _append(runner, part, output, writer if whole else None)
+        if whole:
+            writer.finish(parts[0].fps if output == "output" else None)
     finally:
         writer.close()
+    return whole
+
+
+def _append(runner: Runner, part: Part, output: str, writer: ImagesWriter | None) -> bool:
+    """Verify a part, and append its pictures; False if it is missing or damaged."""
+    entry = runner.store.find(part.key)
+    if entry is None or not runner.store.verified(entry):
+        return False
+    if writer is not None:
+        try:
+            images = entry.artifact(output)
+            assert isinstance(images, StoredImages)
+            writer.extend(images)
+        except FileNotFoundError:  # a clean-up took it away this moment
+            return False
+    return True

@@ -409,7 +409,7 @@ class RemoteStore(Store):
             try:
                 self._fill(building, entry.manifest)
                 write_atomically(building / MANIFEST, sealed_manifest(entry.manifest))
-                if not _same(self._put(Entry(building, entry.manifest)), entry.manifest):
+                if not _same(self._put(Entry(building, entry.manifest), durable=True), entry.manifest):
                     return False
             except Damaged:
                 self._agreed.discard(entry.key)
@@ -461,6 +461,20 @@ class RemoteStore(Store):
         self._agree(entry, there or self._put_there(entry, ancestry, partial, replace=replace))
         return entry
 
+    def commit_part(self, key: str, *, shelf: str, kinds: dict[str, str], work: Path, about: dict[str, Any]) -> Entry:
+        """Make an entry of some pictures of a result, here, then put it there; see `Store.commit_part`.
+
+        Raises:
+            ResourceError: if it cannot be put there.
+        """
+        entry = super().commit_part(key, shelf=shelf, kinds=kinds, work=work, about=about)
+        self._agreed.discard(key)
+        self._agree(entry, self.shared.manifests([key])[0] or self._put_there(entry, key, shelf))
+        return entry
+
+    def trust(self, key: str) -> None:
+        """What other machines have found whole is a copy of their own: see for oneself."""
+
     def share(self, ancestry: str, partial: str, entry: Entry) -> None:
         """Put a result that was here already there too, unless it is there."""
         if entry.key not in self._agreed and self.verified(entry):
@@ -488,11 +502,10 @@ class RemoteStore(Store):
         self.shared.discard(key)
         self._remove_here(key)
 
-    def forget_parts(self, shelf: str, keys: Iterable[str]) -> None:
-        """Remove entries that are parts of a result, here and there; see `Store.forget_parts`."""
-        keys = list(keys)
-        super().forget_parts(shelf, keys)
-        self.shared.forget_parts(shelf, keys)
+    def forget_parts(self, shelf: str) -> None:
+        """Remove all entries that are parts of a result, here and there; see `Store.forget_parts`."""
+        super().forget_parts(shelf)
+        self.shared.forget_parts(shelf, self.shared.similar(shelf))
 
 
 def _same(entry: Entry, manifest: Mapping[str, Any]) -> bool:

@@ -311,14 +311,23 @@ class Runner:
         Raises:
             ResourceError: if it is not to be seen there.
         """
-        step.entry = self.store.find(key)
-        if step.entry is None:
+        step.entry = self.expected(step, key)
+        step.forced = False
+        self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])
+
+    def expected(self, step: Step, key: str) -> Entry:
+        """The entry that a worker has put into the store for a step.
+
+        Raises:
+            ResourceError: if it is not to be seen there.
+        """
+        entry = self.store.find(key)
+        if entry is None:
             raise ResourceError(
                 f"stage '{step.node.id}': a worker has made it, but its result is not in the store {self.store.place}",
                 SAME_STORE,
             )
-        step.forced = False
-        self.records[step.node.id] = self.record(step, cached=cached, seconds=step.entry.manifest["seconds"])
+        return entry
 
     def task_of(self, step: Step) -> dict[str, Any]:
         """What makes a step, as plain values: see `genart.tasks.Task`. What it reads is made first, if it is not there."""

@@ -7,7 +7,9 @@ their calls. A result that is there is never asked for again, so what a lost wor
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -22,12 +24,18 @@ from .tasks import Part, Task, error_from_json
 
 #: Seconds that the first part of a stage takes, from which the size of the others follows, and what these are to take.
 FIRST_SEC, PART_SEC = 1.0, 5.0
+#: Parts of one result, beyond which they are larger: the driver remembers each of them.
+MOST_PARTS = 10_000
+#: Parts of one result that come back in a second, beyond which they are larger: the driver takes a millisecond for each.
+MOST_PER_SEC = 200.0
 #: A part holds at most this share of what is left for each worker, so that none is left with much work at the end.
 SHARE = 0.5
 #: Workers may be lost under a task so often before the task is taken for the reason.
 MOST_LOSSES = 10
 #: The same where memory was the reason.
 MOST_OUT_OF_MEMORY = 2
+#: Parts of a result may be gone so often when they are to be joined.
+MOST_GONE = 3
 
 
 @dataclass(frozen=True)
@@ -87,22 +95,66 @@ class Pool(Protocol):
         """Let the workers go, at once."""
 
 
+class Shelf(Protocol):
+    """Where the parts of a result lie until they are joined: the store (`genart.parts`)."""
+
+    def found(self, runner: Runner, step: Step) -> list[Part]:
+        """Parts that are there, in order."""
+
+    def forget(self, runner: Runner, step: Step) -> None:
+        """Take all parts of a result away."""
+
+
+class Waiting:
+    """Steps that were not begun: in order, each as soon as nothing that it reads is still to be made.
+
+    Args:
+        steps: in order.
+    """
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._steps = {step.node.id: step for step in steps}
+        self._missing = {name: {s.node for s in step.node.sources} & self._steps.keys() for name, step in self._steps.items()}
+        self._readers: dict[str, list[str]] = {}
+        for name, missing in self._missing.items():
+            for source in missing:
+                self._readers.setdefault(source, []).append(name)
+        self._ready = deque(name for name, missing in self._missing.items() if not missing)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def take(self) -> Iterator[Step]:
+        """Yield the steps that can begin, also those that the caller sets free meanwhile."""
+        while self._ready:
+            yield self._steps.pop(self._ready.popleft())
+
+    def made(self, step: Step) -> None:
+        """The result of a step is there."""
+        for name in self._readers.pop(step.node.id, ()):
+            self._missing[name].discard(step.node.id)
+            if not self._missing[name]:
+                self._ready.append(name)
+
+
 class Spread:
     """An executor with workers.
 
     Args:
         pool: the workers.
         data_parallel: how many of them share each training.
+        shelf: where parts lie.
     """
 
-    def __init__(self, pool: Pool, data_parallel: int = 1) -> None:
+    def __init__(self, pool: Pool, data_parallel: int = 1, shelf: Shelf = parts) -> None:
         self.pool, self.data_parallel = pool, data_parallel
+        self.shelf = shelf
         self._losses: dict[Task, int] = {}
         self._warned: set[tuple[str, str]] = set()
 
     def results(self, runner: Runner) -> Iterator[Step]:
         """Make what is not there yet; see `Executor`."""
-        todo = {step.node.id: step for step in runner.wanted()}
+        todo = Waiting(runner.wanted())
         jobs: dict[str, Job] = {}
         again: list[tuple[Job, Task]] = []
         halted = False
@@ -111,10 +163,10 @@ class Spread:
                 self.pool.halt(runner.stop.signal)
                 halted = True
             if not halted:
-                for step in [step for step in todo.values() if self._ready(step, runner, todo, jobs)]:
-                    del todo[step.node.id]
+                for step in todo.take():
                     job = self._job(step, runner)
                     if job is None:
+                        todo.made(step)
                         yield step
                     else:
                         jobs[step.node.id] = job
@@ -131,6 +183,7 @@ class Spread:
                     self._lose(runner, job, news, again)
                 elif self._finish(runner, job, news, halted=halted):
                     del jobs[news.task.stage]
+                    todo.made(job.step)
                     yield job.step
 
     def close(self) -> None:
@@ -138,10 +191,6 @@ class Spread:
         self.pool.close()
 
     # what is to be done
-
-    def _ready(self, step: Step, runner: Runner, todo: dict[str, Step], jobs: dict[str, Job]) -> bool:
-        """True if everything that a step reads is there, or will not be made because nobody needs it."""
-        return not any(source.node in todo or source.node in jobs for source in step.node.sources)
 
     def _job(self, step: Step, runner: Runner) -> Job | None:
         """What is to be done for a step; None if its result is there."""
@@ -153,8 +202,7 @@ class Spread:
         step.entry = None
         if not parts.may_split(step) or self.pool.size < 2:
             return Whole(step, runner, self.data_parallel if step.node.stage.data_parallel else 1)
-        job = Split(step, runner, self.pool.size)
-        return None if job.complete() else job
+        return Split(step, runner, self.pool.size, self.shelf)
 
     def _feed(self, jobs: dict[str, Job], again: list[tuple[Job, Task]]) -> None:
         """Hand out tasks while there is room; first those whose workers were lost, then in the order of the recipe."""
@@ -177,7 +225,7 @@ class Spread:
                 self._start(job, following)
 
     def _start(self, job: Job, task: Task) -> None:
-        job.running[task] = 0.0
+        job.begin(task)
         self.pool.start(task, job.needs)
 
     # what comes back
@@ -189,8 +237,8 @@ class Spread:
         if name == "stage_cached" and record["stage"] != news.task.stage:
             return  # what it reads; that was told before
         if name == "progress" and news.task.part:
-            job.running[news.task] = max(0.0, record["done"] - news.task.start)
-            job.progress(job.made + sum(job.running.values()), record["total"], record["unit"])
+            job.heard(news.task, max(0.0, record["done"] - news.task.start))
+            job.progress(job.made + job.under_way, record["total"], record["unit"])
             return
         if name in ("warning", "skipped"):
             mark = (record["stage"], str(record))
@@ -205,7 +253,7 @@ class Spread:
         Raises:
             ResourceError: if it was lost too often.
         """
-        job.running.pop(news.task, None)
+        job.end(news.task)
         losses = self._losses[news.task] = self._losses.get(news.task, 0) + 1
         if losses >= (MOST_OUT_OF_MEMORY if news.memory else MOST_LOSSES):
             often = f"{losses} workers were lost at it: {news.why}"
@@ -220,7 +268,7 @@ class Spread:
         Raises:
             GenartError: what the worker met.
         """
-        job.running.pop(news.task, None)
+        job.end(news.task)
         if "differs" in news.told:
             raise _difference(job, news)
         if "error" in news.told:
@@ -251,8 +299,9 @@ class Job(ABC):
 
     step: Step
     runner: Runner
-    #: pictures that each running task has made
+    #: pictures that each running task has made, and that all of them have
     running: dict[Task, float] = field(default_factory=dict, kw_only=True)
+    under_way: float = field(default=0.0, kw_only=True)
     made: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -262,6 +311,19 @@ class Job(ABC):
     def needs(self) -> Needs:
         """What its tasks ask for."""
         return self.step.node.stage.needs
+
+    def begin(self, task: Task) -> None:
+        """A task was handed out."""
+        self.running[task] = 0.0
+
+    def heard(self, task: Task, done: float) -> None:
+        """A task that runs has made so many pictures."""
+        self.under_way += done - self.running[task]
+        self.running[task] = done
+
+    def end(self, task: Task) -> None:
+        """A task does not run any more."""
+        self.under_way -= self.running.pop(task)
 
     @abstractmethod
     def demand(self) -> int:
@@ -316,31 +378,39 @@ class Split(Job):
     """A step whose pictures are made in parts.
 
     The first part takes a second and tells how many pictures there will be and how long one takes; the others are cut to take some
-    seconds each, and become smaller towards the end. Where pictures turn out to depend on each other, or their number is not known,
-    one worker makes them all.
+    seconds each, by what those before them took, and become smaller towards the end. Where pictures turn out to depend on each other, or
+    their number is not known, one worker makes them all.
 
     Args:
         step: the step.
         runner: of the driver.
         workers: how many there are.
+        shelf: where parts lie.
     """
 
-    def __init__(self, step: Step, runner: Runner, workers: int) -> None:
+    def __init__(self, step: Step, runner: Runner, workers: int, shelf: Shelf) -> None:
         super().__init__(step, runner)
         self.workers = workers
-        self.parts: list[Part] = parts.found(runner, step)
+        self.shelf = shelf
+        self.parts: list[Part] = shelf.found(runner, step)
         self.first = bool(self.parts)  # asked for, or there
-        self.one = self.asked = self.adopted = self.announced = False  # one worker is to make all; was asked; has done so
-        self.left: list[range] = []  # pictures that nobody was asked for yet
-        self.size = self.batch = 1  # pictures of a part, and pictures that the stage makes at once
+        self.one = self.asked = self.adopted = self.announced = False  # one worker is to make all; was asked; the result is there
+        self.joining = False  # a worker was asked to join the parts
+        self.left: deque[range] = deque()  # pictures that nobody was asked for yet
+        self.pictures = 0  # how many these are
+        self.gone = 0  # how often parts were not there when they were to be joined
+        self.size = self.least = self.batch = 1  # pictures of a part, of the smallest, and pictures that the stage makes at once
         self.total: float | None = None
+        self.later = (0.0, 0)  # seconds and pictures of the parts after the first, which may have waited for its libraries
         self._size_up()
 
     def demand(self) -> int:
-        """Parts that are left, or the one from which all hangs."""
+        """Parts that are left, roughly, or the one from which all hangs."""
         if self.one:
             return int(not self.asked)
-        return sum(-(-len(span) // self.size) for span in self.left) if self.first else 1
+        if self.all_there:
+            return int(not self.joining)
+        return max(len(self.left), -(-self.pictures // self.size)) if self.first else 1
 
     def next(self) -> Task | None:
         """The next part."""
@@ -352,25 +422,33 @@ class Split(Job):
                 return None
             self.asked = True
             return self.task()
+        if self.all_there:
+            self.joining, joining = True, self.joining
+            return None if joining else self.task(join=True)
         if not self.first:
             self.first = True
             return self.task(part=True, seconds=FIRST_SEC)
         if not self.left:
             return None
-        size = min(self.size, SHARE * sum(map(len, self.left)) / self.workers)
-        span = self.left.pop(0)
+        size = max(self.least, min(self.size, SHARE * self.pictures / self.workers))
+        span = self.left[0]
         stop = min(span.stop, span.start + self.batch * max(1, round(size / self.batch)))
         if stop < span.stop:
-            self.left.insert(0, range(stop, span.stop))
+            self.left[0] = range(stop, span.stop)
+        else:
+            self.left.popleft()
+        self.pictures -= stop - span.start
         return self.task(part=True, start=span.start, stop=stop, choices=self.parts[0].choices)
 
     def done(self, news: Done) -> bool:
-        """A part is there; when all are, they are joined."""
+        """A part is there; when all are, a worker joins them."""
         if "made" in news.told:
             self.runner.adopt(self.step, news.told["made"], cached=news.told["cached"])
             self.adopted = True
         elif "whole" in news.told:
             self._one_makes_all()
+        elif "gone" in news.told:
+            self._make_again()
         else:
             self._add(Part(**news.told["part"]))
         return self.complete()
@@ -379,37 +457,68 @@ class Split(Job):
         self.parts.append(part)
         self.made += part.stop - part.start
         if len(self.parts) == 1:
+            self.runner.expected(self.step, part.key)  # a store that is not shared is told before all is made
             self._size_up()
-        elif part.ended and self.total is not None:
-            self.total = min(self.total, part.stop)  # fewer than it said
+        else:
+            self.later = (self.later[0] + part.seconds, self.later[1] + part.stop - part.start)
+            self._cut()
+            if part.ended and self.total is not None:
+                self.total = min(self.total, part.stop)  # fewer than it said
         self.progress(self.made, self.total, "images")
 
     def _one_makes_all(self) -> None:
-        self.one, self.left = True, []
+        self.one, self.pictures = True, 0
+        self.left.clear()
 
     def _size_up(self) -> None:
-        """Choose the size of the parts by those that are there."""
+        """Find out how many pictures there are to be and which of them are left."""
         if not self.parts:
             return
         some = self.parts[0]
         self.made = sum(part.stop - part.start for part in self.parts)
-        self.total = next((part.stop for part in self.parts if part.ended), some.count)
+        self.total = parts.total_of(self.parts)
         if self.total is None:
             self._one_makes_all()
             return
-        self.left = parts.missing(self.parts, int(self.total))
-        each = some.seconds / max(1, some.stop - some.start)
+        self.left = deque(parts.missing(self.parts, int(self.total)))
+        self.pictures = sum(map(len, self.left))
         self.batch = max(1, some.batch)
-        self.size = max(self.batch, round(PART_SEC / each) if each > 0 else int(self.total))
+        self._cut()
+
+    def _cut(self) -> None:
+        """Choose the size of the parts by those that are there."""
+        assert self.total is not None or self.one
+        some = self.parts[0]
+        seconds, pictures = self.later if self.later[1] else (some.seconds, some.stop - some.start)
+        each = seconds / max(1, pictures)
+        pace, most = self.workers / MOST_PER_SEC, int(self.total or 1)
+        size = min(most, max(PART_SEC, pace) / each) if each > 0 else most
+        self.size = max(self.batch, round(size), math.ceil(most / MOST_PARTS))
+        self.least = round(min(self.size, pace / each)) if each > 0 else 1
+
+    @property
+    def all_there(self) -> bool:
+        """All parts are there."""
+        return not self.one and self.total is not None and self.made >= self.total and not any(task.part for task in self.running)
 
     def complete(self) -> bool:
-        """True if the result is in the store; when all parts are there, they are joined to it."""
-        if self.running:
+        """True if the result is in the store."""
+        if self.running or not self.adopted:
             return False
-        if self.adopted:
-            parts.forget(self.runner, self.step, self.parts)
-            return True
-        if self.one or self.total is None or sum(part.stop - part.start for part in self.parts) < self.total:
-            return False
-        parts.join(self.runner, self.step, sorted(self.parts, key=lambda part: part.start))
+        if not self.joining:
+            self.shelf.forget(self.runner, self.step)
         return True
+
+    def _make_again(self) -> None:
+        """Ask for parts again that were there and are not.
+
+        Raises:
+            ResourceError: if that happens again and again.
+        """
+        self.gone += 1
+        if self.gone >= MOST_GONE:
+            raise ResourceError("a part of the result was taken out of the store", "run the same command again")
+        self.parts, self.joining = self.shelf.found(self.runner, self.step), False
+        self.first = bool(self.parts)
+        self.made, self.total = 0, None
+        self._size_up()

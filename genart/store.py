@@ -10,7 +10,8 @@
     <root>/similar/ab/<partial>/<key>                        results that differ in their inputs alone
     <root>/history/<recipe and stage>.json                   what the last run of a stage was made of, for --why
 
-An entry is put together under <root>/tmp, fsynced, then renamed, so it exists only when it is whole. Nothing needs a
+An entry is put together under <root>/tmp, fsynced, then renamed, so it exists only when it is whole. A part of a result, which is read
+once and then forgotten, is not fsynced: its hashes tell whether it is whole. Nothing needs a
 lock for correctness: two processes that make the same result make the same bytes, and the first rename wins. The lock
 around `work` only saves them doing it twice; where it excludes nobody, each process has a work folder of its own. What is
 read is held by hard links meanwhile, so a clean-up at the same time takes nothing away. Small files are sealed with a SHA-256.
@@ -196,6 +197,10 @@ class Store:
             os.utime(entry.folder)  # last used, for gc
         return True
 
+    def trust(self, key: str) -> None:
+        """Take an entry to be whole, as another process of the same run has found or made it; it is not read for that again."""
+        self._verified.add(key)
+
     def hold(self, entry: Entry) -> Entry | None:
         """Return an entry under names of this process's own until `release`: a clean-up meanwhile takes nothing of it away.
 
@@ -290,6 +295,27 @@ class Store:
         self._verified.add(key)
         return entry
 
+    def commit_part(self, key: str, *, shelf: str, kinds: dict[str, str], work: Path, about: dict[str, Any]) -> Entry:
+        """Make an entry of some pictures of a result out of what a stage left under `work/outputs`.
+
+        It is found by its shelf alone, and nothing waits for the disk: whatever a power cut leaves of it is no entry, or a damaged one.
+
+        Args:
+            key: its key.
+            shelf: key under which all parts of the result are found.
+            kinds: kind of each output.
+            work: where the stage worked; its outputs are taken out of it.
+            about: more for the manifest.
+        """
+        entry = self.find(key)
+        if entry is not None and entry.damaged():
+            self.discard(key)
+            entry = None
+        if entry is None:
+            entry = self._put(self._built(key, kinds, work, about, work / "entry", durable=False), durable=False)
+        self._shelve(shelf, entry)
+        return entry
+
     def forget(self, ancestry: str) -> None:
         """Remove what a fault left of a stage's work, or of its lock, after its result was stored; unless another process is at it."""
         if not (self._kept_work(ancestry) or self._lock_path(ancestry).exists()):
@@ -318,9 +344,19 @@ class Store:
         """Note that a chain leads to an entry."""
         self.write(place_of("notes", ancestry), note_of(entry))
         self.write(place_of("ancestry", ancestry), {"key": entry.key})
-        self._place("similar", partial).mkdir(parents=True, exist_ok=True)
+        self._shelve(partial, entry)
+
+    def _shelve(self, partial: str, entry: Entry) -> None:
+        """Note that an entry is one of those that differ in their inputs alone."""
+        shelf = self._place("similar", partial)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(self._place("similar", partial) / entry.key, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            try:
+                handle = os.open(shelf / entry.key, flags)
+            except FileNotFoundError:
+                shelf.mkdir(parents=True, exist_ok=True)
+                handle = os.open(shelf / entry.key, flags)
+            os.close(handle)
 
     def note(self, ancestry: str) -> dict[str, Any]:
         """Outputs and choices of the result that a chain gave last, also if it is no longer stored; empty if it never gave one."""
@@ -329,32 +365,40 @@ class Store:
     def _build(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], *, replace: bool) -> Entry:
         with self._temporary() as temporary:
             try:
-                entry = self._built(key, kinds, work, about, temporary / key)
+                entry = self._built(key, kinds, work, about, temporary / key, durable=True)
                 if replace:
                     self._remove_here(key)
-                return self._put(entry)
+                return self._put(entry, durable=True)
             finally:
                 remove(temporary / key)  # of a disk that is full, it would take the last of the room
 
-    def _built(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], building: Path) -> Entry:
+    def _built(self, key: str, kinds: dict[str, str], work: Path, about: dict[str, Any], building: Path, *, durable: bool) -> Entry:
         shutil.rmtree(building, ignore_errors=True)
         outputs: dict[str, Any] = {}
         for output, kind in kinds.items():
             source, target = work / "outputs" / output, building / output
-            target.mkdir(parents=True)
-            for path in result_files(source):
-                _link_or_copy(path, target / path.name)
-            files = {path.name: _sync_and_hash(path) for path in sorted(target.iterdir())}
-            sizes = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
+            if durable:
+                target.mkdir(parents=True)
+                for path in result_files(source):
+                    _link_or_copy(path, target / path.name)
+            else:
+                _move(source, target)
+            names = sorted(target.iterdir())
+            files = {path.name: _sync_and_hash(path) if durable else sha256_of(path) for path in names}
+            sizes = {path.name: path.stat().st_size for path in names}
             outputs[output] = {"kind": kind, "digest": digest_of(files), "files": files, "sizes": sizes}
             if kind == "model":  # known without opening the file, because keys ask for it
                 outputs[output] |= _about_model(target / "model.safetensors")
-            sync_folder(target)
+            if durable:
+                sync_folder(target)
         manifest = {"format": FORMAT, "key": key, "outputs": outputs, **about}
-        write_atomically(building / "manifest.json", sealed_manifest(manifest))
+        if durable:
+            write_atomically(building / "manifest.json", sealed_manifest(manifest))
+        else:
+            (building / "manifest.json").write_bytes(sealed_manifest(manifest))
         return Entry(building, manifest)
 
-    def _put(self, entry: Entry) -> Entry:
+    def _put(self, entry: Entry, *, durable: bool) -> Entry:
         """Bring an entry to its place, unless another process was first with the same bytes."""
         target = self._place("entries", entry.key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -370,7 +414,8 @@ class Store:
                 remove(entry.folder)
                 return found
             self._remove_here(entry.key)  # a wreck
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
         return Entry(target, entry.manifest)
 
     @contextlib.contextmanager
@@ -441,19 +486,18 @@ class Store:
                 return
             remove(doomed)
 
-    def forget_parts(self, shelf: str, keys: Iterable[str]) -> None:
-        """Remove entries that are parts of a result, and all that leads to them.
+    def forget_parts(self, shelf: str) -> None:
+        """Remove all entries that are parts of a result.
 
         Args:
-            shelf: the `partial` under which they were committed.
-            keys: theirs, and those of their ancestries.
+            shelf: under which they were committed.
         """
-        for key in keys:
-            self._remove_here(key)
-            for path in (self._place("ancestry", key), self._place("notes", key), self._place("similar", shelf) / key):
-                remove(path)
+        place = self._place("similar", shelf)
         with contextlib.suppress(OSError):
-            self._place("similar", shelf).rmdir()
+            for key in os.listdir(place):
+                self._remove_here(key)
+                remove(place / key)
+            place.rmdir()
 
     def _lock_path(self, ancestry: str) -> Path:
         return self.root / "work" / f"{ancestry}.lock"
@@ -525,13 +569,6 @@ class Store:
     def recall(self, slot: str) -> dict[str, Any] | None:
         """Return what `remember` noted last."""
         return self.read(f"history/{slot}.json")
-
-    def last_seconds(self, stage: str, params: dict[str, Any]) -> float | None:
-        """Seconds that a stage took most recently, preferably with these parameters, or None if it never ran."""
-        found = [
-            (e.manifest["parts"]["params"] == params, e.used, e.manifest["seconds"]) for e in self.entries() if e.manifest["stage"] == stage
-        ]
-        return float(max(found)[2]) if found else None
 
     def work_bytes(self) -> int:
         """Size of what unfinished stages keep."""
@@ -716,6 +753,16 @@ def _link_or_copy(source: Path, target: Path) -> None:
         if error.errno == errno.ENOSPC:
             raise
         shutil.copyfile(source, target)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Bring an output to its place, without what does not belong to the result."""
+    kept = set(result_files(source))
+    for path in source.iterdir():
+        if path not in kept:
+            remove(path)
+    target.parent.mkdir(exist_ok=True)
+    os.rename(source, target)
 
 
 def _sync_and_hash(path: Path) -> str:

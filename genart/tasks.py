@@ -66,6 +66,7 @@ class Task:
         contents: what these hold, by the ids of their stages; see `genart.store.Entry.content`.
         force: make it again although there is a result.
         part: make pictures and keep them as a part, rather than the whole result.
+        join: make the whole result of the parts that are there.
         start: index of the first picture.
         stop: index behind the last one; None: until the time is over or there are no more.
         seconds: how long a part without `stop` is to take.
@@ -77,6 +78,7 @@ class Task:
     inputs: dict[str, str] = field(default_factory=dict)
     force: bool = False
     part: bool = False
+    join: bool = False
     start: int = 0
     stop: int | None = None
     seconds: float = 0.0

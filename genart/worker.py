@@ -63,6 +63,7 @@ def step_of(runner: Runner, task: Task) -> Step:
             before.entry = runner.store.find(key)
         if not _is_meant(before.entry, key, task.contents.get(node)):
             raise ResourceError(f"the result of '{node}' is not in the store {runner.store.place}", SAME_STORE)
+        runner.store.trust(key)  # the driver has verified it, or a worker has just made it: not every worker reads it for that
     if task.force:
         step.forced, step.entry = True, None
     runner.records.pop(step.node.id, None)
@@ -133,8 +134,9 @@ class Worker:
         """Make a task, given as JSON.
 
         Returns:
-            {"part": ...}, or {"whole": True} where there are no parts, or {"made": key, "cached": ...}; or {"error": ...}; or
-            {"differs": ...} where it would make something else; and under "events" what has not been told before.
+            {"part": ...}, or {"whole": True} where there are no parts, or {"gone": True} where some are missing that were to be joined, or
+            {"made": key, "cached": ...}; or {"error": ...}; or {"differs": ...} where it would make something else; and under "events"
+            what has not been told before.
         """
         with self._news:
             self._done = False
@@ -177,6 +179,8 @@ class Worker:
         try:
             if task.part:
                 return {"part": asdict(parts.make(runner, step, task))}
+            if task.join and not parts.join(runner, step):
+                return {"gone": True}
             entry = runner.entry(step)
             return {"made": entry.key, "cached": runner.records[step.node.id]["cached"]}
         except parts.NotApart:

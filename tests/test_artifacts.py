@@ -292,3 +292,32 @@ def test_digests_tell_names_and_contents_apart():
     every = [{}, {"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": "1"}]
     assert len({digest_of(files) for files in every}) == len(every)
     assert digest_of({"a": "1", "b": "2"}) == digest_of({"b": "2", "a": "1"})
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@settings(max_examples=40)
+@given(st.lists(batches, max_size=4))
+def test_stored_sequences_appended_as_they_are_give_what_their_batches_would(tmp_path_factory, kernel, described):
+    folder = tmp_path_factory.mktemp("extended")
+    whole, joined = ImagesWriter(folder / "whole"), ImagesWriter(folder / "joined")
+    with pytest.MonkeyPatch.context() as patched:
+        if not kernel:
+            patched.setattr("os.copy_file_range", _refused, raising=False)
+        for number, some in enumerate(described):
+            part = ImagesWriter(folder / str(number))
+            for batch in make(some):
+                whole.append(batch)
+                part.append(batch)
+            part.finish(durable=False)
+            assert not (folder / str(number) / "sync.json").exists()
+            joined.extend(StoredImages(folder / str(number)))
+        joined.append(make([(1, (1, 1, 3), True, 7)])[0])
+        whole.append(make([(1, (1, 1, 3), True, 7)])[0])
+    whole.finish(3.0)
+    joined.finish(3.0)
+    for name in ("pixels.bin", "meta.jsonl", "index.json", "sync.json"):
+        assert (folder / "joined" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+
+
+def _refused(*arguments):
+    raise OSError(18, "Invalid cross-device link")

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -264,6 +265,31 @@ def test_more_cores_than_any_machine_has_are_all_of_one(pool, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     pool.want(Needs(cpus=64), 1)
     assert pool.members[-1].needs.cpus == 2
+
+
+def test_many_workers_are_asked_in_turn_what_happens(pool, monkeypatch):
+    """Not each of them all the time: the driver would do nothing else."""
+    clock, asked = [0.0], []
+
+    def news():
+        asked.append(clock[0])
+        return f"news {len(asked)}"
+
+    monkeypatch.setattr(on_ray, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(on_ray, "MOST_ASKED_PER_SEC", 4.0)
+    pool.want(Needs(), 12)
+    ray = pool._ray
+    ray.wait = lambda refs, **options: ([ref for ref in refs if ref.startswith("news")], [])
+    ray.get = lambda ref: [{"event": "progress"}]
+    for number, member in enumerate(pool.members):
+        member.handle = SimpleNamespace(told=SimpleNamespace(remote=news))
+        member.is_ready, member.task, member.made = True, "a task", f"made {number}"
+    told = 0
+    for tick in range(1, 1001):
+        clock[0] = tick / 100
+        told += len(list(pool.wait()))
+    assert told == len(asked)
+    assert 30 <= told <= 4 * 10 + 12
 
 
 def test_memory_is_room_too(pool):

@@ -1,15 +1,18 @@
 """A run in parts by many gives what one process gives, whatever is lost on the way."""
 
 import json
+import math
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from genart import parts, spread
+from genart import artifacts, parts, spread
 from genart.errors import GenartError, Interrupted, ResourceError, StageError, UsageError
 from genart.run import Stop
 from genart.spread import Lost
-from genart.store import Store
+from genart.store import Entry, Store
 from tests.cluster.hands import order_of, run_spread
 from tests.conftest import TOYS, tree
 
@@ -73,6 +76,7 @@ def small_parts(monkeypatch):
     """Parts of few pictures: the first is over at once, and the others take as long as one."""
     monkeypatch.setattr(spread, "FIRST_SEC", 0.0)
     monkeypatch.setattr(spread, "PART_SEC", 1e-9)
+    monkeypatch.setattr(spread, "MOST_PER_SEC", math.inf)
 
 
 def assert_same():
@@ -141,7 +145,7 @@ def test_branches_run_side_by_side(recipe, home):
         'save = "', 'save = "2'
     )
     hands, _ = run_spread(order_of(recipe(stages), home / "store"), size=8)
-    order = [task.stage for task in hands.tasks if not task.part]
+    order = [task.stage for task in hands.tasks if not (task.part or task.join)]
     assert set(order[:2]) == {"train", "other"}
 
 
@@ -204,7 +208,7 @@ def test_all_parts_are_there_but_were_not_joined(recipe, run_toy, home, toy_log,
     order = order_of(path, home / "store")
     with monkeypatch.context() as patched:
         patched.setattr(parts, "_join_output", lambda *arguments: (_ for _ in ()).throw(MemoryError))
-        with pytest.raises(MemoryError):
+        with pytest.raises(ResourceError, match="out of memory"):
             run_spread(order)
     toy_log()
     run_spread(order)
@@ -212,18 +216,147 @@ def test_all_parts_are_there_but_were_not_joined(recipe, run_toy, home, toy_log,
     assert_same()
 
 
-def test_a_damaged_part_is_made_again(recipe, run_toy, home, monkeypatch):
+def unjoined(order, patch):
+    """Make all parts of the first stage and join none; returns their entries, in order."""
+    with patch.context() as patched:
+        patched.setattr(parts, "_join_output", lambda *arguments: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(ResourceError, match="out of memory"):
+            run_spread(order)
+    found = [entry for entry in Store(Path(order.store)).entries() if entry.manifest["stage"].endswith(parts.SUFFIX)]
+    return sorted(found, key=lambda entry: entry.manifest["start"])
+
+
+def cut(path, where):
+    """Leave of a file what a power cut may: a piece of its beginning, zeros in the place of its end, or nothing at all."""
+    data = path.read_bytes()
+    if where == "gone":
+        path.unlink()
+    elif where == "zeros":
+        path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    else:
+        path.write_bytes(data[: {"empty": 0, "byte": 1, "half": len(data) // 2, "last": len(data) - 1}[where]])
+
+
+@pytest.mark.parametrize("where", ["gone", "empty", "byte", "half", "last", "zeros"])
+@pytest.mark.parametrize("name", ["manifest.json", "output/pixels.bin", "output/index.json", "output/meta.jsonl"])
+def test_a_part_of_which_a_power_cut_left_less_is_made_again(recipe, run_toy, home, toy_log, monkeypatch, name, where):
     path = recipe(CHAIN)
     run_toy(path)
     order = order_of(path, home / "store")
-    with monkeypatch.context() as patched:
-        patched.setattr(parts, "_join_output", lambda *arguments: (_ for _ in ()).throw(MemoryError))
-        with pytest.raises(MemoryError):
-            run_spread(order)
-    pixels = next(iter(sorted((home / "store").glob("entries/*/*/output/pixels.bin"))))
-    pixels.write_bytes(b"\0" + pixels.read_bytes()[1:])
+    found = unjoined(order, monkeypatch)
+    damaged = found[:: len(found) // 2]
+    for entry in damaged:
+        cut(entry.folder / name, where)
+    toy_log()
     run_spread(order)
+    wanted = [i for entry in damaged for i in range(entry.manifest["start"], entry.manifest["stop"])]
+    made = [int(line.split()[1]) for line in toy_log() if line.startswith("noise")]
+    assert sorted(set(made)) == wanted, "these, and no others"
     assert_same()
+    assert not [entry for entry in Store(home / "store").entries() if entry.manifest["stage"].endswith(parts.SUFFIX)]
+
+
+@pytest.mark.parametrize("where", ["gone", "half"])
+def test_parts_that_are_lost_before_they_are_joined_are_made_again_in_the_same_run(recipe, run_toy, home, monkeypatch, where):
+    """As after a power cut of the machine that holds the store, while the driver lives."""
+    path = recipe(CHAIN)
+    run_toy(path)
+    joined, lost = parts.join, []
+
+    def join(runner, step):
+        if not lost:
+            made = parts.found(runner, step)
+            lost.extend(made[1:3])
+            cut(runner.store.find(made[1].key).folder / "output/pixels.bin", where)
+            runner.store.discard(made[2].key)
+        return joined(runner, step)
+
+    monkeypatch.setattr(parts, "join", join)
+    hands, _ = run_spread(order_of(path, home / "store"))
+    assert_same()
+    spans = [(task.start, task.stop) for task in hands.tasks if task.part]
+    assert lost
+    assert all(spans.count((part.start, part.stop)) >= 2 for part in lost)
+
+
+def test_parts_of_other_choices_are_not_joined(recipe, home, monkeypatch):
+    """As of a first part that was lost and of one that chose anew: what chose otherwise is made again."""
+    text = TOYS.read_text().replace(
+        '        log(f"noise {i}")\n', '        run.choose("noise", lambda: os.environ["CHOICE"])\n        log(f"noise {i}")\n'
+    )
+    plugin = home / "toys.py"
+    plugin.write_text(text)
+    order = order_of(recipe(CHAIN), home / "store", plugin=plugin)
+    monkeypatch.setenv("CHOICE", "one")
+    found = unjoined(order, monkeypatch)
+    assert {entry.manifest["choices"]["noise"] for entry in found} == {"one"}
+    store = Store(home / "store")
+    about = found[1].manifest
+    made = store.commit_part(
+        "0" * 64,
+        shelf=next(iter((home / "store/similar").glob("*/*"))).name,
+        kinds={"output": "images"},
+        work=_work_of(found[1], home / "work"),
+        about={name: value for name, value in about.items() if name not in ("key", "format", "outputs")} | {"choices": {"noise": "two"}},
+    )
+    store.discard(found[1].key)
+    assert store.verified(made)
+    hands, _ = run_spread(order)
+    assert (found[1].manifest["start"], found[1].manifest["stop"]) in [(task.start, task.stop) for task in hands.tasks]
+    assert next(task.choices for task in hands.tasks if task.stage == "noise") == {"noise": "one"}
+
+
+def _work_of(entry, folder):
+    """A work folder whose outputs are those of an entry."""
+    shutil.copytree(entry.folder, folder / "outputs")
+    (folder / "outputs/manifest.json").unlink()
+    return folder
+
+
+def test_what_is_read_is_verified_once_in_a_run_and_not_by_each_worker(recipe, home, monkeypatch):
+    monkeypatch.setattr(artifacts, "BATCH_BYTES", 1)
+    order = order_of(recipe(CHAIN), home / "store")
+    run_spread(order)
+    store, looked = Store(home / "store"), []
+    key = next(entry.key for entry in store.entries() if entry.manifest["stage"] == "toy.noise")
+    for entry in store.entries():
+        if entry.manifest["stage"] == "toy.invert":
+            store.discard(entry.key)
+    monkeypatch.setattr(Entry, "damaged", lambda entry, damaged=Entry.damaged: (looked.append(entry.key), damaged(entry))[1])
+    hands, _ = run_spread(order, size=4, out="again")
+    assert sum(task.stage == "invert" for task in hands.tasks) > 4
+    assert looked.count(key) == 1
+    looked.clear()
+    pixels = store.find(key).folder / "output/pixels.bin"
+    pixels.write_bytes(b"\0" + pixels.read_bytes()[1:])
+    for entry in store.entries():
+        if entry.manifest["stage"] == "toy.invert":
+            store.discard(entry.key)
+    hands, _ = run_spread(order, size=4, out="again")
+    assert any(task.stage == "noise" for task in hands.tasks), "what is damaged is made again"
+    assert tree(Path("again")) == tree(Path("spread"))
+
+
+def test_nothing_waits_for_the_disk_while_parts_are_made(recipe, home, monkeypatch):
+    synced = []
+    monkeypatch.setattr(parts, "make", _watched(parts.make, synced, monkeypatch))
+    run_spread(order_of(recipe(CHAIN), home / "store"))
+    assert synced
+    assert sum(synced) == 0
+
+
+def _watched(make, synced, patch):
+    """Count what is synced to the disk while a part is made."""
+
+    def made(*arguments):
+        calls = []
+        with patch.context() as patched:
+            patched.setattr(os, "fsync", calls.append)
+            part = make(*arguments)
+        synced.append(len(calls))
+        return part
+
+    return made
 
 
 def test_after_a_signal_what_runs_may_end_and_nothing_begins(recipe, home):
@@ -292,11 +425,20 @@ def test_a_worker_whose_files_differ_makes_nothing(recipe, home, toy_log):
     assert toy_log() == []
 
 
-def test_a_worker_with_another_store_says_so(recipe, home):
-    order = order_of(recipe(CHAIN), home / "store")
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("invert", r"the result of 'noise' is not in the store .*elsewhere"),
+        ("noise", r"stage 'noise': a worker has made it, but its result is not in the store"),
+    ],
+)
+def test_a_worker_with_another_store_says_so(recipe, home, monkeypatch, stage, words):
+    """At the first task that shows it."""
+    of_stage = []
 
     def fate(task):
-        if task.stage == "invert":
+        if task.stage == stage:
+            of_stage.append(task)
             for worker in hands_of.workers:
                 worker.runner.store.root = home / "elsewhere"
                 for step in worker.runner.steps.values():
@@ -311,10 +453,10 @@ def test_a_worker_with_another_store_says_so(recipe, home):
         hands_of = pool
         original(self, pool)
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(spread.Spread, "__init__", remember)
-        with pytest.raises(ResourceError, match=r"the result of 'noise' is not in the store .*elsewhere"):
-            run_spread(order, fate=fate)
+    monkeypatch.setattr(spread.Spread, "__init__", remember)
+    with pytest.raises(ResourceError, match=words):
+        run_spread(order_of(recipe(CHAIN), home / "store"), fate=fate)
+    assert len(of_stage) == 1
 
 
 def test_force_makes_again_what_is_there(recipe, home, toy_log):
@@ -361,8 +503,8 @@ def test_parts_that_vanish_before_they_are_joined(recipe, home, monkeypatch):
 
 
 def _emptied(join):
-    def joined(runner, step, made):
-        runner.store.discard(made[1].key)
-        join(runner, step, made)
+    def joined(runner, step):
+        runner.store.discard(parts.found(runner, step)[1].key)
+        return join(runner, step)
 
     return joined
