@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import shutil
 import threading
@@ -633,6 +634,7 @@ def test_of_two_that_write_at_once_the_first_stands(home, monkeypatch):
 def small_parts(monkeypatch):
     monkeypatch.setattr(spread, "FIRST_SEC", 0.0)
     monkeypatch.setattr(spread, "PART_SEC", 1e-9)
+    monkeypatch.setattr(spread, "MOST_PER_SEC", math.inf)
 
 
 def test_workers_that_share_nothing_else(recipe, home, small_parts, wanted, at, toy_log):
