@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import socket
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 from . import __version__, parts
 from .artifacts import Model
-from .errors import GenartError, ResourceError
+from .errors import GenartError, ResourceError, printable
 from .events import Events
 from .plan import Planner, Step, version_of
 from .plugins import Plugins
@@ -45,6 +47,35 @@ class Differs(Exception):
     def __init__(self, identities: dict[str, Any]) -> None:
         super().__init__("the worker would make something else")
         self.identities = identities
+
+
+class _Lines(io.TextIOBase):
+    """A stream that hands on whole lines, those that hold something.
+
+    Args:
+        hand_on: called with each, without its end.
+    """
+
+    def __init__(self, hand_on: Callable[[str], None]) -> None:
+        super().__init__()
+        self._hand_on, self._rest = hand_on, ""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take some text."""
+        *lines, self._rest = (self._rest + text).replace("\r", "\n").split("\n")
+        for line in filter(str.strip, lines):
+            self._hand_on(line)
+        return len(text)
+
+    def close(self) -> None:
+        """Hand on the last line, too, if it has no end."""
+        if not self.closed:
+            self.write("\n")
+        super().close()
 
 
 def step_of(runner: Runner, task: Task) -> Step:
@@ -140,8 +171,10 @@ class Worker:
         """
         with self._news:
             self._done = False
+        overheard = _Lines(self._overhear)
         try:
-            outcome = self._make(Task.from_json(task))
+            with redirect_stdout(overheard), redirect_stderr(overheard):
+                outcome = self._make(Task.from_json(task))
         except Differs as difference:
             outcome = {"differs": difference.identities, "host": socket.gethostname()}
         except GenartError as error:
@@ -156,6 +189,7 @@ class Worker:
                 f"this is a bug in genart: {type(error).__name__}: {error}", "please report it, with what `genart run` says of it"
             )
             outcome = {"error": error_to_json(bug)}
+        overheard.close()
         with self._news:
             self._done = True
             self._news.notify_all()
@@ -193,6 +227,10 @@ class Worker:
         if isinstance(error, ResourceError):
             error.message = f"{error.message} (on {socket.gethostname()})"
         return error
+
+    def _overhear(self, line: str) -> None:
+        """Pass on what a library prints here: nobody reads this process's output."""
+        self._tell({"event": "note", "message": f"{socket.gethostname()}: {printable(line)}"})
 
     def _tell(self, record: dict[str, Any]) -> None:
         with self._news:

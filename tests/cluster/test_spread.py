@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -493,6 +494,14 @@ def test_warnings_of_parts_are_told_once(recipe, home):
     stages = json.loads(Path("spread/run.json").read_text())["stages"]
     assert stages[0]["warnings"] == ["all is noise"]
     assert stages[0]["skipped"] == [{"file": "x.png", "reason": "not there"}]
+
+
+def test_what_a_stage_prints_on_a_worker_is_told_by_the_driver(recipe, home, monkeypatch):
+    monkeypatch.setenv("TOY_PRINT", "1")
+    stages = '[[stage]]\nuses = "toy.noise"\ncount = 2\n[[stage]]\nuses = "toy.invert"\nsave = "x"\n'
+    _, told = run_spread(order_of(recipe(stages), home / "store"), size=1)
+    where = socket.gethostname()
+    assert [event["message"] for event in told if event["event"] == "note"] == [f"{where}: the toy prints"]
 
 
 def test_parts_that_vanish_before_they_are_joined(recipe, home, monkeypatch):
