@@ -1,4 +1,4 @@
-"""What a second process brings to a training: images a second of one process of one thread, and of two that share each batch.
+"""What a second process brings to a training: images a second of one of one thread and of two, with a batch for each or one for both.
 
     python bench/data_parallel.py [--families dcgan ...] [--resolution 64] [--batch-size 64] [--times 3]
 
@@ -40,10 +40,10 @@ save = "g.safetensors"
 BEGINNING = 0.3
 
 
-def rate(family: str, processes: int, options: argparse.Namespace) -> float:
-    """Images a second."""
+def rate(family: str, processes: int, batch_size: int, options: argparse.Namespace) -> float:
+    """Images a second, with a batch of so many for all processes together."""
     with tempfile.TemporaryDirectory() as folder:
-        text = RECIPE.format(family=family, resolution=options.resolution, batch_size=options.batch_size, kimg=options.kimg)
+        text = RECIPE.format(family=family, resolution=options.resolution, batch_size=batch_size, kimg=options.kimg)
         Path(folder, "recipe.toml").write_text(text, encoding="utf-8")
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
         command = [sys.executable, *launcher, "-m", "genart", "run", "recipe.toml", "--json"]
@@ -64,12 +64,14 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=4.0)
     parser.add_argument("--times", type=int, default=3)
     options = parser.parse_args()
-    columns = ("family", "one process, images/s", "two, images/s", "ratio")
-    table = Table(*columns, title=f"{options.resolution} px, batch of {options.batch_size}, one thread each")
+    size = options.batch_size
+    columns = ("family", f"one, {size}", f"two, {size} each", "ratio", f"two, {size} together", "ratio")
+    table = Table(*columns, title=f"images/s at {options.resolution} px, one thread each; pictures in a batch")
     for family in options.families:
-        pairs = [(rate(family, 1, options), rate(family, 2, options)) for _ in range(options.times)]
-        one, two = (statistics.median(column) for column in zip(*pairs, strict=True))
-        table.add_row(family, f"{one:.1f}", f"{two:.1f}", f"{statistics.median(b / a for a, b in pairs):.2f}")
+        runs = [tuple(rate(family, *kind, options) for kind in ((1, size), (2, 2 * size), (2, size))) for _ in range(options.times)]
+        one, each, together = (statistics.median(column) for column in zip(*runs, strict=True))
+        ratios = [f"{statistics.median(run[place] / run[0] for run in runs):.2f}" for place in (1, 2)]
+        table.add_row(family, f"{one:.0f}", f"{each:.0f}", ratios[0], f"{together:.0f}", ratios[1])
     Console().print(table)
 
 

@@ -99,20 +99,23 @@ class Team:
         inside = min(len(text), LINE - 8)
         head[8 : 8 + inside] = body[:inside]
         with lost_at_least_one():
-            dist.broadcast(head, 0, group=self._line)
+            self._broadcast(head)
             if len(text) > inside:
-                dist.broadcast(body, 0, group=self._line)
+                self._broadcast(body)
+
+    def _broadcast(self, data: Tensor) -> None:
+        shards.wait_for(dist.broadcast(data, 0, group=self._line, async_op=True), data.device)
 
     def hear(self) -> Any:
         """What the leader tells; waits for it."""
         head = torch.empty(LINE, dtype=torch.uint8)
         with lost_at_least_one():
-            dist.broadcast(head, 0, group=self._line)
+            self._broadcast(head)
             count = int.from_bytes(head[:8].numpy().tobytes(), "little")
             body = head[8 : 8 + count]
             if count > LINE - 8:
                 body = torch.empty(count, dtype=torch.uint8)
-                dist.broadcast(body, 0, group=self._line)
+                self._broadcast(body)
         return json.loads(body.numpy().tobytes())
 
     def gather(self, answer: Any) -> list[Any]:
@@ -142,7 +145,7 @@ class Team:
         """Bring the leader's bytes, (n,) uint8 on the CPU, into everybody's tensor of that size."""
         with lost_at_least_one():
             for piece in data.split(PIECE):
-                dist.broadcast(piece, 0, group=self._line)
+                self._broadcast(piece)
 
 
 def open_store(host: str) -> tuple[Store, int]:
@@ -312,7 +315,7 @@ def average_gradients(optimizer: torch.optim.Optimizer, shard: Shard) -> None:
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             sent.append((bucket, flat, dist.all_reduce(flat, group=shard.group, async_op=True)))
         for bucket, flat, work in sent:
-            work.wait()
+            shards.wait_for(work, flat.device)
             flat /= shard.size
             parts = flat.split([gradient.numel() for gradient in bucket])
             torch._foreach_copy_(bucket, [part.view(gradient.shape) for part, gradient in zip(parts, bucket, strict=True)])
