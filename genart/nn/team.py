@@ -303,22 +303,26 @@ def shared_step(
 
 def average_gradients(optimizer: torch.optim.Optimizer, shard: Shard) -> None:
     """Replace the gradients of an optimiser's parameters by their means over the processes."""
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    buckets: list[list[Tensor]] = [[]]
-    for gradient in gradients:
-        if buckets[-1] and sum(part.numel() for part in buckets[-1]) + gradient.numel() > BUCKET:
-            buckets.append([])
-        buckets[-1].append(gradient)
     with torch.no_grad():
-        sent = []
-        for bucket in buckets:
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
-            sent.append((bucket, flat, dist.all_reduce(flat, group=shard.group, async_op=True)))
+        gradients = [as_it_lies(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        buckets: list[list[Tensor]] = [[]]
+        for gradient in gradients:
+            if buckets[-1] and sum(map(len, buckets[-1])) + len(gradient) > BUCKET:
+                buckets.append([])
+            buckets[-1].append(gradient)
+        sent = [(bucket, flat := torch.cat(bucket), dist.all_reduce(flat, group=shard.group, async_op=True)) for bucket in buckets]
         for bucket, flat, work in sent:
             shards.wait_for(work, flat.device)
-            flat /= shard.size
-            parts = flat.split([gradient.numel() for gradient in bucket])
-            torch._foreach_copy_(bucket, [part.view(gradient.shape) for part, gradient in zip(parts, bucket, strict=True)])
+            torch._foreach_copy_(bucket, list((flat / shard.size).split([len(gradient) for gradient in bucket])))
+
+
+def as_it_lies(parameter: Tensor) -> Tensor:
+    """A view of a parameter's gradient in the order in which it lies in memory, (n,): in that of the parameter, as torch sees to."""
+    gradient = parameter.grad
+    assert gradient is not None
+    if not gradient.is_contiguous() and not (gradient.ndim == 4 and gradient.is_contiguous(memory_format=torch.channels_last)):
+        gradient = parameter.grad = gradient.contiguous()
+    return gradient.as_strided((gradient.numel(),), (1,))
 
 
 def follow(team: Team, run: Run, load: Callable[[int], Pictures], build: Callable[[Pictures, dict[str, Any]], Trainer]) -> None:
