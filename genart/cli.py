@@ -212,13 +212,13 @@ def _spread(
 ) -> Executor:
     """An executor with workers on Ray."""
     from .on_ray import RayPool
-    from .recipe import read_text, seconds_of
+    from .recipe import seconds_of
     from .spread import Spread
     from .tasks import Order
 
     order = Order(
         recipe=str(recipe.absolute()),
-        text=read_text(recipe),
+        text=planner.recipe.text,
         overrides=tuple(sets or ()),
         seed=seed,
         budget_sec=seconds_of(budget) if budget else None,

@@ -73,7 +73,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe; `nodes` are in an order in which they can run, with those that a sweep stands for."""
+    """A checked recipe; `nodes` are in an order in which they can run, with those that a sweep stands for, and `text` is what was read."""
 
     name: str
     seed: int
@@ -81,6 +81,7 @@ class Recipe:
     nodes: tuple[Node, ...]
     description: str = ""
     report: bool = False
+    text: str = ""
 
     def node(self, node_id: str) -> Node:
         """Return a stage by its id."""
@@ -184,6 +185,7 @@ def load(
         nodes=_order(name, nodes),
         description=head.get("description", ""),
         report=head.get("report", False),
+        text=text,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from genart import artifacts, parts, spread
+from genart import cli as command_line
 from genart.errors import GenartError, Interrupted, ResourceError, StageError, UsageError
 from genart.run import Stop
 from genart.spread import Lost
@@ -411,6 +412,15 @@ def test_the_recipe_is_the_one_that_was_read(recipe, home):
     recipe("[[stage]]\nuses = 'toy.noise'")
     _, told = run_spread(order)
     assert len(made_of(told)) == 4
+
+
+def test_workers_are_handed_the_text_that_the_driver_has_read(recipe):
+    path = recipe(CHAIN)
+    read = path.read_text()
+    planner, _ = command_line._plan(path, None, None, None, "cpu", None, None, [TOYS], None)
+    path.write_text("something else by now")
+    executor = command_line._spread(planner, None, path, None, None, None, [TOYS], None)
+    assert executor.pool.order.text == read
 
 
 def test_a_worker_whose_files_differ_makes_nothing(recipe, home, toy_log):
