@@ -325,6 +325,47 @@ def as_it_lies(parameter: Tensor) -> Tensor:
     return gradient.as_strided((gradient.numel(),), (1,))
 
 
+class Following:
+    """A trainer in a process that follows.
+
+    Args:
+        trainer: this process's own.
+        shard: what it computes; nothing, where its rank is beyond.
+        pictures: real pictures.
+        z_dim: numbers in a latent.
+        run: of this process.
+    """
+
+    def __init__(self, trainer: Trainer, shard: Shard, pictures: Pictures, z_dim: int, run: Run) -> None:
+        self.trainer, self.shard, self.pictures, self.z_dim, self.run = trainer, shard, pictures, z_dim, run
+        self._next: tuple[RealBatch, Tensor] | None = None
+
+    def step(self, order: Mapping[str, Any]) -> None:
+        """A step, as the leader tells it. While that one does what it does alone, the next batch is made ready."""
+        if self.shard.rank >= self.shard.size:
+            return
+        trainer, place = self.trainer, tuple(order["batch"])
+        trainer.schedule(order["nimg"])
+        if order["rates"] is not None:
+            scale_G, scale_D, sparing = order["rates"]
+            trainer.rates(scale_G, scale_D, sparing=sparing)
+        ready, self._next = self._next, None
+        real, z = ready if ready is not None and ready[0].place == place else self._batch(*place)
+        shared_step(trainer, self.shard, order["step"], real, z, self.run.generator("step", order["step"]), order["p"])
+        number, first, count = place
+        self._next = self._batch(number + 1, first + count, count)
+
+    def _batch(self, number: int, first: int, count: int) -> tuple[RealBatch, Tensor]:
+        z = torch.randn(count, self.z_dim, generator=self.run.generator("z", number))
+        return self.pictures.batch(number, first, count, self.shard), self.shard.own(z).to(self.run.device)
+
+    def take(self, data: Tensor) -> None:
+        """Take the leader's state, as the bytes of a file of safetensors."""
+        if self.shard.rank < self.shard.size:
+            tensors, state = checkpoint.read(bytearray(data.numpy().tobytes()))
+            checkpoint.unpack(taught(self.trainer), tensors, state["parts"])
+
+
 def follow(team: Team, run: Run, load: Callable[[int], Pictures], build: Callable[[Pictures, dict[str, Any]], Trainer]) -> None:
     """Do what the leader of a training says, until it is over.
 
@@ -335,35 +376,21 @@ def follow(team: Team, run: Run, load: Callable[[int], Pictures], build: Callabl
         build: gives a trainer by pictures and plan.
     """
     pictures: Pictures | None = None
-    trainer: Trainer | None = None
-    shard, z_dim = shards.ALONE, 0
+    following: Following | None = None
     while not (order := team.hear()).get("done"):
         if "pictures" in order:
             pictures = load(order["pictures"])
         elif "build" in order:
             assert pictures is not None
             plan = order["build"]
-            trainer, z_dim = build(pictures, plan), int(plan["z_dim"])
+            trainer = build(pictures, plan)
             shard = shared_among(team, trainer, int(plan["total_nimg"]))
+            following = Following(trainer, shard, pictures, int(plan["z_dim"]), run)
         elif "state" in order:
-            assert trainer is not None
+            assert following is not None
             data = torch.empty(order["state"], dtype=torch.uint8)
             team.hand_out(data)
-            if shard.rank < shard.size:
-                tensors, state = checkpoint.read(bytearray(data.numpy().tobytes()))
-                checkpoint.unpack(taught(trainer), tensors, state["parts"])
-        elif shard.rank < shard.size:
-            assert trainer is not None
-            assert pictures is not None
-            _step_as_told(trainer, shard, pictures, z_dim, run, order)
-
-
-def _step_as_told(trainer: Trainer, shard: Shard, pictures: Pictures, z_dim: int, run: Run, order: Mapping[str, Any]) -> None:
-    number, first, count = order["batch"]
-    trainer.schedule(order["nimg"])
-    if order["rates"] is not None:
-        scale_G, scale_D, sparing = order["rates"]
-        trainer.rates(scale_G, scale_D, sparing=sparing)
-    real = pictures.batch(number, first, count, shard)
-    z = shard.own(torch.randn(count, z_dim, generator=run.generator("z", number))).to(run.device)
-    shared_step(trainer, shard, order["step"], real, z, run.generator("step", order["step"]), order["p"])
+            following.take(data)
+        else:
+            assert following is not None
+            following.step(order)
