@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -18,6 +20,9 @@ from safetensors.torch import load_file
 
 from genart.errors import UsageError
 from genart.launch import Launch, launched
+from genart.nn.data import Pictures
+from genart.nn.shards import ALONE
+from genart.nn.team import Following
 from tests.cluster.one_step import CASES
 from tests.cluster.processes import below, is_loopback, listening, title
 from tests.conftest import ROOT
@@ -262,3 +267,31 @@ def test_two_launchers_are_one_too_many(cli, monkeypatch, tmp_path):
     result = cli("run", tmp_path / "recipe.toml", "--on", "ray")
     assert result.code == 2
     assert "is one of 2 processes of torchrun" in result.err
+
+
+def test_the_next_batch_is_made_ready_and_another_is_made_where_training_goes_back():
+    asked, learned = [], []
+
+    class Drawn(Pictures):
+        def batch(self, step, first, count, shard=ALONE):
+            asked.append((step, first, count))
+            return super().batch(step, first, count, shard)
+
+    def generator(label, index=None):
+        return torch.Generator().manual_seed(hash((label, index)) % 1000)
+
+    def step(number, real, z, generator, p):
+        learned.append((number, real.images.clone(), z))
+        return torch.zeros(1)
+
+    pictures = Drawn(np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), generator)
+    trainer = SimpleNamespace(step=step, schedule=lambda nimg: None, rates=lambda *rates, **more: None)
+    following = Following(trainer, ALONE, pictures, 3, SimpleNamespace(generator=generator, device="cpu"))
+    places = [(0, 0, 4), (1, 4, 4), (2, 8, 4), (1, 4, 4), (2, 8, 4)]
+    for place in places:
+        following.step({"step": place[0], "batch": list(place), "nimg": place[1], "rates": (1.0, 1.0, False), "p": 0.0})
+    assert asked == [(0, 0, 4), (1, 4, 4), (2, 8, 4), (3, 12, 4), (1, 4, 4), (2, 8, 4), (3, 12, 4)]
+    for (number, first, count), (told, images, z) in zip(places, learned, strict=True):
+        assert told == number
+        assert torch.equal(images, Pictures.batch(pictures, number, first, count).images)
+        assert torch.equal(z, torch.randn(count, 3, generator=generator("z", number)))
