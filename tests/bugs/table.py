@@ -270,7 +270,7 @@ CHECKPOINTS = (
     Bug(
         "the order of pictures begins anew after a resume",
         "genart/nn/gan.py",
-        "real = self.pictures.batch(log.step, log.nimg, batch_size)",
+        "real = self.pictures.batch(log.step, log.nimg, batch_size, self.shard)",
         'real = self.pictures.batch(log.step, log.nimg - self.__dict__.setdefault("first", log.nimg), batch_size)',
         (f"{DCGAN}::test_after_kills_the_same_command_gives_the_same_bytes",),
     ),
