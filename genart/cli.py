@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .events import Events
     from .forecast import Estimate, Forecast
     from .launch import Launch
+    from .nn.team import Team
     from .plan import Planner, Step
     from .plugins import Plugin, Plugins
     from .remote import Shared
@@ -154,8 +155,7 @@ def run(
 ) -> None:
     """Run a recipe: make what is missing, save what is to be saved."""
     from .events import Events
-    from .follow import check_launch, joined
-    from .launch import launched
+    from .launch import check_launch, launched
     from .plan import safe_name
     from .run import Stop
     from .runner import Runner
@@ -174,13 +174,19 @@ def run(
         with (
             _observers(own if json_ else None, quiet, planner.plugins, tensorboard) as events,
             _signals(stop),
-            joined(launch, planner.device) if launch is not None else nullcontext() as team,
+            _joined(launch, planner.device) if launch is not None else nullcontext() as team,
         ):
             runner = Runner(planner, steps, out, events, stop, executor)
             runner.team = team
             runner.run()
             if planner.recipe.report:
                 _write_report(out, planner.store, events)
+
+
+def _joined(launch: Launch, device: str) -> AbstractContextManager[Team]:
+    from .follow import joined
+
+    return joined(launch, device)
 
 
 def _follow(runner: Runner, launch: Launch) -> None:

@@ -104,15 +104,3 @@ def deaf() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def check_launch(launch: Launch | None, on: str | None, data_parallel: int | None) -> None:
-    """See that a run is launched in one way.
-
-    Raises:
-        UsageError: if it is in two, or in none that can do what is wanted.
-    """
-    if data_parallel is not None and on is None:
-        raise UsageError(f"--data-parallel {data_parallel} needs --on", "without Ray, start as many processes with torchrun")
-    if launch is not None and on is not None:
-        raise UsageError(f"--on {on} starts its own workers, and this is one of {launch.size} processes of torchrun", "use one of both")

@@ -54,3 +54,15 @@ def launched(environ: Mapping[str, str] = os.environ) -> Launch | None:
         told = ", ".join(f"{name}={environ.get(name, '')}" for name in (RANK, SIZE, LOCAL_RANK))
         raise UsageError(f"the environment says {told}, which cannot be", "start the processes with torchrun, or unset these variables")
     return Launch(rank, size, local_rank, environ[HOST], attempt) if size > 1 else None
+
+
+def check_launch(launch: Launch | None, on: str | None, data_parallel: int | None) -> None:
+    """See that a run is launched in one way.
+
+    Raises:
+        UsageError: if it is in two, or in none that can do what is wanted.
+    """
+    if data_parallel is not None and on is None:
+        raise UsageError(f"--data-parallel {data_parallel} needs --on", "without Ray, start as many processes with torchrun")
+    if launch is not None and on is not None:
+        raise UsageError(f"--on {on} starts its own workers, and this is one of {launch.size} processes of torchrun", "use one of both")
