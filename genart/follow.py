@@ -12,7 +12,7 @@ from .errors import GenartError, UsageError
 from .launch import Launch
 from .runner import Runner
 from .tasks import Task
-from .worker import Differs, step_of, versions
+from .worker import Differs, check_versions, step_of, versions
 
 if TYPE_CHECKING:
     from .nn.team import Team
@@ -38,27 +38,12 @@ def joined(launch: Launch, device: str, store: Any = None) -> Iterator[Team]:
     with lost_at_least_one():
         team = Team(launch, device, store)
     try:
-        check_versions(team.gather({"host": socket.gethostname(), "versions": versions()}))
+        first, *others = team.gather({"host": socket.gethostname(), "versions": versions()})
+        for rank, about in enumerate(others, start=1):
+            check_versions(f"process {rank} on {about['host']}", about["versions"], first["versions"], "process 0:")
         yield team
     finally:
         team.close()
-
-
-def check_versions(told: list[dict[str, Any]]) -> None:
-    """Compare the versions of all processes with those of the first.
-
-    Raises:
-        UsageError: if any differ.
-    """
-    first = told[0]["versions"]
-    for rank, about in enumerate(told):
-        differing = [
-            f"{name} {about['versions'].get(name)} (process 0: {first[name]})"
-            for name in first
-            if about["versions"].get(name) != first[name]
-        ]
-        if differing:
-            raise UsageError(f"process {rank} on {about['host']} has {', '.join(differing)}", "install the same versions on every machine")
 
 
 def follow(runner: Runner, team: Team) -> None:

@@ -21,7 +21,7 @@ from .errors import GenartError, ResourceError, UsageError
 from .spread import Done, Lost, Told
 from .stages import Needs
 from .tasks import Order, Task, error_from_json
-from .worker import Worker, versions
+from .worker import Worker, check_versions, versions
 
 LOCAL, SCHEME = "ray", "ray"
 #: Bytes of shared memory that a local Ray takes: what travels is small.
@@ -286,7 +286,7 @@ class RayPool:
         Raises:
             GenartError: if it cannot.
         """
-        check_versions(about)
+        check_versions(f"the worker on {about['host']}", about["versions"], versions(), "here")
         if about["problem"] is not None:
             error = error_from_json(about["problem"])
             error.message = f"the worker on {about['host']}: {error.message}"
@@ -307,18 +307,6 @@ class RayPool:
             self._drop(member)
         self._ray.shutdown()
         self._ray = None
-
-
-def check_versions(about: dict[str, Any]) -> None:
-    """Compare a worker's versions with those of this process.
-
-    Raises:
-        UsageError: if any differ.
-    """
-    ours, theirs = versions(), about["versions"]
-    differing = [f"{name} {theirs.get(name)} (here {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
-    if differing:
-        raise UsageError(f"the worker on {about['host']} has {', '.join(differing)}", "install the same versions on every machine")
 
 
 def words_of(error: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from .artifacts import sync_folder, write_atomically
 from .errors import DataError, RefusedError, ResourceError, UsageError
@@ -69,7 +70,8 @@ def set_aside(folder: Path, quarantine: Path, files: Sequence[tuple[str, str]]) 
     if not files:
         return 0
     (quarantine / PICTURES).mkdir(parents=True, exist_ok=True)
-    with open(quarantine / LIST, "ab") as file:
+    with open(quarantine / LIST, "a+b") as file:
+        _drop_half_a_line(file)
         for name, reason in files:
             target = _free(quarantine / PICTURES, name)
             file.write(Moved(name, target.relative_to(quarantine / PICTURES).as_posix(), reason).line())
@@ -146,6 +148,14 @@ def _read(quarantine: Path) -> Iterator[Moved]:
                     f"{path}:{number}: a name that leads out of its folder", "this list was not written by genart data check"
                 )
         yield one
+
+
+def _drop_half_a_line(file: BinaryIO) -> None:
+    """Take the end of a list away that a kill cut short, before its picture was moved: a line after it would be lost with it."""
+    file.seek(0)
+    whole = file.read().rfind(b"\n") + 1
+    file.truncate(whole)
+    file.seek(whole)
 
 
 def _free(pictures: Path, name: str) -> Path:

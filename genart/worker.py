@@ -18,7 +18,7 @@ from typing import Any
 
 from . import __version__, parts
 from .artifacts import Model
-from .errors import GenartError, ResourceError, printable
+from .errors import GenartError, ResourceError, UsageError, printable
 from .events import Events
 from .plan import Planner, Step, version_of
 from .plugins import Plugins
@@ -39,6 +39,23 @@ def versions() -> dict[str, str]:
     """What driver and workers must have in common."""
     found = {"genart": __version__, "python": ".".join(platform.python_version_tuple()[:2])}
     return found | {name: version_of(name) for name in COMPARED}
+
+
+def check_versions(who: str, theirs: dict[str, Any], ours: dict[str, Any], whose: str) -> None:
+    """Compare the versions of two processes.
+
+    Args:
+        who: has the versions `theirs`, in words.
+        theirs: its versions.
+        ours: what they are to be.
+        whose: has the versions `ours`, in words.
+
+    Raises:
+        UsageError: if any differ.
+    """
+    differing = [f"{name} {theirs.get(name)} ({whose} {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
+    if differing:
+        raise UsageError(f"{who} has {', '.join(differing)}", "install the same versions on every machine")
 
 
 class Differs(Exception):

@@ -362,7 +362,8 @@ def test_nothing_in_the_quarantine_or_the_folder_is_overwritten(cli):
     assert json.loads(cli("data", "restore", "aside", "in", "--json").out) == {"restored": 1, "taken": []}
 
 
-def test_a_kill_before_a_move_loses_nothing(cli, monkeypatch):
+@pytest.mark.parametrize("again", [False, True], ids=["then restored", "then checked again"])
+def test_a_kill_before_a_move_loses_nothing(cli, monkeypatch, again):
     expected = troubled()
     before = tree(Path("in"))
     rename, done = os.rename, 0
@@ -380,7 +381,9 @@ def test_a_kill_before_a_move_loses_nothing(cli, monkeypatch):
     with open("aside/moved.jsonl", "ab") as file:
         file.write(b'{"file": "00')
     assert len(expected) > 2
-    assert json.loads(cli("data", "restore", "aside", "in", "--json").out)["restored"] == 2
+    if again:
+        assert cli("data", "check", "in", "--quarantine", "aside").code == 3
+    assert json.loads(cli("data", "restore", "aside", "in", "--json").out)["restored"] == (len(expected) if again else 2)
     assert tree(Path("in")) == before
 
 

@@ -112,11 +112,11 @@ def probed(path: str, entries: str) -> list[str]:
 def test_a_walk_is_painted_and_filmed(shell, model):
     photo("a.jpg")
     shell(
-        "genart apply latent.walk -i model.safetensors --frames 2 -o -"
-        " | genart apply style.transfer --style a.jpg --budget 60s --iterations 4 --resolution 64"
+        "genart apply latent.walk -i model.safetensors --frames 48 -o -"
+        " | genart apply style.transfer --style a.jpg --budget 5s"
         " | ffmpeg -v error -f image2pipe -i - walk.mp4"
     )
-    assert probed("walk.mp4", "width,height,nb_read_frames") == ["64", "64", "2"]
+    assert probed("walk.mp4", "width,height,nb_read_frames") == ["64", "64", "48"]
 
 
 @needs("convert")

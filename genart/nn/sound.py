@@ -15,6 +15,9 @@ import numpy as np
 
 from genart.errors import DataError
 
+#: FFmpeg's readers that a sound may be read with; what a file says of other files or addresses is never followed.
+READERS = "wav,w64,aiff,mp3,flac,ogg,aac,caf,au,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
+CLOSED = {"format_whitelist": READERS, "protocol_whitelist": "", "enable_drefs": "0", "use_absolute_path": "0"}
 #: Samples per second that a sound is brought to, samples of a window, and from one window to the next.
 RATE, WINDOW, HOP = 22_050, 2048, 512
 #: Longest sound, in seconds: an hour.
@@ -55,7 +58,7 @@ def read_samples(path: Path) -> np.ndarray:
     parts: list[np.ndarray] = []
     count = 0
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as file:
+        with open(path, "rb") as raw, av.open(raw, "r", container_options=CLOSED, metadata_errors="replace") as file:
             if not file.streams.audio:
                 raise DataError(f"{path.name}: there is no sound in this file", "give a sound file, such as WAV, FLAC, MP3 or OGG")
             resampler = av.AudioResampler("flt", "mono", RATE)

@@ -79,14 +79,13 @@ class Task:
 
 def transfer(images: Images, params: TransferParams, run: Run) -> Iterator[Batch]:
     """Transfer the styles to every picture; see the stage."""
-    began = time.monotonic()
     backbone = run.backbone(params.backbone)
     for name in ("content_layers", "style_layers"):
         check_layers(backbone, params.backbone, getattr(params, name), f"{run.stage_id}.{name}")
     count = images.count if images.count is not None else len(images)
     # a run that goes on at a later picture is given only those from there on
     run.expect(count, images.fps)
-    painter = Painter(backbone, params, run, count, began)
+    painter = Painter(backbone, params, run, count)
     if params.temporal:
         yield from walk(images, run, painter.paint, loop=params.loop)
         return
@@ -102,12 +101,13 @@ class Painter:
         params: of the stage.
         run: checkpoints, choices, progress.
         count: number of pictures, among which the budget is divided.
-        began: when the first one's time began to run.
     """
 
-    def __init__(self, backbone: Any, params: TransferParams, run: Run, count: int, began: float) -> None:
+    def __init__(self, backbone: Any, params: TransferParams, run: Run, count: int) -> None:
         self.backbone, self.params, self.run, self.count = backbone, params, run, max(1, count)
-        self.began = self._free_since = began
+        #: when the time of the picture at hand began to run, and when the one before it was done
+        self.began = 0.0
+        self._free_since: float | None = None
         self.log = Log()
         self.layers = list(dict.fromkeys([*params.style_layers, *params.content_layers]))
         self.strides = {layer: int(backbone.stride(layer)) for layer in self.layers}
@@ -139,6 +139,8 @@ class Painter:
             batch: of one picture.
             carried: of a film, the result for the frame before, carried along with the motion.
         """
+        if self._free_since is None or not self.params.temporal:  # neither the start nor waiting for a picture is work on it
+            self._free_since = time.monotonic()
         index = batch.index[0]
         self.budget_sec = self._share(index)
         pixels = batch.pixels.to(self.run.device)
@@ -235,15 +237,16 @@ class Painter:
         seconds = budget.seconds_per_call(lambda: objective(small), self.run.device, 0.01 * self.budget_sec, warmup=1)
         self.log.pixel_sec = seconds / (smallest[0] * smallest[1])
         self._targets = None  # its colours were matched to a smaller picture
-        left = self.budget_sec * budget.PLANNED - self.elapsed_sec
+        spent = self.elapsed_sec if self.count == 1 else 0.0  # what was measured at one picture holds for all
+        left = self.budget_sec * budget.PLANNED - spent
         chosen = size if self.params.resolution else schedule.largest_affordable(left, self.log.pixel_sec, size)
         needed = 2 * self.log.pixel_sec * self.plan(chosen).cost * chosen[0] * chosen[1]  # its targets take as long as an iteration
-        if needed > self.budget_sec - self.elapsed_sec:
-            raise DataError(
-                f"{self.run.stage_id}: a budget of {self.budget_sec:.3g} s per picture is too small: "
-                f"{self.elapsed_sec:.2g} s are spent on the start, and one iteration at {chosen[1]}x{chosen[0]} takes about {needed:.2g} s",
-                "give a longer `budget` or a smaller `resolution`",
-            )
+        if needed <= self.budget_sec - spent:
+            return chosen
+        short = f"a budget of {self.budget_sec:.2g} s per picture is too small: one iteration at {chosen[1]}x{chosen[0]} takes about"
+        if self.count == 1 or self.params.resolution is not None:
+            raise DataError(f"{self.run.stage_id}: {short} {needed:.2g} s", "give a longer `budget` or a smaller `resolution`")
+        self.run.warn(f"{short} {needed / 2:.2g} s; each gets one, which takes {needed / 2 * self.count:.0f} s in all")
         return chosen
 
     def plan(self, size: Size) -> Plan:

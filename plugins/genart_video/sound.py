@@ -15,14 +15,12 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 
 from genart import DataError, Run
+from genart.nn.sound import CLOSED
 
 #: Samples per second: what Opus takes, and all other codecs too.
 RATE = 48_000
 #: Samples written at once where the codec leaves that open.
 FRAME = 1024
-#: FFmpeg's readers that a sound may be read with; what a file says of other files or addresses is never followed.
-READERS = "wav,w64,aiff,mp3,flac,ogg,aac,caf,au,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
-CLOSED = {"format_whitelist": READERS, "protocol_whitelist": ""}
 READ = "it reads WAV, MP3, FLAC, OGG, Opus, AAC, M4A and the sound of films"
 #: Difference in seconds that nobody hears and nobody is told of.
 TOLERANCE_SEC = 0.05

@@ -173,11 +173,15 @@ def about(**changes):
     return {"host": "node7", "versions": worker.versions(), "problem": None, **changes}
 
 
-def test_versions_that_differ_are_told_by_name():
-    on_ray.check_versions(about())
+def test_versions_that_differ_are_told_by_name(recipe, home):
+    from tests.cluster.hands import order_of
+
+    pool, member = on_ray.RayPool(order_of(recipe(SLOW), home / "store")), on_ray.Member(None, Needs(), None)
+    pool._greet(member, about())
+    assert member.is_ready
     theirs = {**worker.versions(), "torch": "1.0", "genart": "0.0.9"}
     with pytest.raises(UsageError) as caught:
-        on_ray.check_versions(about(versions=theirs))
+        pool._greet(member, about(versions=theirs))
     ours = worker.versions()
     assert caught.value.message == f"the worker on node7 has genart 0.0.9 (here {ours['genart']}), torch 1.0 (here {ours['torch']})"
 

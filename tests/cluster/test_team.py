@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,8 +48,9 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
-    """Gradients of one process, of two and of four, by their number and case."""
+    """steps(size) -> gradients of as many processes, by case; computed once."""
 
+    @cache
     def all_cases(size):
         folder = tmp_path_factory.mktemp(f"steps{size}")
         port, command = free_port(), [sys.executable, "-m", "tests.cluster.one_step", str(folder)]
@@ -58,7 +60,7 @@ def steps(tmp_path_factory):
         assert all(process.returncode == 0 for process in running), told
         return {case: load_file(folder / f"{case}.safetensors") for case in CASES}
 
-    return {size: all_cases(size) for size in (1, 2, 4)}
+    return all_cases
 
 
 def errors(alone: dict[str, torch.Tensor], together: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -75,10 +77,10 @@ def errors(alone: dict[str, torch.Tensor], together: dict[str, torch.Tensor]) ->
     return {key: float((a - b).norm() / a.norm()) for key, (a, b) in flat.items()}
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_processes_that_share_a_batch_find_the_gradients_that_one_finds(steps, case, size):
-    found = errors(steps[1][case], steps[size][case])
+    found = errors(steps(1)[case], steps(size)[case])
     assert found.keys() >= {"G", "told"}
     assert max(found.values()) < (KINKED if "projected" in case else ROUNDING), found
 
@@ -189,6 +191,7 @@ def test_a_lost_process_costs_what_came_after_the_last_checkpoint(undisturbed, t
     assert sum(event["event"] == "run_started" for event in run.events) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_trained_and_lets_all_processes_go(undisturbed, tmp_path):
     run = Torchrun(tmp_path)
     run.wait_until(run.trains)

@@ -1,4 +1,4 @@
-"""Every fault at every system call: `python -m tests.faults [--step N]`; prints a table, and what failed."""
+"""Every fault at every system call: `python -m tests.faults [--step N] [--recovery N]`; prints a table, and what failed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step", type=int, default=1, help="hit each N-th place only")
     parser.add_argument("--scenario", action="append", choices=[scenario.name for scenario in SCENARIOS])
+    parser.add_argument(
+        "--recovery", type=int, default=0, metavar="N", help="hit N places of the run that follows a kill at each place instead"
+    )
     parser.add_argument("--kinds", nargs="*", default=["KILL", *ERRORS])
     parser.add_argument("--reading", action="store_true", help="also hit calls that only read")
     options = parser.parse_args()
@@ -28,7 +31,9 @@ def main() -> None:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as work:
             attack, report = Attack(scenario, forge, Path(work), reading=options.reading), Report()
-            for lasting in (False, True):
+            if options.recovery:
+                attack.suffer_again(attack.calls[:: options.step], options.kinds, options.recovery, report)
+            for lasting in () if options.recovery else (False, True):
                 kinds = [kind for kind in options.kinds if not (lasting and kind == "KILL")]
                 attack.suffer(list(attack.points(kinds, step=options.step, lasting=lasting)), report)
         numbers = (len(attack.calls), report.cases, report.missed, len(report.failures), round(time.monotonic() - began))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from genart.store import Store
 
-from .forge import BY_HANDLE, BY_PATH, READING, Fault, Forge, Outcome
+from .forge import BY_HANDLE, BY_PATH, READING, Call, Fault, Forge, Outcome
 from .scenarios import Scenario
 
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EMFILE", "EDQUOT")
@@ -52,7 +52,7 @@ class Attack:
 
     def __init__(self, scenario: Scenario, forge: Forge, work: Path, *, reading: bool = False) -> None:
         self.scenario, self.forge, self.work = scenario, forge, work
-        watch = (*BY_PATH, *BY_HANDLE, *(READING if reading else ()))
+        self.watch = watch = (*BY_PATH, *BY_HANDLE, *(READING if reading else ()))
         self.initial = work / "initial"
         scenario.prepare(forge, self.initial)
         self.before = saved(self.initial)
@@ -69,9 +69,13 @@ class Attack:
 
     def fresh(self, name: str) -> Path:
         """A copy of the folder as the command finds it."""
+        return self.copy(self.initial, name)
+
+    def copy(self, source: Path, name: str) -> Path:
+        """A copy of a folder."""
         folder = self.work / name
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.initial, folder, symlinks=True)
+        shutil.copytree(source, folder, symlinks=True)
         return folder
 
     def finish(self, folder: Path) -> None:
@@ -80,9 +84,11 @@ class Attack:
             done = self.forge.run(folder, *words)
             assert done.code == 0, done.err
 
-    def points(self, kinds: Sequence[str], *, step: int = 1, offset: int = 0, lasting: bool = False) -> Iterator[Fault]:
+    def points(
+        self, kinds: Sequence[str], *, step: int = 1, offset: int = 0, lasting: bool = False, calls: Sequence[Call] | None = None
+    ) -> Iterator[Fault]:
         """A fault of each kind at each `step`-th place, the kinds in turn where places are left out."""
-        for number, call in enumerate(self.calls):
+        for number, call in enumerate(self.calls if calls is None else calls):
             for at, kind in enumerate(kinds):
                 if (number + at + offset) % step == 0:
                     yield Fault(call, kind, lasting)
@@ -101,30 +107,40 @@ class Attack:
         start = random.Random(seed).random() * step
         return [every[int(start + number * step)] for number in range(min(count, len(every))) if int(start + number * step) < len(every)]
 
-    def suffer(self, faults: Sequence[Fault], report: Report, *, chain: Sequence[Fault] = ()) -> None:
-        """Inject each fault into a run of its own, then run the command again, and check what has to hold.
+    def suffer(self, faults: Sequence[Fault], report: Report) -> None:
+        """Inject each fault into a run of its own, then run the command again, and check what has to hold."""
+        for fault in faults:
+            self._hit(fault, self.fresh("case"), report)
+
+    def suffer_again(self, kills: Sequence[Call], kinds: Sequence[str], each: int, report: Report) -> None:
+        """Kill a run at a call; then inject faults into the run that follows, each into one of its own, at places spread over it.
 
         Args:
-            faults: one for each case.
-            report: takes the results.
-            chain: faults of the runs that follow the first, before the last, undisturbed one.
+            kills: where the first run is killed, one for each case.
+            kinds: of the faults that follow, in turn.
+            each: how many follow each kill.
+            report: takes the results of those that follow.
         """
-        for fault in faults:
-            folder = self.fresh("case")
-            wrong = []
-            outcome = self.forge.run(folder, *self.scenario.words, fault=fault)
-            if outcome.hit is None or not outcome.aimed:
+        for number, call in enumerate(kills):
+            killed = self.fresh("killed")
+            if self.forge.run(killed, *self.scenario.words, fault=Fault(call, "KILL")).hit is None:
                 report.missed += 1
                 continue
-            report.cases += 1
-            wrong += self.wrong_after_fault(outcome, fault, folder)
-            for later in chain:
-                outcome = self.forge.run(folder, *self.scenario.words, fault=later)
-                if outcome.hit is not None and outcome.aimed:
-                    report.cases += 1
-                    wrong += self.wrong_after_fault(outcome, later, folder, first=False)
-            wrong += self.wrong_in_the_end(folder)
-            report.failures += [f"{self.scenario.name}, {fault} ({outcome.hit}): {text}" for text in wrong]
+            recovery = self.forge.run(self.copy(killed, "recovery"), *self.scenario.words, watch=self.watch).calls
+            step = max(1, len(recovery) // each)
+            places = recovery[number % step :: step][:each]
+            for at, place in enumerate(places):
+                fault = Fault(place, kinds[(number * each + at) % len(kinds)])
+                self._hit(fault, self.copy(killed, "case"), report, after=f"KILL@{call.name}:{call.number}, ")
+
+    def _hit(self, fault: Fault, folder: Path, report: Report, after: str = "") -> None:
+        outcome = self.forge.run(folder, *self.scenario.words, fault=fault)
+        if outcome.hit is None or not outcome.aimed:
+            report.missed += 1
+            return
+        report.cases += 1
+        wrong = [*self.wrong_after_fault(outcome, fault, folder, first=not after), *self.wrong_in_the_end(folder)]
+        report.failures += [f"{self.scenario.name}, {after}{fault} ({outcome.hit}): {text}" for text in wrong]
 
     def wrong_after_fault(self, outcome: Outcome, fault: Fault, folder: Path, *, first: bool = True) -> Iterator[str]:
         """What does not hold right after a fault; only after the first is all that is left behind its own."""

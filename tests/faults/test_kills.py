@@ -37,7 +37,7 @@ def test_a_killed_run_ends_in_the_same_bytes(forge: Forge, tmp_path: Path, name:
     killer = Killer(next(scenario for scenario in RUNS if scenario.name == name), forge, tmp_path)
     tally = killer.often(1) if name == CHAINED else killer.once(1)
     assert tally.failures == []
-    assert tally.kills == DEPTH or name != CHAINED
+    assert tally.kills >= (DEPTH if name == CHAINED else 1)
 
 
 #: Folders are emptied in the order in which they are read, which is another one on each file system.

@@ -54,7 +54,7 @@ PHASES = {
     "encoding": r"/film\.mp4",
     "storing": r"/entries/|/store/genart/tmp/",
     "saving": r"/out/\.|\bout/\.",
-    "publishing": r"rename.*\bout/",
+    "publishing": r"rename.*\bout[/>]",
 }
 #: Signals, how often they come, and the exit codes that are right.
 SIGNALS = {
@@ -125,7 +125,9 @@ def signals(trial: Trial, calls: Sequence[Call], names: Sequence[str] = tuple(SI
 
 def in_each_phase(trial: Trial) -> list[Trouble]:
     """Each signal in the middle of each phase."""
-    return [trouble for phase in PHASES if (calls := calls_of(trial, phase)) for trouble in signals(trial, [calls[len(calls) // 2]])]
+    phases = {phase: calls_of(trial, phase) for phase in PHASES}
+    assert all(phases.values()), f"nothing is done in {[phase for phase, calls in phases.items() if not calls]}"
+    return [trouble for calls in phases.values() for trouble in signals(trial, [calls[len(calls) // 2]])]
 
 
 def everywhere(trial: Trial) -> list[Trouble]:

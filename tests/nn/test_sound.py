@@ -83,3 +83,15 @@ def test_what_is_no_sound_is_told(tmp_path):
     whole = write(tmp_path / "whole.wav", tone(440, 2)).read_bytes()
     (tmp_path / "half.wav").write_bytes(whole[: len(whole) // 2])
     assert len(sound.read_samples(tmp_path / "half.wav")) / sound.RATE == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["ffconcat version 1.0\nfile secret.wav\n", "#EXTM3U\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n"],
+    ids=["a list of FFmpeg's", "a playlist"],
+)
+def test_a_list_leads_to_no_other_file(tmp_path, content):
+    write(tmp_path / "secret.wav", tone(440, 1))
+    (tmp_path / "song.mp3").write_text(content)
+    with pytest.raises(DataError, match="song.mp3: this sound cannot be read"):
+        sound.read_samples(tmp_path / "song.mp3")

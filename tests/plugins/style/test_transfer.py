@@ -616,6 +616,39 @@ def test_a_budget_too_small_for_anything_is_refused(content, style, backbone, tm
     with_clock(monkeypatch, 1)
     with pytest.raises(DataError, match="too small"):
         attempt(tmp_path / "w", content, backbone, style=str(style), budget=5)
+    with pytest.raises(DataError, match="too small"):
+        attempt(tmp_path / "v", pictures(*[waves(48, 48)] * 3), backbone, style=str(style), budget=5, resolution=48)
+
+
+def test_of_many_pictures_each_gets_an_iteration_however_small_the_budget(style, backbone, tmp_path, monkeypatch):
+    with_clock(monkeypatch, 1 / 48**2)
+    given = pictures(*[waves(48, 48)] * 3)
+    outputs, events = told(given, tmp_path / "w", backbone, style=str(style), budget=1.5, iterations=None, scales=None)
+    assert outputs["output"].count == 3
+    (warning,) = [event["message"] for event in events if event["event"] == "warning"]
+    assert (
+        warning
+        == "a budget of 0.5 s per picture is too small: one iteration at 48x48 takes about 1 s; each gets one, which takes 3 s in all"
+    )
+    choices = json.loads((tmp_path / "w" / "choices.json").read_text())
+    assert [choices[f"iterations of picture {index} at 48x48, done"] for index in range(3)] == [1, 1, 1]
+
+
+def test_the_time_that_a_picture_is_waited_for_is_not_taken_from_its_budget(style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.1 / 48**2)
+    given = pictures(*[waves(48, 48)] * 3)
+    batches = given.batches
+
+    def slow(*arguments):
+        for batch in batches(*arguments):
+            clock.now += 100
+            yield batch
+
+    monkeypatch.setattr(given, "batches", slow)
+    attempt(tmp_path / "w", given, backbone, style=str(style), budget=9, resolution=48)
+    choices = json.loads((tmp_path / "w" / "choices.json").read_text())
+    done = [choices[f"iterations of picture {index} at 48x48, done"] for index in range(3)]
+    assert min(done) >= 20
 
 
 # bad input
