@@ -12,6 +12,8 @@ import torch
 PLANNED = 0.9
 #: Share of a budget at which training stops although it is not done.
 DEADLINE = 0.95
+#: A size that costs so little more than the one below it is taken although fewer images are seen than wanted.
+NEARLY_FREE = 0.85
 #: A batch of twice the size has half the steps, and must see at least so many times the images per second.
 BATCH_GAIN = 1.4
 
@@ -39,17 +41,20 @@ def seconds_per_call(call: Callable[[], object], device: str, seconds: float = 1
 
 
 def largest_that_fits(candidates: Sequence[int], rate: Callable[[int], float], wanted: float, seconds: float) -> int:
-    """Choose the largest size at which `wanted` images fit into `seconds`; the smallest if none does.
+    """Choose the largest size at which `wanted` images fit into `seconds`, or that is nearly as fast as the one below; else the smallest.
+
+    Small networks are bound by what a step costs whatever its width: there a wider one learns more from each image for nothing.
 
     Args:
-        candidates: sizes, ascending; each beyond the first is measured until one is too slow.
+        candidates: sizes, ascending; each is measured until one is too slow.
         rate: images per second at a size.
         wanted: images that training should see.
         seconds: time for them.
     """
-    chosen = candidates[0]
+    chosen, fastest = candidates[0], rate(candidates[0]) if len(candidates) > 1 else 0.0
     for size in candidates[1:]:
-        if rate(size) * seconds < wanted:
+        images_per_sec = rate(size)
+        if images_per_sec * seconds < wanted and images_per_sec < NEARLY_FREE * fastest:
             break
         chosen = size
     return chosen

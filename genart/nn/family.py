@@ -20,7 +20,7 @@ from genart.run import Run
 
 from . import budget, ema, losses, sheets
 from .data import Pictures, all_identical, over_white, square
-from .gan import GRID, NIMG_PER_SNAPSHOT, SETTLE, SNAPSHOTS, Settings, Training
+from .gan import GRID, NIMG_PER_SNAPSHOT, SETTLE, SNAPSHOTS, UNKNOWN_EPOCHS, Settings, Training
 from .layers import seeded
 from .pace import PARTS
 from .players import Game, Penalties, Players, Rules, Trainer
@@ -508,7 +508,7 @@ class Fitting:
         n = trainer.batch_size(nimg)
         shard = trainer.shard if isinstance(trainer, Leading) else ALONE
         z = shard.own(torch.randn(n, setup.z_dim, generator=setup.run.generator("z", 0))).to(device)
-        p = ASSUMED_P[augmentation(setup.params)]
+        p = assumed_p(setup)
         numbers = itertools.count()
 
         def play() -> None:
@@ -556,6 +556,13 @@ def augmentation(params: TrainParams) -> str:
         return "none"
     # What a critic says of real pictures alone means nothing, so nothing can follow it.
     return "none" if params.loss == "wgan" and params.augment == "adaptive" else params.augment
+
+
+def assumed_p(setup: Setup) -> float:
+    """Strength of the augmentation that a plan reckons with: none where training ends before D can know the pictures."""
+    kind = augmentation(setup.params)
+    too_short = setup.total_nimg < UNKNOWN_EPOCHS * len(setup.pictures)
+    return 0.0 if kind == "adaptive" and too_short else ASSUMED_P[kind]
 
 
 def settings(setup: Setup) -> Settings:

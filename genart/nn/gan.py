@@ -26,7 +26,7 @@ from .images import grid
 from .pace import PARTS, Pace
 from .players import Trainer
 from .shards import ALONE
-from .team import Leading
+from .team import Leading, stream
 from .watchdog import Watch, Watchdog
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ class Training:
         # In a short training the strength must be able to rise sooner than in the paper's.
         speed = min(SPEED_KIMG, ADAPT_SHARE * settings.total_nimg / 1000)
         self.adaptive = Adaptive(speed_kimg=max(1.0, speed)) if settings.augment_p is None else None
-        self.watchdog = Watchdog(self._tell, on=settings.watch, adaptive=self.adaptive is not None, critic=settings.critic)
+        adaptive, calming = self.adaptive is not None, settings.lr_decay > 0
+        self.watchdog = Watchdog(self._tell, on=settings.watch, adaptive=adaptive, critic=settings.critic, calming=calming)
         self.began = time.monotonic() if began is None else began
         self.sums = torch.zeros(len(trainer.told) + 2, device=run.device)  # of what steps tell, of r_t since p changed, and the steps
         self._ticked = (time.monotonic(), 0)
@@ -179,10 +180,15 @@ class Training:
                 if place >= self._evaluation_place():
                     self._evaluate()
                 trainer.schedule(int(place))
+                self._apply_rates()
                 batch_size = trainer.batch_size(int(place))
                 real = self.pictures.batch(log.step, log.nimg, batch_size, self.shard)
-                z = self.shard.own(torch.randn(batch_size, self.z_dim, generator=run.generator("z", log.step))).to(run.device)
-                told = trainer.step(log.step, real, z, run.generator("step", log.step), log.augment_p)
+                returns = self.watchdog.watch.rollbacks
+                if isinstance(trainer, Leading):
+                    trainer.returns = returns
+                z = torch.randn(batch_size, self.z_dim, generator=run.generator(stream("z", returns), log.step))
+                z = self.shard.own(z).to(run.device)
+                told = trainer.step(log.step, real, z, run.generator(stream("step", returns), log.step), log.augment_p)
                 self._count(told, batch_size)
                 beta = ema.decay(batch_size, ema.half_life(log.nimg, self.settings.ema_kimg))
                 ema.update(trainer.G_ema, trainer.G, beta)
@@ -294,7 +300,7 @@ class Training:
         names = self.trainer.told
         self.sums[: len(names)] += told
         self.sums[-1] += 1
-        if self.adaptive is None or "r_t" not in names or self.log.nimg < UNKNOWN_EPOCHS * len(self.pictures):
+        if self.adaptive is None or "r_t" not in names or not self._known():
             return
         self.sums[-2] += told[names.index("r_t")]
         if self.log.step % ADAPT_EVERY == 0:
@@ -310,8 +316,8 @@ class Training:
             raise Exploded
         self.sums[:-2] = 0
         self.sums[-1] = 0
-        self.watchdog.tick(log.nimg, self._share(), round(steps), numbers)
-        self._apply_rates()
+        judged = numbers | {"unsure": self.trainer.unsure(numbers["loss_D"])} if "won" in numbers else numbers
+        self.watchdog.tick(log.nimg, self._share(), round(steps), judged, known=self._known())
         entry = {name: round(value, 4) for name, value in numbers.items()}
         if log.diversity is not None:
             entry["diversity"] = round(log.diversity, 4)
@@ -321,6 +327,10 @@ class Training:
         (since, nimg), self._ticked = self._ticked, (time.monotonic(), log.nimg)
         rate = (log.nimg - nimg) / (self._ticked[0] - since)
         self.run.metric(nimg=log.nimg, images_per_sec=rate, **entry)
+
+    def _known(self) -> bool:
+        """True once D has seen each picture so often that it can know it by heart."""
+        return self.log.nimg >= UNKNOWN_EPOCHS * len(self.pictures)
 
     def _share(self) -> float:
         """How much of the training is behind, 0 to 1."""
@@ -373,7 +383,6 @@ class Training:
             self.watchdog.roll_back(nimg, good_nimg, self.settings.rates, good)
         self._restore(tensors, state)
         self._ticked = (time.monotonic(), self.log.nimg)
-        self._apply_rates()
         self.save()  # the checkpoint before it may count pictures that now go
         self.run.sink("progress").truncate(self.log.snapshots)
 
@@ -410,7 +419,8 @@ class Training:
         try:
             self._evaluate()
             last = next((entry["kid"] for entry in reversed(self.log.history) if "kid" in entry), None)
-            if self.settings.watch and self.best and last is not None and watch.best_kid is not None and WORSE * watch.best_kid < last:
+            best = watch.best_kid
+            if self.settings.watch and self.best and last is not None and best is not None and last - best > (WORSE - 1) * abs(best):
                 self.trainer.G_ema.load_state_dict(self.best)
                 self.watchdog.kept_best(self.log.nimg)
                 drawn_at = watch.best_nimg

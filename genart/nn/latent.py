@@ -194,7 +194,7 @@ def pictures(
         G: a generator in evaluation mode on `device`.
         points: N latents, N at most `size`: (N, z_dim), or in w (N, w_dim) or (N, layers, w_dim).
         size: the batch size.
-        device: "cpu", "cuda" or "mps"; autocast is used on "cuda".
+        device: "cpu", "cuda" or "mps".
         labels: (N,) classes or (N, classes) shares of them; only for a G that knows any, and in w not needed.
         truncation_psi: for a G with a space of styles: how far from the mean style (Karras et al. 2019, appendix B); others have their
             latents scaled when these are drawn. In w, points are drawn as they are.
@@ -209,11 +209,10 @@ def pictures(
 
     known = () if labels is None else (padded(labels),)
     styled: Any = G
-    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        if space == "w":
-            images: Tensor = styled.synthesis(padded(points))
-        elif truncation_psi != 1 and hasattr(G, "truncate"):
-            images = styled.synthesis(styled.truncate(styled.mapping(padded(points), *known), truncation_psi))
-        else:
-            images = G(padded(points), *known)
+    if space == "w":
+        images: Tensor = styled.synthesis(padded(points))
+    elif truncation_psi != 1 and hasattr(G, "truncate"):
+        images = styled.synthesis(styled.truncate(styled.mapping(padded(points), *known), truncation_psi))
+    else:
+        images = G(padded(points), *known)
     return to_unit(images[: len(points)].float()).clamp(0, 1)

@@ -122,6 +122,13 @@ class Loss:
     relativistic: bool = False
 
 
+def range_of(loss: Loss) -> tuple[float, float]:
+    """D's loss at its least, over logits within ±20, and at chance, where D answers 0 to all."""
+    zero = torch.zeros(1)
+    pairs = [(real[None], gen) for real in torch.linspace(-20, 20, 401) for gen in (zero - 20, zero, real[None] - 20)]
+    return min(float(loss.D(real, gen)) for real, gen in pairs), float(loss.D(zero, zero))
+
+
 def _alone(loss_G: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda gen_logits, real_logits: loss_G(gen_logits)
 

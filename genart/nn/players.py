@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -28,7 +29,7 @@ class Penalties:
         r1_gamma: weight of the squared gradient at real pictures (Mescheder et al. 2018, eq. 9).
         r2_gamma: the same at generated ones (eq. 10).
         gp_lambda: weight of WGAN-GP's penalty between both (Gulrajani et al. 2017, eq. 3).
-        every: computed in each so-manieth step only, with so many times the weight (Karras et al. 2020, StyleGAN2, appendix B).
+        every: computed in every n-th step only, with n times the weight (Karras et al. 2020, StyleGAN2, appendix B).
     """
 
     r1_gamma: float = 0.0
@@ -91,6 +92,10 @@ class Game:
         """The same for real pictures; `versions` (N,) says which ones they are, unless augmentation changed them."""
         return self.see(pictures)
 
+    def penalty_scale(self) -> float:
+        """Factor of R1's and R2's weights at this moment of the training."""
+        return 1.0
+
     def judge(self, seen: Seen, labels: Tensor | None) -> Seen:
         """D's answers, (N, ...) each."""
         answers = self.D(seen if len(seen) > 1 else seen[0], labels)
@@ -130,6 +135,9 @@ class Trainer(Protocol):
 
     def rates(self, scale_G: float, scale_D: float, *, sparing: bool = False) -> None:
         """Set the learning rates to multiples of those of the rules; `sparing`: D is not to learn where it tells every pair apart."""
+
+    def unsure(self, loss_D: float) -> float:
+        """D's loss, from 0 where it is at its least to 1 where D answers by chance."""
 
     def settled(self, settle_z: Tensor, z: Tensor, labels: Tensor | None) -> Tensor:
         """Pictures of the average of G: (N, 3, R, R) float32 in [0, 1]."""
@@ -217,6 +225,15 @@ class Players:
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
+    @cached_property
+    def _range_D(self) -> tuple[float, float]:
+        return losses.range_of(self.game.loss)
+
+    def unsure(self, loss_D: float) -> float:
+        """D's loss, from 0 where it is at its least to 1 where D answers by chance."""
+        least, chance = self._range_D
+        return (loss_D - least) / (chance - least)
+
     def step(self, step: int, real: RealBatch, z: Tensor, generator: torch.Generator, augment_p: float = 1.0) -> Tensor:
         """One step of both players (Goodfellow et al. 2014, algorithm 1, with one step of D).
 
@@ -259,7 +276,8 @@ class Players:
             won = _mean([(real > gen).float().mean() for real, gen in zip(real_logits, gen_logits, strict=True)])
             signs = _mean([real.float().sign().mean() for real in real_logits])
         below = self.rules.skip_D_below
-        skipped = (below > 0 and float(shards.mean(loss_D.detach())) < below) or (self.sparing and float(shards.mean(won)) == 1)
+        skipped = below > 0 and float(shards.mean(loss_D.detach())) < below
+        skipped = skipped or (self.sparing and not due and float(shards.mean(won)) == 1)
         if not skipped:
             total = loss_D
             if due:
@@ -275,10 +293,11 @@ class Players:
     ) -> Tensor:
         """Weighted sum of the gradient penalties, of what D sees: the distribution that it is to be smooth on."""
         penalties, total = self.game.penalties, real_seen[0].new_zeros((), dtype=torch.float32)
+        scale = self.game.penalty_scale()
         if penalties.r1_gamma:
-            total = total + penalties.r1_gamma * losses.zero_centred_penalty(_summed(real_logits), real_seen)
+            total = total + scale * penalties.r1_gamma * losses.zero_centred_penalty(_summed(real_logits), real_seen)
         if penalties.r2_gamma:
-            total = total + penalties.r2_gamma * losses.zero_centred_penalty(_summed(gen_logits), gen_seen)
+            total = total + scale * penalties.r2_gamma * losses.zero_centred_penalty(_summed(gen_logits), gen_seen)
         if penalties.gp_lambda:
             place = shards.drawn(lambda n: torch.rand(n, generator=generator), len(real_seen[0])).to(real_seen[0].device)
             between = tuple(

@@ -256,6 +256,7 @@ class Leading:
         self.stale = True  # the others have other weights
         self._nimg = 0
         self._rates: tuple[float, float, bool] | None = None
+        self.returns = 0  # to a good state, so far
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -277,6 +278,7 @@ class Leading:
         if self.stale:
             self._send_state()
         order = {"step": step, "batch": real.place, "nimg": self._nimg, "rates": self._rates, "p": augment_p}
+        order["returns"] = self.returns
         self.team.tell(order)
         return shared_step(self.inner, self.shard, step, real, z, generator, augment_p)
 
@@ -325,6 +327,11 @@ def as_it_lies(parameter: Tensor) -> Tensor:
     return gradient.as_strided((gradient.numel(),), (1,))
 
 
+def stream(label: str, returns: int) -> str:
+    """Name of a random stream of a training that returned so often to a good state: what collapsed once is not drawn a second time."""
+    return f"{label} after {returns} returns" if returns else label
+
+
 class Following:
     """A trainer in a process that follows.
 
@@ -339,6 +346,7 @@ class Following:
     def __init__(self, trainer: Trainer, shard: Shard, pictures: Pictures, z_dim: int, run: Run) -> None:
         self.trainer, self.shard, self.pictures, self.z_dim, self.run = trainer, shard, pictures, z_dim, run
         self._next: tuple[RealBatch, Tensor] | None = None
+        self._returns = 0
 
     def step(self, order: Mapping[str, Any]) -> None:
         """A step, as the leader tells it. While that one does what it does alone, the next batch is made ready."""
@@ -350,13 +358,17 @@ class Following:
             scale_G, scale_D, sparing = order["rates"]
             trainer.rates(scale_G, scale_D, sparing=sparing)
         ready, self._next = self._next, None
-        real, z = ready if ready is not None and ready[0].place == place else self._batch(*place)
-        shared_step(trainer, self.shard, order["step"], real, z, self.run.generator("step", order["step"]), order["p"])
+        returns = order["returns"]
+        fits = ready is not None and ready[0].place == place and self._returns == returns
+        self._returns = returns
+        real, z = ready if ready is not None and fits else self._batch(*place)
+        generator = self.run.generator(stream("step", returns), order["step"])
+        shared_step(trainer, self.shard, order["step"], real, z, generator, order["p"])
         number, first, count = place
         self._next = self._batch(number + 1, first + count, count)
 
     def _batch(self, number: int, first: int, count: int) -> tuple[RealBatch, Tensor]:
-        z = torch.randn(count, self.z_dim, generator=self.run.generator("z", number))
+        z = torch.randn(count, self.z_dim, generator=self.run.generator(stream("z", self._returns), number))
         return self.pictures.batch(number, first, count, self.shard), self.shard.own(z).to(self.run.device)
 
     def take(self, data: Tensor) -> None:

@@ -21,9 +21,12 @@ EXPLODED = 1e3
 MAX_ROLLBACKS = 3
 #: Share of the training after which collapsed pictures are worth an act: at the start they all are alike.
 COLLAPSE_FROM = 0.25
-#: D wins where it tells apart this share of the pairs of a real and a generated picture, over so many steps.
+#: D wins where it tells apart this share of the pairs of a real and a generated picture, over so many steps ...
 WON, WON_STEPS = 0.99, 100
-#: It has stopped winning below this share.
+#: ... and is so sure of it that its loss has fallen to this share of the way from what it is at chance (1) to its least (0). A D that only
+#: ranks all pairs rightly has much to teach yet.
+SURE = 0.25
+#: It has stopped winning below this share of the pairs.
 EVEN = 0.9
 #: Factor by which the rates are rebalanced, and the lowest share of D's own rate.
 REBALANCE, LOWEST_SCALE = 0.7, 0.2
@@ -88,12 +91,19 @@ class Watchdog:
         on: act at all; explosions are watched for in any case.
         adaptive: the strength of the augmentation follows r_t by itself.
         critic: D is a Wasserstein critic, for which telling everything apart is no trouble (Gulrajani et al. 2017).
+        calming: the learning rates fall towards the end, which is when much is gained: there is no plateau before.
     """
 
     def __init__(
-        self, tell: Callable[[str, str, str, int], None], *, on: bool = True, adaptive: bool = False, critic: bool = False
+        self,
+        tell: Callable[[str, str, str, int], None],
+        *,
+        on: bool = True,
+        adaptive: bool = False,
+        critic: bool = False,
+        calming: bool = False,
     ) -> None:
-        self.tell, self.on, self.adaptive, self.critic = tell, on, adaptive, critic
+        self.tell, self.on, self.adaptive, self.critic, self.calming = tell, on, adaptive, critic, calming
         self.watch = Watch()
 
     @staticmethod
@@ -128,24 +138,25 @@ class Watchdog:
             "explosion", "rolled back", nimg, f"the losses exploded; back to {good_nimg / 1000:.1f} kimg with half the learning rates"
         )
 
-    def tick(self, nimg: int, share: float, steps: int, numbers: dict[str, float]) -> None:
-        """Look at the means over some steps: `won` and `r_t` where there are two players.
+    def tick(self, nimg: int, share: float, steps: int, numbers: dict[str, float], *, known: bool = True) -> None:
+        """Look at the means over some steps: `won`, `unsure` and `r_t` where there are two players.
 
         Args:
             nimg: images seen.
             share: of the training that is done.
             steps: since the last look.
-            numbers: means over them.
+            numbers: means over them; `unsure` is D's loss, from 0 at its least to 1 at chance.
+            known: D has seen the real pictures so often that it can know them.
         """
         if not self.on or "won" not in numbers or self.critic:
             return
-        self._winning(nimg, steps, numbers["won"])
-        if share > OVERFIT_FROM:
+        self._winning(nimg, steps, numbers["won"], numbers["unsure"])
+        if share > OVERFIT_FROM and known:
             self._overfitting(nimg, steps, numbers["r_t"])
 
-    def _winning(self, nimg: int, steps: int, won: float) -> None:
+    def _winning(self, nimg: int, steps: int, won: float, unsure: float) -> None:
         watch = self.watch
-        watch.winning = watch.winning + steps if won > WON else 0
+        watch.winning = watch.winning + steps if won > WON and unsure < SURE else 0
         if watch.winning >= WON_STEPS:
             watch.winning = 0
             if not watch.sparing:
@@ -154,6 +165,9 @@ class Watchdog:
             elif watch.scale_D * REBALANCE >= LOWEST_SCALE:
                 watch.scale_D *= REBALANCE
                 self._act("D wins", "lr_D lowered", nimg, f"D still tells {won:.0%} apart; its learning rate is now {watch.scale_D:.0%}")
+        elif won < EVEN and watch.sparing:
+            watch.sparing = False
+            self._act("D wins", "D-skip ended", nimg, f"D tells {won:.0%} of all pairs apart; it learns in every step again")
         elif won < EVEN and watch.scale_D < watch.scale_G:
             watch.scale_D = min(watch.scale_G, watch.scale_D / REBALANCE)
             self._act("D wins", "lr_D raised", nimg, f"D tells {won:.0%} apart again; its learning rate is now {watch.scale_D:.0%}")
@@ -195,7 +209,7 @@ class Watchdog:
         """Account for a return to the last varied state, with half the learning rate of G."""
         scale_G = self.watch.scale_G / 2
         self._return_to(good)
-        self.watch.scale_G = scale_G
+        self.watch.scale_G, self.watch.sparing = scale_G, False  # against a D that stands still G would collapse again
         self._act("mode collapse", "rolled back", nimg, f"back to {good_nimg / 1000:.1f} kimg, where it was varied, with half lr_G")
 
     def _return_to(self, good: Watch) -> None:
@@ -221,7 +235,7 @@ class Watchdog:
         watch.stale, watch.mark = (0, kid) if clearly else (watch.stale + 1, watch.mark)
         if better:
             watch.best_kid, watch.best_nimg = kid, nimg
-        if self.on and watch.stale >= PATIENCE and share > 0.5 and not watch.stopped:
+        if self.on and not self.calming and watch.stale >= PATIENCE and share > 0.5 and not watch.stopped:
             watch.stopped = "plateau"
             self._act(
                 "plateau", "stopped", nimg, f"no better KID since {watch.best_nimg / 1000:.1f} kimg: training stops and keeps that state"

@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
         self.to_logit = nn.Conv2d(widths[-1], 1, 4)
         self.classes = nn.Embedding(classes, widths[-1]) if classes else None
         if norm == "spectral":
-            for layer in [*self.downs, self.to_logit]:
+            for layer in [self.from_rgb, *self.downs, self.to_logit]:
                 spectral_norm(layer)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

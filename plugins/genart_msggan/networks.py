@@ -78,9 +78,9 @@ class Generator(nn.Module):
             labels: (N,), or None for each class in turn.
 
         Returns:
-            (N, 3, R, R), (N, 3, R/2, R/2), ..., (N, 3, 4, 4), float32; near [-1, 1], which nothing enforces.
+            (N, 3, R, R), (N, 3, R/2, R/2), ..., (N, 3, 4, 4), float32 in [-1, 1].
         """
-        pictures = [to_rgb(x).float() for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
+        pictures = [torch.tanh(to_rgb(x).float()) for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
         return tuple(pictures[::-1])
 
     def first_layer(self) -> Tensor:
@@ -90,7 +90,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         pictures: Tensor = self.to_rgb[-1](self.features(z, labels)[-1])
-        return pictures.float().clamp(-1, 1)
+        return torch.tanh(pictures.float())
 
 
 class Discriminator(nn.Module):
@@ -121,7 +121,7 @@ class Discriminator(nn.Module):
         for block, smaller in zip(self.blocks, scales[1:], strict=True):
             x = block(x)
             x = torch.cat([x, smaller.to(x.dtype)], 1)
-        x = rectified(self.conv(minibatch_stddev(x)))
-        features = rectified(self.dense(x.flatten(1)))
-        logits: Tensor = self.to_logit(features).flatten()
-        return logits + projected_label(features * self.to_logit.scale, labels, self.classes)
+        with torch.autocast(x.device.type, enabled=False):  # answers are compared with each other, and differ by little
+            features = rectified(self.dense(rectified(self.conv(minibatch_stddev(x.float()))).flatten(1)))
+            logits: Tensor = self.to_logit(features).flatten()
+            return logits + projected_label(features * self.to_logit.scale, labels, self.classes)

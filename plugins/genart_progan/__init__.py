@@ -19,7 +19,7 @@ class TrainParams(GanParams):
         float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
     ] = 1.0
     fade: Annotated[
-        float, Field(ge=0, le=1, description="Share of each level's images during which it fades in; 0 adds its layers at once.")
+        float, Field(ge=0, le=1, description="Share of a coarse level's images during which each one fades in; 0 adds its layers at once.")
     ] = 0.5
 
 

@@ -149,6 +149,7 @@ class Discriminator(nn.Module):
             if level == self.level and self.alpha < 1:
                 coarse = rectified(self.from_rgb[level - 1](F.avg_pool2d(images, 2)))
                 x = torch.lerp(coarse, x, self.alpha)
-        features = rectified(self.dense(rectified(self.conv(minibatch_stddev(x))).flatten(1)))
-        logits: Tensor = self.to_logit(features).flatten()
-        return logits + projected_label(features * self.to_logit.scale, labels, self.classes)
+        with torch.autocast(x.device.type, enabled=False):  # answers are compared with each other, and differ by little
+            features = rectified(self.dense(rectified(self.conv(minibatch_stddev(x.float()))).flatten(1)))
+            logits: Tensor = self.to_logit(features).flatten()
+            return logits + projected_label(features * self.to_logit.scale, labels, self.classes)

@@ -20,8 +20,9 @@ from genart.nn.players import Game, Penalties, Seen
 from . import TrainParams
 from .networks import Discriminator, Generator, level_at
 
-#: The finest level gets so many times the images of each other one: what it learns is what one sees.
-FINEST_SHARE = 2
+#: The finest level gets so many times the images of each other one: what it learns is what one sees, and in the paper it is where two
+#: thirds of the training go.
+FINEST_SHARE = 6
 #: Up to this size a level has batches of the size planned, and each finer one half of those of the one before, so that it has steps enough.
 FULL_BATCH, SMALLEST_BATCH = 64, 4
 
@@ -44,7 +45,7 @@ class Growth(Game):
         loss: the adversarial loss.
         penalties: gradient penalties of D.
         total_nimg: images that the training is planned to see.
-        fade: share of a level's images during which it fades in, 0 to 1.
+        fade: share of a coarse level's images during which each level fades in, 0 to 1.
         start: the place where the growth begins; where a model that is trained further was left.
     """
 
@@ -60,9 +61,10 @@ class Growth(Game):
         start: float = 0.0,
     ) -> None:
         super().__init__(G, D, loss, penalties)
-        self.generator, self.fade, self.start = G, fade, start
+        self.generator, self.start = G, start
         first, last = math.ceil(start), len(G.blocks)
         unit = total_nimg / (last - first + FINEST_SHARE)
+        self.fading = fade * unit
         begin = 0.0
         self.phases: list[Phase] = []
         for level in range(first, last + 1):
@@ -73,8 +75,7 @@ class Growth(Game):
     def place(self, nimg: int) -> float:
         """Place of the growth after `nimg` images: a multiple of 1/1024, which survives in a model's weights."""
         phase = next(phase for phase in reversed(self.phases) if nimg >= phase.begin)
-        fading = self.fade * phase.nimg
-        alpha = min(1.0, (nimg - phase.begin) / fading) if fading else 1.0
+        alpha = min(1.0, (nimg - phase.begin) / self.fading) if self.fading else 1.0
         return max(self.start, phase.level - 1 + math.floor(alpha * 1024) / 1024)
 
     def size(self, nimg: int) -> int:
@@ -98,9 +99,14 @@ class Growth(Game):
             network.grow(self.place(nimg))
 
     def probes(self, total_nimg: int) -> list[tuple[float, int]]:
-        """Each level's share of the images, with the middle of its fade-in, where a step costs most."""
+        """Each level's share of the images, with the middle of its fade-in, where a step costs most; of the finest with its own middle."""
         whole = sum(phase.nimg for phase in self.phases)
-        return [(phase.nimg / whole, math.ceil(phase.begin + self.fade * phase.nimg / 2)) for phase in self.phases]
+        middles = [self.fading / 2] * (len(self.phases) - 1) + [self.phases[-1].nimg / 2]
+        return [(phase.nimg / whole, math.ceil(phase.begin + middle)) for phase, middle in zip(self.phases, middles, strict=True)]
+
+    def penalty_scale(self) -> float:
+        """A picture of f times fewer pixels along a side has gradients f times as long; the penalties' weights are those of the finest."""
+        return (4 << self.generator.level) ** 2 / self.generator.resolution**2
 
     def generate(self, z: Tensor, labels: Tensor | None, generator: torch.Generator) -> Seen:
         """Pictures of the level's own size."""

@@ -277,7 +277,9 @@ class Discriminator(nn.Module):
         x = rectified(self.from_rgb(images))
         for block in self.blocks:
             x = block(x)
-        x = rectified(self.conv(minibatch_stddev(x) if self.stddev else x))
-        features = rectified(self.dense(x.flatten(1)))
-        logits: Tensor = self.to_logit(features).flatten()
-        return logits + projected_label(features * self.to_logit.scale, labels, self.classes)
+        with torch.autocast(x.device.type, enabled=False):  # answers are compared with each other, and differ by little
+            x = x.float()
+            x = rectified(self.conv(minibatch_stddev(x) if self.stddev else x))
+            features = rectified(self.dense(x.flatten(1)))
+            logits: Tensor = self.to_logit(features).flatten()
+            return logits + projected_label(features * self.to_logit.scale, labels, self.classes)

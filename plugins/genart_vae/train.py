@@ -119,6 +119,10 @@ class Autoencoding:
         for group in self.opt_G.param_groups:
             group["lr"] = self.lr * scale_G
 
+    def unsure(self, loss_D: float) -> float:
+        """There is no D that could be sure of anything."""
+        return 1.0
+
     @torch.inference_mode()
     def settled(self, settle_z: Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Pictures of the average of the networks, which have nothing to settle: (N, 3, R, R) float32 in [0, 1]."""

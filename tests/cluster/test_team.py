@@ -292,7 +292,7 @@ def test_the_next_batch_is_made_ready_and_another_is_made_where_training_goes_ba
     following = Following(trainer, ALONE, pictures, 3, SimpleNamespace(generator=generator, device="cpu"))
     places = [(0, 0, 4), (1, 4, 4), (2, 8, 4), (1, 4, 4), (2, 8, 4)]
     for place in places:
-        following.step({"step": place[0], "batch": list(place), "nimg": place[1], "rates": (1.0, 1.0, False), "p": 0.0})
+        following.step({"step": place[0], "batch": list(place), "nimg": place[1], "rates": (1.0, 1.0, False), "p": 0.0, "returns": 0})
     assert asked == [(0, 0, 4), (1, 4, 4), (2, 8, 4), (3, 12, 4), (1, 4, 4), (2, 8, 4), (3, 12, 4)]
     for (number, first, count), (told, images, z) in zip(places, learned, strict=True):
         assert told == number

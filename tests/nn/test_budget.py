@@ -10,7 +10,14 @@ def test_the_largest_size_that_fits(wanted, chosen):
     assert budget.largest_that_fits([16, 32, 64], rates.__getitem__, wanted, seconds=10) == chosen
 
 
-def test_sizes_beyond_the_first_that_is_too_slow_are_not_measured_nor_is_the_smallest():
+@pytest.mark.parametrize(
+    ("rates", "chosen"), [({8: 100, 16: 90, 32: 50}, 16), ({8: 100, 16: 90, 32: 86, 64: 80}, 32), ({8: 100, 16: 80}, 8)]
+)
+def test_a_larger_size_that_costs_next_to_nothing_is_taken_though_fewer_images_are_seen_than_wanted(rates, chosen):
+    assert budget.largest_that_fits(list(rates), rates.__getitem__, 10**9, seconds=10) == chosen
+
+
+def test_sizes_beyond_the_first_that_is_too_slow_are_not_measured():
     measured = []
 
     def rate(size):
@@ -18,7 +25,9 @@ def test_sizes_beyond_the_first_that_is_too_slow_are_not_measured_nor_is_the_sma
         return 100.0 / size
 
     budget.largest_that_fits([16, 32, 64, 128], rate, 30, seconds=10)
-    assert measured == [32, 64]
+    assert measured == [16, 32, 64]
+    budget.largest_that_fits([16], rate, 30, seconds=10)
+    assert measured == [16, 32, 64], "one alone is not measured"
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,18 @@ def test_a_picture_of_several_scales_has_one_gradient():
     a, b = (torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(size), requires_grad=True) for size in (4, 2))
     logits = 2 * a.sum((1, 2, 3)) + 3 * b.sum((1, 2, 3))
     assert losses.squared_gradient(logits, [a, b]).tolist() == pytest.approx([4 * 48 + 9 * 12] * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "smoothing", "least", "chance"),
+    [
+        ("bce", 0.0, 0.0, 2 * math.log(2)),
+        ("bce", 0.1, 0.3251, 2 * math.log(2)),
+        ("hinge", 0.0, 0.0, 2.0),
+        ("least_squares", 0.0, 0.0, 0.5),
+        ("relativistic_paired", 0.0, 0.0, math.log(2)),
+        ("relativistic_average", 0.0, 0.0, 2.0),
+    ],
+)
+def test_the_range_of_a_loss_of_D(name, smoothing, least, chance):
+    assert losses.range_of(losses.named(name, smoothing)) == pytest.approx((least, chance), abs=2e-3)

@@ -93,5 +93,5 @@ def test_what_is_no_sound_is_told(tmp_path):
 def test_a_list_leads_to_no_other_file(tmp_path, content):
     write(tmp_path / "secret.wav", tone(440, 1))
     (tmp_path / "song.mp3").write_text(content)
-    with pytest.raises(DataError, match="song.mp3: this sound cannot be read"):
+    with pytest.raises(DataError, match=r"song\.mp3: this sound cannot be read"):
         sound.read_samples(tmp_path / "song.mp3")

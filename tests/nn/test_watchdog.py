@@ -61,24 +61,30 @@ def test_a_D_that_wins_is_skipped_first_and_slowed_then_and_let_go_again(told):
     it = dog(told)
     ticks = watchdog.WON_STEPS // 20
     for _ in range(ticks - 1):
-        it.tick(1, 0.5, 20, {"won": 1.0, "r_t": 0.0})
+        it.tick(1, 0.5, 20, {"won": 1.0, "unsure": 0.1, "r_t": 0.0})
     assert not told
-    it.tick(2, 0.5, 20, {"won": 1.0, "r_t": 0.0})
+    it.tick(2, 0.5, 20, {"won": 1.0, "unsure": 0.1, "r_t": 0.0})
     assert it.watch.sparing
     assert told == [("D wins", "D-skip", 2)]
     for _ in range(10 * ticks):
-        it.tick(3, 0.5, 20, {"won": 1.0, "r_t": 0.0})
+        it.tick(3, 0.5, 20, {"won": 1.0, "unsure": 0.1, "r_t": 0.0})
     assert watchdog.LOWEST_SCALE <= it.watch.scale_D < 0.3
     for _ in range(20):
-        it.tick(4, 0.5, 20, {"won": 0.8, "r_t": 0.0})
+        it.tick(4, 0.5, 20, {"won": 0.8, "unsure": 0.8, "r_t": 0.0})
     assert it.watch.scale_D == 1.0
-    assert told[-1][1] == "lr_D raised"
+    assert not it.watch.sparing
+    assert [act for _, act, nimg in told if nimg == 4][:2] == ["D-skip ended", "lr_D raised"]
 
 
-def test_an_even_game_and_a_critic_are_left_alone(told):
-    for it, won in ((dog(told), 0.95), (dog(told, critic=True), 1.0), (dog(told, on=False), 1.0)):
+def test_an_even_game_and_a_critic_and_a_D_that_only_ranks_are_left_alone(told):
+    for it, won, unsure in (
+        (dog(told), 0.95, 0.1),
+        (dog(told), 1.0, 0.7),
+        (dog(told, critic=True), 1.0, 0.1),
+        (dog(told, on=False), 1.0, 0.1),
+    ):
         for _ in range(50):
-            it.tick(1, 0.5, 20, {"won": won, "r_t": 0.5})
+            it.tick(1, 0.5, 20, {"won": won, "unsure": unsure, "r_t": 0.5})
         assert it.watch == Watch()
     assert not told
 
@@ -87,15 +93,36 @@ def test_an_even_game_and_a_critic_are_left_alone(told):
 def test_a_planted_overfit_is_told_once(told, adaptive):
     it = dog(told, adaptive=adaptive)
     for i in range(40):
-        it.tick(i, 0.5, 20, {"won": 0.8, "r_t": 0.95})
+        it.tick(i, 0.5, 20, {"won": 0.8, "unsure": 0.8, "r_t": 0.95})
     assert told == [("D overfits", "told", watchdog.OVERFIT_STEPS // 20 - 1)]
 
 
 def test_a_D_that_is_sure_at_the_start_does_not_overfit(told):
     it = dog(told)
     for i in range(40):
-        it.tick(i, 0.1, 20, {"won": 0.8, "r_t": 0.95})
+        it.tick(i, 0.1, 20, {"won": 0.8, "unsure": 0.8, "r_t": 0.95})
     assert not told
+
+
+def test_what_D_cannot_know_yet_it_does_not_overfit(told):
+    it = dog(told)
+    for i in range(40):
+        it.tick(i, 0.5, 20, {"won": 0.8, "unsure": 0.8, "r_t": 0.95}, known=False)
+    assert not told
+
+
+def test_where_the_rates_fall_there_is_no_plateau(told):
+    for calming in (False, True):
+        it = dog(told, calming=calming)
+        for number in range(20):
+            it.evaluated(number, 0.6, 0.5)
+        assert it.watch.stopped == ("" if calming else "plateau")
+
+
+def test_a_D_that_stood_still_learns_again_after_a_return_from_a_collapse(told):
+    it = dog(told)
+    it.collapsed_back(40, 20, Watch(varied=True, sparing=True))
+    assert not it.watch.sparing
 
 
 def test_collapse_is_told_then_returned_from_and_not_for_ever(told):
