@@ -32,7 +32,7 @@ BATCH = 64
 PAIRS, PAIRS_IN_ROW = 18, 3
 #: Pictures are compared at this size where no features were measured, and where there are too many to measure those of all.
 COARSE = 16
-#: Training pictures nearest at that size, among which features tell which is nearest; and samples of which it is told whether they are copies.
+#: Training pictures nearest at that size, among which features tell which is nearest; samples of which it is told whether they are copies.
 SHORTLIST, TRIED = 4, 64
 #: Training pictures that are reduced at a time.
 CHUNK = 2048

@@ -35,6 +35,8 @@ Course = Callable[[int], Drawn]
 def open_space(model: Model, run: Run, name: str = "z", truncation_psi: float = 1.0) -> Space:
     """The latent space of a model on this run's device."""
     G: Any = run.load(model)
+    if truncation_psi != 1 and getattr(G, "directions_only", False):
+        run.warn(f"truncation_psi does nothing here: a {model.family} draws by the direction of a latent alone, whatever its length")
     return Space(model, G.to(memory_format=torch.channels_last), run.device, name, truncation_psi)
 
 

@@ -57,6 +57,9 @@ class Generator(nn.Module):
         classes: number of classes; 0 for none.
     """
 
+    #: Latents are brought to one length (Karras et al. 2018, section 4.2), so that scaling them changes nothing.
+    directions_only = True
+
     place: Tensor
 
     def __init__(self, resolution: int = 64, width: int = 16, z_dim: int = 64, classes: int = 0) -> None:

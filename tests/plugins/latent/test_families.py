@@ -1,5 +1,7 @@
 """What latent stages ask of a generator, over every bundled family."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from genart.nn.latent_directions import directions, space_of
 from genart.nn.latent_project import Projection, best_starts
 from genart.nn.latent_space import Space
 from genart_dcgan.networks import Generator as Dcgan
+from genart_latent.draw import open_space
 from genart_msggan.networks import Generator as Msggan
 from genart_progan.networks import Generator as Progan
 from genart_projected.networks import Generator as Projected
@@ -74,3 +77,15 @@ def test_every_family_can_be_projected_into(family):
     for _ in range(15):
         last = work.step(0.0)
     assert last < first
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_that_draws_by_the_direction_of_a_latent_alone_says_so(family):
+    G, z = generator(family, classes=0), torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        same = not hasattr(G, "truncate") and torch.allclose(G(z), G(z * 0.5), atol=1e-4)
+    assert same == getattr(G, "directions_only", False), "truncation_psi is warned of where it does nothing, and only there"
+    told = []
+    run = SimpleNamespace(load=lambda model: G, device="cpu", warn=told.append)
+    open_space(SimpleNamespace(family=family, header={"resolution": 16, "z_dim": 6}), run, truncation_psi=0.5)
+    assert bool(told) == same
