@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -192,6 +193,12 @@ def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) ->
         (N, z_dim + table's width), or z as it is without a table.
     """
     return z if table is None else torch.cat([z, pixel_norm(class_vectors(z, labels, table)).to(z.dtype)], 1)
+
+
+def in_float32(x: Tensor) -> AbstractContextManager[Any]:
+    """Context in which nothing is computed in half precision on the device of `x`."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def class_vectors(z: Tensor, labels: Tensor | None, table: nn.Embedding) -> Tensor:

@@ -18,6 +18,7 @@ from genart.nn.layers import (
     EqualLinear,
     channels,
     halved,
+    in_float32,
     minibatch_stddev,
     pixel_norm,
     projected_label,
@@ -124,7 +125,7 @@ class Discriminator(nn.Module):
         for block, smaller in zip(self.blocks, scales[1:], strict=True):
             x = block(x)
             x = torch.cat([x, smaller.to(x.dtype)], 1)
-        with torch.autocast(x.device.type, enabled=False):  # answers are compared with each other, and differ by little
+        with in_float32(x):  # answers are compared with each other, and differ by little
             features = rectified(self.dense(rectified(self.conv(minibatch_stddev(x.float()))).flatten(1)))
             logits: Tensor = self.to_logit(features).flatten()
             return logits + projected_label(features * self.to_logit.scale, labels, self.classes)

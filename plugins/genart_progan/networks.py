@@ -21,6 +21,7 @@ from genart.nn.layers import (
     EqualLinear,
     channels,
     halved,
+    in_float32,
     minibatch_stddev,
     pixel_norm,
     projected_label,
@@ -152,7 +153,7 @@ class Discriminator(nn.Module):
             if level == self.level and self.alpha < 1:
                 coarse = rectified(self.from_rgb[level - 1](F.avg_pool2d(images, 2)))
                 x = torch.lerp(coarse, x, self.alpha)
-        with torch.autocast(x.device.type, enabled=False):  # answers are compared with each other, and differ by little
+        with in_float32(x):  # answers are compared with each other, and differ by little
             features = rectified(self.dense(rectified(self.conv(minibatch_stddev(x.float()))).flatten(1)))
             logits: Tensor = self.to_logit(features).flatten()
             return logits + projected_label(features * self.to_logit.scale, labels, self.classes)

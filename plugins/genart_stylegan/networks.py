@@ -21,6 +21,7 @@ from genart.nn.layers import (
     EqualLinear,
     channels,
     halved,
+    in_float32,
     minibatch_stddev,
     pixel_norm,
     projected_label,
@@ -277,7 +278,7 @@ class Discriminator(nn.Module):
         x = rectified(self.from_rgb(images))
         for block in self.blocks:
             x = block(x)
-        with torch.autocast(x.device.type, enabled=False):  # answers are compared with each other, and differ by little
+        with in_float32(x):  # answers are compared with each other, and differ by little
             x = x.float()
             x = rectified(self.conv(minibatch_stddev(x) if self.stddev else x))
             features = rectified(self.dense(x.flatten(1)))
