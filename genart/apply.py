@@ -13,7 +13,6 @@ import os
 import re
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from itertools import islice
@@ -26,7 +25,7 @@ from .artifacts import Artifact, Images, Kind, Model, StoredImages, Video
 from .errors import Interrupted, RefusedError, UsageError, did_you_mean, naming, printable
 from .events import Events
 from .formats import head_of, is_plain
-from .params import ParamProblem, Params, input_paths, resolve, type_name
+from .params import ParamProblem, Params, input_paths, read_value, resolve, type_name
 from .pipes import DASH, Ends, PipedImages, Sender, reader_of
 from .plan import Planner, Step, made_with
 from .plugins import Plugins
@@ -116,20 +115,6 @@ def _parameter(stage: Stage, written: str) -> tuple[str, bool]:
 def option(name: str) -> str:
     """How a parameter is written on the command line."""
     return "--" + name.replace("_", "-")
-
-
-def read_value(text: str, info: FieldInfo) -> Any:
-    """Read a value as TOML, or else as text; where text or a path is wanted, a number or date stays the text that it is."""
-    try:
-        document = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return text
-    if list(document) != ["value"]:  # a line break smuggled another key in
-        return text
-    value = document["value"]
-    kinds = type_name(info)
-    texts = re.search(r'\b(text|path)\b|"', kinds) and not re.search(r"\b(integer|number|true|duration|table)\b", kinds)
-    return text if texts and not isinstance(value, str | list | dict) else value
 
 
 def _is_flag(info: FieldInfo) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -180,6 +181,25 @@ def _plain(error: Any) -> str:
 def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_value(text: str, info: FieldInfo | None) -> Any:
+    """Read a value from the command line as TOML, or else as text.
+
+    Args:
+        text: as written.
+        info: the field that it is for, if there is one; where that takes text or a path, a number, date or truth value stays text.
+    """
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    if list(document) != ["value"]:  # a line break smuggled another key in
+        return text
+    value = document["value"]
+    kinds = type_name(info) if info is not None else ""
+    texts = re.search(r'\b(text|path)\b|"', kinds) and not re.search(r"\b(integer|number|true|duration|table)\b", kinds)
+    return text if texts and not isinstance(value, str | list | dict) else value
 
 
 def input_paths(params: Params) -> Iterator[tuple[str, Path]]:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from genart.apply import aligned, check_output, describe, option, read_options, read_value
+from genart.apply import aligned, check_output, describe, option, read_options
 from genart.artifacts import Model
 from genart.errors import RefusedError, UsageError
+from genart.params import read_value
 from genart.plugins import Plugins
 
 from .conftest import TOYS
