@@ -836,7 +836,7 @@ def gc(
         str, typer.Option("--max-size", metavar="SIZE", help="Keep the newest used results up to this, such as 500MB or 10GB.")
     ] = "10GB",
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="DAYS", help="Also remove what was unused for so many days.")
+        str | None, typer.Option("--older-than", metavar="DAYS", help="Also remove results not used for this many days; 0 for all of them.")
     ] = None,
     store_: CacheUrl = None,
     json_: Json = False,
@@ -844,15 +844,22 @@ def gc(
     """Remove results, the longest unused first; of a shared store, the oldest first."""
     from .display import size
 
-    try:
-        older_sec = float(older_than) * 86400 if older_than else 0.0
-    except ValueError:
-        raise UsageError(f"--older-than {older_than}: expected a number of days") from None
+    older_sec = None if older_than is None else _days(older_than) * 86400
     removed, freed = _kept(store_).collect(_bytes(max_size), older_than_sec=older_sec)
     if json_:
         _print_json({"removed": removed, "bytes": freed})
         return
     _console().print(f"removed {removed} results, {size(freed)}", highlight=False)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days < math.inf:
+        raise UsageError(f"--older-than {text}: expected a number of days, 0 or more")
+    return days
 
 
 def _bytes(text: str) -> int:

@@ -11,10 +11,10 @@ from . import __version__
 from .artifacts import write_atomically
 from .errors import UsageError
 from .hookspecs import PLUGIN_API
+from .recipe import is_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
-RECIPE_NAME = re.compile(r"[\w][\w.-]*")
 
 
 def new_plugin(name: str, taken: set[str], where: Path) -> Path:
@@ -66,8 +66,8 @@ def new_recipe(name: str, where: Path) -> Path:
         UsageError: a name that cannot be used, or something is there already.
     """
     name = name.removesuffix(".toml")
-    if not RECIPE_NAME.fullmatch(name):
-        raise UsageError(f"'{name}' cannot be a recipe's name", "it has letters, digits, hyphens, dots and underscores")
+    if not is_name(name):
+        raise UsageError(f"'{name}' cannot be a recipe's name", "use letters, digits, spaces, '.', '_' and '-'")
     path = where / f"{name}.toml"
     _nothing_at(path)
     where.mkdir(parents=True, exist_ok=True)

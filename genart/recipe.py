@@ -339,7 +339,7 @@ def _check_head(name: str, document: dict[str, Any], tables: list[TableLines]) -
             raise RecipeError(name, line, f"recipe.{key}: expected {wanted}, got {value!r}")
     if "name" not in head:
         raise RecipeError(name, at.line, "[recipe] needs a name", 'such as name = "painting"')
-    if not _NAME.fullmatch(head["name"]) or head["name"].endswith((".", " ")):
+    if not is_name(head["name"]):
         raise RecipeError(
             name,
             at.keys.get("name", at.line),
@@ -347,6 +347,11 @@ def _check_head(name: str, document: dict[str, Any], tables: list[TableLines]) -
             "use letters, digits, spaces, '.', '_' and '-'",
         )
     return head
+
+
+def is_name(text: str) -> bool:
+    """True for what can be a recipe's name, and so name its folder."""
+    return _NAME.fullmatch(text) is not None and not text.endswith((".", " "))
 
 
 def _drafts(name: str, document: dict[str, Any], tables: list[TableLines]) -> list[Draft]:
