@@ -227,7 +227,11 @@ def _readers(stage: Stage, inputs: Sequence[Path], plugins: Plugins) -> list[Nod
             raise UsageError(f"-i {inputs[number - 1]}: {stage.name} takes {_say(stage.takes)}, not {_say(reads.gives['output'])}")
         table = {"path": str(path), **({"alpha": "keep"} if transparent and reads.name == READS_PICTURES else {})}
         name = "input" if number == 1 else f"input-{number}"
-        nodes.append(Node(name, reads, resolve(reads.params, reads.name, table), (), None, 0))
+        try:
+            params = resolve(reads.params, reads.name, table)
+        except ParamProblem as problem:
+            raise UsageError(f"-i {inputs[number - 1]}: {problem}", problem.hint) from None
+        nodes.append(Node(name, reads, params, (), None, 0))
     return nodes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from genart.artifacts import Model
 from genart.errors import RefusedError, UsageError
 from genart.params import read_value
 from genart.plugins import Plugins
+from genart.provenance import read
 
 from .conftest import TOYS
 
@@ -105,6 +107,27 @@ def test_a_path_is_taken_as_it_is_written_unless_it_is_quoted_or_a_list(text):
     info = PLUGINS.stage("toy.read").params.model_fields["path"]
     value = read_value(text, info)
     assert value == text or text.strip(" \t\n\r")[:1] in ("'", '"', "[", "{")
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9.png"), "a\\b.png", "🎨.png"])
+def test_a_file_of_any_name_is_read_told_and_found_again(apply, cli, picture, name):
+    picture(name)
+    assert apply("toy.invert", "-i", name, "-o", "out.png").code == 0
+    told = read(Path("out.png"))[0]
+    assert told.stages[0].files["path"][0].name == told.picture["source"] == name.encode("utf-8", "backslashreplace").decode()
+    again = cli("remake", "out.png", "-p", TOYS)
+    assert (again.code, "identical" in again.out) == (0, True), again.err
+    Path(name).rename("other.png")
+    for written in (name, told.picture["source"]):
+        assert cli("remake", "out.png", "-p", TOYS, "--input", f"{written}=other.png").code == 0
+    Path("other.png").rename(name)
+    assert apply("toy.read", name, name, "--more", name, "-o", "read").code == 2, "a path is given twice"
+    assert apply("toy.read", name, "--more", "out.png", "--more", name, "-o", "read").code == 0
+
+
+def test_a_text_that_is_not_utf8_is_refused(apply, picture):
+    result = apply("toy.crash", "--how", os.fsdecode(b"caf\xe9"), "-i", picture("a.png"))
+    assert (result.code, result.err.splitlines()[0]) == (2, "genart: --how: this text is not UTF-8")
 
 
 def test_a_name_is_written_with_dashes():
