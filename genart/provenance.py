@@ -38,7 +38,9 @@ FORMAT = 1
 
 def as_text(provenance: dict[str, Any]) -> str:
     """Provenance as the one line of ASCII JSON that goes into files."""
-    return json.dumps(utf8(provenance), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(provenance, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    # only a text with signs beyond the first 65536, or a name that is not UTF-8, has such an escape: every picture need not pay for it
+    return as_text(told) if "\\ud" in text and (told := utf8(provenance)) != provenance else text
 
 
 def name_of(path: Path) -> str:

@@ -28,7 +28,7 @@ class Penalties:
         r1_gamma: weight of the squared gradient at real pictures (Mescheder et al. 2018, eq. 9).
         r2_gamma: the same at generated ones (eq. 10).
         gp_lambda: weight of WGAN-GP's penalty between both (Gulrajani et al. 2017, eq. 3).
-        every: computed in each so-manieth step only, with so many times the weight (Karras et al. 2020, StyleGAN2, appendix B).
+        every: computed in every n-th step only, with n times the weight (Karras et al. 2020, StyleGAN2, appendix B).
     """
 
     r1_gamma: float = 0.0
