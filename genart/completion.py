@@ -87,6 +87,10 @@ class Item:
 class ApplyCommand(TyperCommand):
     """`genart apply`, whose options are also those of the stage that stands after it."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands behind the command's name in its help."""
+        return ["[OPTIONS]", "STAGE [--PARAM VALUE]..."]
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Complete the name of an option."""
         before = list(ctx.params.get("words") or ())
