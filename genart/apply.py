@@ -27,7 +27,7 @@ from .events import Events
 from .formats import head_of, is_plain
 from .params import ParamProblem, Params, input_paths, read_value, resolve, type_name
 from .pipes import DASH, Ends, PipedImages, Sender, reader_of
-from .plan import Planner, Step, made_with
+from .plan import Planner, Step, made_with, unreadable
 from .plugins import Plugins
 from .provenance import KEYWORD, write_into
 from .readers import MODEL, READS_PICTURES, StreamParams, bring_in, is_transparent, keep, open_stream, reader
@@ -217,7 +217,7 @@ def _readers(stage: Stage, inputs: Sequence[Path], plugins: Plugins) -> list[Nod
         raise UsageError(f"{stage.name} takes {wanted[stage.takes]}", f"genart apply {stage.name} -i PATH")
     if stage.takes != "images" and len(paths) > 1:
         raise UsageError(f"-i {inputs[1]}: {stage.name} takes one {stage.takes}; only pictures can be merged")
-    if any(path.is_file() and not is_plain(head_of(path), path.suffix.lower()) for path in paths):
+    if any(path.is_file() and not is_plain(_head(path), path.suffix.lower()) for path in paths):
         plugins.bring_formats()
     transparent = any(path.is_file() and is_transparent(path) for path in paths)
     nodes = []
@@ -233,6 +233,13 @@ def _readers(stage: Stage, inputs: Sequence[Path], plugins: Plugins) -> list[Nod
             raise UsageError(f"-i {inputs[number - 1]}: {problem}", problem.hint) from None
         nodes.append(Node(name, reads, params, (), None, 0))
     return nodes
+
+
+def _head(path: Path) -> bytes:
+    try:
+        return head_of(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _say(kind: Kind) -> str:

@@ -332,7 +332,7 @@ def examined(path: Path, cache: Path) -> Examined:
             if not name:
                 raise DataError(f"{path}: it is no longer there", "name a file or folder that stays") from None
         except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror}", "make it readable, or move it away") from None
+            raise unreadable(file, error) from None
     total = hashlib.sha256()
     for name, known in fresh.items():
         total.update(json.dumps([name, known[4]]).encode())
@@ -340,6 +340,11 @@ def examined(path: Path, cache: Path) -> Examined:
     if fresh != memory and _settled(newest):
         store.write(slot, {"files": fresh})
     return Examined(total.hexdigest(), fresh)
+
+
+def unreadable(file: Path, error: OSError) -> DataError:
+    """The error that stops at an input file which the system does not let this user read."""
+    return DataError(f"{file}: cannot be read: {error.strerror}", "make it readable, or move it away")
 
 
 def _looked_at(file: Path, known: list[Any] | None) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -123,6 +124,16 @@ def test_a_file_of_any_name_is_read_told_and_found_again(apply, cli, picture, na
     Path("other.png").rename(name)
     assert apply("toy.read", name, name, "--more", name, "-o", "read").code == 2, "a path is given twice"
     assert apply("toy.read", name, "--more", "out.png", "--more", name, "-o", "read").code == 0
+
+
+def test_a_file_that_cannot_be_read_is_bad_input(apply, picture, monkeypatch):
+    def denied(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    path = picture("a.png").resolve()
+    monkeypatch.setattr("genart.apply.head_of", denied)
+    result = apply("toy.invert", "-i", "a.png", "-o", "b.png")
+    assert (result.code, result.err.splitlines()[0]) == (3, f"genart: {path}: cannot be read: Permission denied")
 
 
 def test_a_text_that_is_not_utf8_is_refused(apply, picture):
