@@ -811,7 +811,7 @@ def begin_recipe(
     from .new import new_recipe
 
     path = new_recipe(name, where)
-    typer.echo(f"{path}\n  genart run {path}")
+    typer.echo(f"{path}\n  {shlex.join(['genart', 'run', str(path)])}")
 
 
 # the store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from string import Template
@@ -71,7 +72,7 @@ def new_recipe(name: str, where: Path) -> Path:
     path = where / f"{name}.toml"
     _nothing_at(path)
     where.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.absolute(), filled("recipe.toml", name=name, file=path.name).encode())
+    write_atomically(path.absolute(), filled("recipe.toml", name=name, file=shlex.quote(path.name)).encode())
     return path
 
 

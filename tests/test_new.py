@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import venv
@@ -58,7 +59,8 @@ def test_a_new_plugin_is_installed_found_and_tested(home: Path, cli) -> None:
 
 @pytest.mark.parametrize("name", ["first", "my art", "a.b-c_2"])
 def test_a_new_recipe_is_valid(cli, home: Path, name: str) -> None:
-    assert cli("new", "recipe", name).code == 0
+    result = cli("new", "recipe", name)
+    assert (result.code, shlex.split(result.out.splitlines()[1])) == (0, ["genart", "run", f"{name}.toml"])
     assert [node.stage.name for node in load(Path(f"{name}.toml"), Plugins()).nodes][-1] == "video.assemble"
     assert cli("check", f"{name}.toml").code == 0
 
