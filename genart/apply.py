@@ -13,7 +13,6 @@ import os
 import re
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from itertools import islice
@@ -26,9 +25,9 @@ from .artifacts import Artifact, Images, Kind, Model, StoredImages, Video
 from .errors import Interrupted, RefusedError, UsageError, did_you_mean, naming, printable
 from .events import Events
 from .formats import head_of, is_plain
-from .params import ParamProblem, Params, input_paths, resolve, type_name
+from .params import ParamProblem, Params, input_paths, read_value, resolve, type_name
 from .pipes import DASH, Ends, PipedImages, Sender, reader_of
-from .plan import Planner, Step, made_with
+from .plan import Planner, Step, made_with, unreadable
 from .plugins import Plugins
 from .provenance import KEYWORD, write_into
 from .readers import MODEL, READS_PICTURES, StreamParams, bring_in, is_transparent, keep, open_stream, reader
@@ -116,20 +115,6 @@ def _parameter(stage: Stage, written: str) -> tuple[str, bool]:
 def option(name: str) -> str:
     """How a parameter is written on the command line."""
     return "--" + name.replace("_", "-")
-
-
-def read_value(text: str, info: FieldInfo) -> Any:
-    """Read a value as TOML, or else as text; where text or a path is wanted, a number or date stays the text that it is."""
-    try:
-        document = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return text
-    if list(document) != ["value"]:  # a line break smuggled another key in
-        return text
-    value = document["value"]
-    kinds = type_name(info)
-    texts = re.search(r'\b(text|path)\b|"', kinds) and not re.search(r"\b(integer|number|true|duration|table)\b", kinds)
-    return text if texts and not isinstance(value, str | list | dict) else value
 
 
 def _is_flag(info: FieldInfo) -> bool:
@@ -232,7 +217,7 @@ def _readers(stage: Stage, inputs: Sequence[Path], plugins: Plugins) -> list[Nod
         raise UsageError(f"{stage.name} takes {wanted[stage.takes]}", f"genart apply {stage.name} -i PATH")
     if stage.takes != "images" and len(paths) > 1:
         raise UsageError(f"-i {inputs[1]}: {stage.name} takes one {stage.takes}; only pictures can be merged")
-    if any(path.is_file() and not is_plain(head_of(path), path.suffix.lower()) for path in paths):
+    if any(path.is_file() and not is_plain(_head(path), path.suffix.lower()) for path in paths):
         plugins.bring_formats()
     transparent = any(path.is_file() and is_transparent(path) for path in paths)
     nodes = []
@@ -242,8 +227,19 @@ def _readers(stage: Stage, inputs: Sequence[Path], plugins: Plugins) -> list[Nod
             raise UsageError(f"-i {inputs[number - 1]}: {stage.name} takes {_say(stage.takes)}, not {_say(reads.gives['output'])}")
         table = {"path": str(path), **({"alpha": "keep"} if transparent and reads.name == READS_PICTURES else {})}
         name = "input" if number == 1 else f"input-{number}"
-        nodes.append(Node(name, reads, resolve(reads.params, reads.name, table), (), None, 0))
+        try:
+            params = resolve(reads.params, reads.name, table)
+        except ParamProblem as problem:
+            raise UsageError(f"-i {inputs[number - 1]}: {problem}", problem.hint) from None
+        nodes.append(Node(name, reads, params, (), None, 0))
     return nodes
+
+
+def _head(path: Path) -> bytes:
+    try:
+        return head_of(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _say(kind: Kind) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 ROW, LANE, LANES = 52, 18, 140
 #: Of a chart, in its own units: size, and the room for the numbers at its axes.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 210, 46, 8, 8, 24
+#: Numbers that differ by less are the same in a chart.
+LEAST = 1e-300
 
 
 # the graph of stages
@@ -113,14 +115,14 @@ def chart(title: str, unit: str, series: Mapping[str, Sequence[tuple[float, floa
     Args:
         title: what is drawn.
         unit: of the x axis.
-        series: (x, y) by name, finite, at least one.
+        series: (x, y) by name, at least one, none beyond 1e300.
         marks: (x, words) of what happened; those outside of the curves are left out.
     """
     points = [point for found in series.values() for point in found]
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     low, high = _widened(min(y for _, y in points), max(y for _, y in points))
-    scale_x = (WIDTH - LEFT - RIGHT) / ((right - left) or 1)
-    scale_y = (HEIGHT - TOP - BOTTOM) / (high - low)
+    scale_x = (WIDTH - LEFT - RIGHT) / max(right - left, LEAST)
+    scale_y = (HEIGHT - TOP - BOTTOM) / max(high - low, LEAST)
 
     def place(x: float, y: float) -> tuple[float, float]:
         return round(LEFT + (x - left) * scale_x, 1), round(HEIGHT - BOTTOM - (y - low) * scale_y, 1)
@@ -155,7 +157,7 @@ def _polyline(places: Sequence[tuple[float, float]]) -> str:
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers between two numbers: multiples of 1, 2 or 5 times a power of ten, at most `most` of them."""
-    if high <= low:
+    if high - low < LEAST:
         return [low]
     step = next(step for step in _steps((high - low) / most) if math.floor(high / step) - math.ceil(low / step) < most)
     return [float(f"{i * step:.12g}") for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -38,8 +39,16 @@ if TYPE_CHECKING:
 # Each command imports what it needs in its first lines: `--help` pays for the command-line library alone.
 
 
+#: Commands in the order of help: what most people do first.
+ORDER = ("run", "plan", "check", "new", "apply", "stages", "data", "report", "show", "remake", "plugins", "cache", "schema", "convert")
+
+
 class _Commands(TyperGroup):
     """Commands whose interruption is genart's own to tell: the library would exit with codes and texts of its own."""
+
+    def list_commands(self, context: Any) -> list[str]:
+        """Names of the commands."""
+        return sorted(super().list_commands(context), key=ORDER.index)
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         """Read the command line."""
@@ -58,7 +67,7 @@ def _interrupted() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _end_in_peace()
-        raise Interrupted(signal.SIGINT) from None
+        raise Interrupted(signal.SIGINT, kept=False) from None  # what keeps its work heeds signals by itself
     except BrokenPipeError:
         raise Interrupted(SIGPIPE) from None
 
@@ -79,14 +88,27 @@ app.add_typer(new_app, name="new")
 data_app = typer.Typer(help="Look after folders of pictures to train on.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+
+def _at_home(path: Path | None) -> Path | None:
+    """A path whose ~ the shell has left as it is, as in --out=~/art."""
+    return None if path is None else Path(os.path.expanduser(path))
+
+
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/painting.toml.", show_default=False)]
 PluginFiles = Annotated[list[Path] | None, typer.Option("-p", "--plugin", metavar="PLUGIN.py", help="Also use the stages of this file.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="ID.PARAM=VALUE", help="Override a parameter of one stage.", autocompletion=completion.settings),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's seed.")]
-Budget = Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Time for all training together, such as 10m.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed to use instead of the recipe's.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Time for all stages with a budget (trainings, style.transfer, ...), shared evenly, such as 10m.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.", autocompletion=completion.devices)]
 Until = Annotated[str | None, typer.Option("--until", metavar="ID", help="Stop after this stage.", autocompletion=completion.ids)]
 Force = Annotated[
@@ -95,6 +117,8 @@ Force = Annotated[
         "--force", metavar="[ID]", help="Make a stage again even if it is cached; without ID, all.", autocompletion=completion.ids
     ),
 ]
+#: Columns of what no terminal shows, so that nothing in a table is cut.
+WIDE = 10_000
 #: Workers that a forecast is made for, at most.
 MOST_WORKERS = 100_000
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -132,7 +156,8 @@ def run(
     set_: Sets = None,
     seed: Seed = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", readable=False, help="Output folder.  [default: out/<recipe name>]")
+        Path | None,
+        typer.Option("--out", metavar="DIR", readable=False, callback=_at_home, help="Output folder.  [default: out/<recipe name>]"),
     ] = None,
     budget: Budget = None,
     device: Device = "auto",
@@ -142,7 +167,7 @@ def run(
     json_: Json = False,
     on: Annotated[
         str | None,
-        typer.Option("--on", metavar="ray|ray://HOST:PORT", help="Make it with the workers of Ray: of this machine, or of a cluster."),
+        typer.Option("--on", metavar="ray|ray://HOST:PORT", help="Run on Ray workers, of this machine or a cluster."),
     ] = None,
     data_parallel: Annotated[
         int | None, typer.Option("--data-parallel", metavar="N", min=1, help="With --on: let N workers share each training.")
@@ -150,7 +175,8 @@ def run(
     store: StoreUrl = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     tensorboard: Annotated[
-        Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write the numbers of trainings as TensorBoard event files.")
+        Path | None,
+        typer.Option("--tensorboard", metavar="DIR", callback=_at_home, help="Write the numbers of trainings as TensorBoard event files."),
     ] = None,
 ) -> None:
     """Run a recipe: make what is missing, save what is to be saved."""
@@ -284,7 +310,7 @@ def plan(
         float | None, typer.Option("--price", metavar="PRICE", min=0, help="What a worker costs an hour, in any currency; with --workers.")
     ] = None,
 ) -> None:
-    """Say what would run and what is cached, with an estimate from earlier runs."""
+    """Say what would run, what is cached, and why. Times are estimated from earlier runs."""
     from .forecast import Past, forecast, told
 
     if price is not None and workers is None:
@@ -377,7 +403,7 @@ def _plan(
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="STAGE [--PARAM VALUE]...",
+        metavar="STAGE",
         help="A stage and its parameters; see it with --help.",
         show_default=False,
         autocompletion=completion.words,
@@ -390,7 +416,13 @@ Inputs = Annotated[
     ),
 ]
 Output = Annotated[
-    Path | None, typer.Option("-o", metavar="PATH|-", help="Where to save, - or a pipe: stdout; without it the result is only told.")
+    Path | None,
+    typer.Option(
+        "-o",
+        metavar="PATH|-",
+        callback=_at_home,
+        help="Where to save, - or a pipe: stdout; without it the result is only described.",
+    ),
 ]
 
 
@@ -401,14 +433,14 @@ def apply(
     input_: Inputs = None,
     output: Output = None,
     y4m: Annotated[bool, typer.Option("--y4m", help="Write Y4M to stdout rather than PNGs.")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random numbers.")] = 0,
     device: Device = "auto",
     plugin: PluginFiles = None,
     json_: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
     help_: Annotated[bool, typer.Option("-h", "--help", help="Show this, or the parameters of STAGE.")] = False,
 ) -> None:
-    """Apply one stage to files, or to what comes through a pipe, without a recipe."""
+    """Apply one stage to files, or to what comes through a pipe. No recipe is needed."""
     if help_ and not words:
         typer.echo(context.get_help())
         return
@@ -489,7 +521,7 @@ def _explain_options(stage: Stage) -> None:
 
 @app.command()
 def check(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipes to validate.", show_default=False)],
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE", help="Recipes to validate.", show_default=False)],
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
@@ -530,7 +562,12 @@ def show(file: SavedFile, plugin: PluginFiles = None, json_: Json = False) -> No
 @app.command()
 def remake(
     file: SavedFile,
-    output: Annotated[Path | None, typer.Option("-o", metavar="PATH", help="Keep what was made again.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", metavar="PATH", callback=_at_home, help="Where to save what was made again; without it the result is only described."
+        ),
+    ] = None,
     input_: Annotated[
         list[str] | None,
         typer.Option(
@@ -538,7 +575,9 @@ def remake(
         ),
     ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Take no models or inputs from the store.")] = False,
-    tolerance: Annotated[float, typer.Option("--tolerance", metavar="DB", help="Decibels from which on it counts as equal.")] = 40.0,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", metavar="DB", help="PSNR in decibels from which two pictures count as equal.")
+    ] = 40.0,
     device: Annotated[
         str | None, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute; by default where it was made.")
     ] = None,
@@ -546,7 +585,7 @@ def remake(
     json_: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
-    """Make a file again from what it says of itself, and compare: identical, equal within a tolerance, or different (exit 9) and why."""
+    """Make a file again from what it says of itself, and compare. It is identical, equal within a tolerance, or different (exit 9)."""
     from .events import write_json_line
     from .plugins import Plugins
     from .remake import DIFFERENT, Remake
@@ -568,13 +607,15 @@ def remake(
 @app.command()
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights that torch saved: .pt, .pth, .ckpt or .bin.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", metavar="NAME.safetensors", help="Where the tensors go.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", metavar="NAME.safetensors", callback=_at_home, help="Where the tensors go.", show_default=False)
+    ],
     sha256: Annotated[
         str | None, typer.Option("--sha256", metavar="HEX", help="Refuse the file unless this is its hash, or begins it.")
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Take the tensors out of a file of weights that is a pickle, without running anything of it."""
+    """Take the tensors out of weights that are a pickle. Nothing in it is run."""
     from dataclasses import asdict
 
     from .convert import convert as converted
@@ -597,7 +638,7 @@ def convert(
 @app.command()
 def stages(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Explain one stage.", show_default=False, autocompletion=completion.stages)
+        str | None, typer.Argument(metavar="NAME", help="Explain one stage.", show_default=False, autocompletion=completion.stages)
     ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
@@ -666,7 +707,7 @@ def list_plugins(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="Show one, with the traceback if it is broken; `doctor` examines all.",
             show_default=False,
             autocompletion=completion.plugins,
@@ -675,7 +716,7 @@ def list_plugins(
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
-    """List the plugins, their stages, and what is wrong with a broken one."""
+    """List the plugins, their stages, and what is broken."""
     from .plugins import Plugins
 
     if name == "doctor":
@@ -725,10 +766,10 @@ def _plugin_row(item: Plugin) -> dict[str, Any]:
 
 @app.command()
 def schema(
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write to a file.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", callback=_at_home, help="Write to a file.")] = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Print a JSON schema (Draft 7) of recipes for editors, made from all installed stages."""
+    """Print a JSON schema of recipes, for editors. It is of Draft 7, and made from all installed stages."""
     from .artifacts import write_atomically
     from .plugins import Plugins
     from .schema import as_json, recipe_schema
@@ -745,7 +786,7 @@ def schema(
 
 # beginnings
 
-Where = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to put it.")]
+Where = Annotated[Path, typer.Option("--dir", metavar="DIR", callback=_at_home, help="Where to put it.")]
 
 
 @new_app.command("plugin")
@@ -770,7 +811,7 @@ def begin_recipe(
     from .new import new_recipe
 
     path = new_recipe(name, where)
-    typer.echo(f"{path}\n  genart run {path}")
+    typer.echo(f"{path}\n  {shlex.join(['genart', 'run', str(path)])}")
 
 
 # the store
@@ -812,7 +853,7 @@ def info(store_: CacheUrl = None, json_: Json = False) -> None:
 
 @cache_app.command()
 def verify(store_: CacheUrl = None, json_: Json = False) -> None:
-    """Check every byte of the store; what is damaged is removed, and made again when it is needed."""
+    """Check every byte of the store. What is damaged is removed, and made again when it is needed."""
     store = _kept(store_)
     sound, damaged = 0, [{"key": "?", "stage": "?", "files": ["manifest.json"]}] * store.sweep_wrecks()
     for entry in store.entries():
@@ -836,23 +877,30 @@ def gc(
         str, typer.Option("--max-size", metavar="SIZE", help="Keep the newest used results up to this, such as 500MB or 10GB.")
     ] = "10GB",
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="DAYS", help="Also remove what was unused for so many days.")
+        str | None, typer.Option("--older-than", metavar="DAYS", help="Also remove results not used for this many days; 0 for all of them.")
     ] = None,
     store_: CacheUrl = None,
     json_: Json = False,
 ) -> None:
-    """Remove results, the longest unused first; of a shared store, the oldest first."""
+    """Remove results, the longest unused first. Of a shared store, the oldest go first."""
     from .display import size
 
-    try:
-        older_sec = float(older_than) * 86400 if older_than else 0.0
-    except ValueError:
-        raise UsageError(f"--older-than {older_than}: expected a number of days") from None
+    older_sec = None if older_than is None else _days(older_than) * 86400
     removed, freed = _kept(store_).collect(_bytes(max_size), older_than_sec=older_sec)
     if json_:
         _print_json({"removed": removed, "bytes": freed})
         return
     _console().print(f"removed {removed} results, {size(freed)}", highlight=False)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days < math.inf:
+        raise UsageError(f"--older-than {text}: expected a number of days, 0 or more")
+    return days
 
 
 def _bytes(text: str) -> int:
@@ -873,16 +921,22 @@ def check_data(
     folder: DataFolder,
     quarantine: Annotated[
         Path | None,
-        typer.Option("--quarantine", metavar="DIR", help="Move what no training should see there: corrupt, blank and repeated pictures."),
+        typer.Option(
+            "--quarantine",
+            metavar="DIR",
+            callback=_at_home,
+            help="Move what no training should see there: corrupt, blank and repeated pictures.",
+        ),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="FILE", help="Write a contact sheet of what is odd: PNG, JPEG or WebP.")
+        Path | None,
+        typer.Option("--sheet", metavar="FILE", callback=_at_home, help="Write a contact sheet of what is odd: PNG, JPEG or WebP."),
     ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Say what a folder of pictures holds, what is odd in it, and what can be trained on it: 0 if anything can, else 3."""
+    """Say what a folder of pictures holds and what is odd in it. The exit code is 0 if anything can be trained on it, else 3."""
     from .doctor import NOT_TO_SEE, check_sheet, draw_sheet, examine
     from .plugins import Plugins
     from .quarantine import check_place, set_aside
@@ -942,7 +996,7 @@ def download(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its files go.", show_default=False)],
     json_: Json = False,
 ) -> None:
-    """Fetch a public data set over the network, for images.torchvision."""
+    """Fetch a public data set over the network. images.torchvision reads it."""
     from .nn import datasets
 
     if name not in datasets.SPLITS:
@@ -984,7 +1038,8 @@ def _console(*, stderr: bool = False) -> Any:
         def on_broken_pipe(self) -> None:
             raise Interrupted(SIGPIPE)
 
-    return Quiet(stderr=stderr)
+    stream = sys.stderr if stderr else sys.stdout
+    return Quiet(stderr=stderr, width=None if stream.isatty() or "COLUMNS" in os.environ else WIDE)
 
 
 def _plain(text: str) -> str:
@@ -1142,7 +1197,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Let standard streams that are closed lead nowhere: else a file would get their number, and what is told."""
+    """Let standard streams that are closed lead nowhere: else a file would get their number, and what is told.
+
+    Signs that the encoding of standard output does not have are replaced.
+    """
     for handle, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(handle)
@@ -1150,6 +1208,8 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, open(handle, mode, closefd=False))  # noqa: SIM115
+    if getattr(sys.stdout, "errors", None) == "strict" and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _let_go_of_streams() -> None:

@@ -87,6 +87,10 @@ class Item:
 class ApplyCommand(TyperCommand):
     """`genart apply`, whose options are also those of the stage that stands after it."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands behind the command's name in its help."""
+        return ["[OPTIONS]", "STAGE [--PARAM VALUE]..."]
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Complete the name of an option."""
         before = list(ctx.params.get("words") or ())
@@ -116,7 +120,7 @@ def _values(info: Any) -> Iterator[str]:
 def _ids_of(ctx: typer.Context) -> Iterator[Offer]:
     """Yield (id, stage) of a recipe, as far as it can be read: it may be half-written."""
     try:
-        document = tomllib.loads((ctx.params.get("recipe") or _recipe_typed()).read_text(encoding="utf-8"))
+        document = tomllib.loads((ctx.params.get("recipe") or _recipe_typed()).read_text(encoding="utf-8-sig"))
         tables = [table for table in document["stage"] if isinstance(table.get("uses"), str)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return

@@ -308,7 +308,7 @@ def _about_odd(report: Report) -> Iterable[str]:
     if n := report.count("blank"):
         yield f"One colour all over, {_pictures(n)}: nothing is learnt of them. Move them away (--quarantine)."
     if n := report.count("duplicate") + report.count("near-duplicate"):
-        yield f"Shown already by others, {_pictures(n)}: what a model sees too often it learns by heart. Keep one of each (--quarantine)."
+        yield f"Shown already by others, {_pictures(n)}: what a model sees too often it memorises. Keep one of each (--quarantine)."
 
 
 def _about_number(report: Report) -> Iterable[str]:
@@ -318,7 +318,7 @@ def _about_number(report: Report) -> Iterable[str]:
     elif few:
         names = ", ".join(need.stage for need in few)
         yield (
-            f"To train on, {_pictures(report.usable)}: few for {names}, which would soon know them by heart. Collect more, give "
+            f"To train on, {_pictures(report.usable)}: few for {names}, which would soon memorise them. Collect more, give "
             "`mirror = true` if left and right may be exchanged, put an `augment` stage in between, or go on from a model (`init`)."
         )
 

@@ -82,3 +82,14 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value
+
+
+def utf8(value: Any) -> Any:
+    r"""Return the value as UTF-8 can hold it: for a byte of a name that is none, as old Latin-1 files have, stands \udce9 or the like."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {utf8(key): utf8(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [utf8(item) for item in value]
+    return tuple(map(utf8, value)) if isinstance(value, tuple) else value

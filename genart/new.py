@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from string import Template
@@ -11,10 +12,10 @@ from . import __version__
 from .artifacts import write_atomically
 from .errors import UsageError
 from .hookspecs import PLUGIN_API
+from .recipe import is_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
-RECIPE_NAME = re.compile(r"[\w][\w.-]*")
 
 
 def new_plugin(name: str, taken: set[str], where: Path) -> Path:
@@ -66,12 +67,12 @@ def new_recipe(name: str, where: Path) -> Path:
         UsageError: a name that cannot be used, or something is there already.
     """
     name = name.removesuffix(".toml")
-    if not RECIPE_NAME.fullmatch(name):
-        raise UsageError(f"'{name}' cannot be a recipe's name", "it has letters, digits, hyphens, dots and underscores")
+    if not is_name(name):
+        raise UsageError(f"'{name}' cannot be a recipe's name", "use letters, digits, spaces, '.', '_' and '-'")
     path = where / f"{name}.toml"
     _nothing_at(path)
     where.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.absolute(), filled("recipe.toml", name=name, file=path.name).encode())
+    write_atomically(path.absolute(), filled("recipe.toml", name=name, file=shlex.quote(path.name)).encode())
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 from . import readers
 from .artifacts import Kind
 from .errors import DataError, UsageError
+from .events import utf8
 from .params import ParamProblem, Params, reads_path, resolve, stage_kind
 from .plan import content_hash
 from .plugins import Plugins
@@ -40,7 +43,7 @@ class Given:
         path = existing(Path.cwd(), Path(written))
         if path is None:
             raise UsageError(f"--input {text}: no such file or folder: {written}")
-        return cls(name, path)
+        return cls(utf8(name), path)
 
 
 def told_files(stage: StageTold) -> Iterator[FileTold]:
@@ -89,7 +92,14 @@ def locate(told: Provenance, given: Sequence[Given], nearby: Iterable[Path], cac
 def _beside(folders: Iterable[Path], name: str) -> list[Path]:
     if name.startswith("~"):  # would be taken for somebody's home
         return []
-    return [path for folder in folders if (path := existing(folder, Path(name))) is not None]
+    return [path for folder in folders for one in _written(folder, name) if (path := existing(folder, Path(one))) is not None]
+
+
+def _written(folder: Path, name: str) -> list[str]:
+    """A file's name as it may stand in a folder: where it is not UTF-8, it is told in another way."""
+    with contextlib.suppress(OSError):
+        return [name, *(one for one in os.listdir(folder) if one != name and utf8(one) == name)] if "\\" in name else [name]
+    return [name]
 
 
 # the recipe

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from .errors import did_you_mean
+from .events import utf8
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
@@ -147,9 +149,15 @@ def resolve(model: type[Params], stage: str, table: dict[str, Any]) -> Params:
         if name not in model.model_fields:
             allowed = ", ".join(model.model_fields) or "none"
             raise ParamProblem(name, f"{stage} has no parameter '{name}'{did_you_mean(name, model.model_fields)}", f"it takes: {allowed}")
+    told = utf8(table)  # JSON has no place for names that are not
+    odd = [name for name in table if repr(told[name]) != repr(table[name])]
+    for name in odd:
+        if not reads_path(model.model_fields[name]):
+            raise ParamProblem(name, f"{stage}.{name}: this text is not UTF-8", model.model_fields[name].description)
     try:
         # JSON mode: lists become tuples and strings become paths, while "5" stays no number.
-        return model.model_validate_json(json.dumps(table, default=str))
+        params = model.model_validate_json(json.dumps(told, default=str))
+        return params.model_copy(update=_as_given(params, table)) if odd else params
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else next(iter(table), "")
@@ -163,6 +171,17 @@ def resolve(model: type[Params], stage: str, table: dict[str, Any]) -> Params:
         if name in model.model_fields:
             hint = model.model_fields[name].description
         raise ParamProblem(name, f"{stage}.{name}{inner}: {_plain(first)}{given}", hint) from None
+
+
+def _as_given(params: Params, table: dict[str, Any]) -> dict[str, Any]:
+    """The paths among parameters by the names that were given, which need not be UTF-8."""
+    texts = [text for value in table.values() for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    given = {Path(utf8(text)): Path(text) for text in texts}
+    found: dict[str, Any] = {}
+    for name, path in input_paths(params):
+        real = given.get(path, path)
+        found[name] = (*found.get(name, ()), real) if isinstance(getattr(params, name), tuple | list) else real
+    return found
 
 
 def _plain(error: Any) -> str:
@@ -180,6 +199,25 @@ def _plain(error: Any) -> str:
 def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_value(text: str, info: FieldInfo | None) -> Any:
+    """Read a value from the command line as TOML, or else as text.
+
+    Args:
+        text: as written.
+        info: the field that it is for, if there is one; where that takes text or a path, a number, date or truth value stays text.
+    """
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    if list(document) != ["value"]:  # a line break smuggled another key in
+        return text
+    value = document["value"]
+    kinds = type_name(info) if info is not None else ""
+    texts = re.search(r'\b(text|path)\b|"', kinds) and not re.search(r"\b(integer|number|true|duration|table)\b", kinds)
+    return text if texts and not isinstance(value, str | list | dict) else value
 
 
 def input_paths(params: Params) -> Iterator[tuple[str, Path]]:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from . import __version__, seeds
-from .errors import ResourceError, UsageError
+from .errors import DataError, ResourceError, UsageError
 from .formats import ARCHIVES, HEAD_BYTES, MODELS, Brought, is_plain
 from .listing import files_below
 from .params import canonical_json, input_paths, plain_value, reads_path, registered_names
@@ -320,24 +320,40 @@ class Examined:
 
 def examined(path: Path, cache: Path) -> Examined:
     """Look at a file or folder; see `content_hash`."""
-    store, slot = Store(cache), f"hashes/{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+    store, slot = Store(cache), f"hashes/{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
     memory: dict[str, list[Any]] = (store.read(slot) or {}).get("files", {})
     fresh: dict[str, list[Any]] = {}
-    total = hashlib.sha256()
     base = path if path.is_dir() else path.parent
     for file in _files_below(path):
-        stat = file.stat()
         name = file.relative_to(base).as_posix() if path.is_dir() else ""
-        mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
-        known = memory.get(name)
-        whole = known is not None and len(known) == REMEMBERED
-        digest, head = known[4:] if known and whole and known[:4] == mark else (_digest(file, stat), _foreign_head(file))
-        fresh[name] = [*mark, digest, head]
-        total.update(json.dumps([name, digest]).encode())
+        try:
+            fresh[name] = _looked_at(file, memory.get(name))
+        except FileNotFoundError:
+            if not name:
+                raise DataError(f"{path}: it is no longer there", "name a file or folder that stays") from None
+        except OSError as error:
+            raise unreadable(file, error) from None
+    total = hashlib.sha256()
+    for name, known in fresh.items():
+        total.update(json.dumps([name, known[4]]).encode())
     newest = max((max(mark[2], mark[3]) for mark in fresh.values()), default=0)
     if fresh != memory and _settled(newest):
         store.write(slot, {"files": fresh})
     return Examined(total.hexdigest(), fresh)
+
+
+def unreadable(file: Path, error: OSError) -> DataError:
+    """The error that stops at an input file which the system does not let this user read."""
+    return DataError(f"{file}: cannot be read: {error.strerror}", "make it readable, or move it away")
+
+
+def _looked_at(file: Path, known: list[Any] | None) -> list[Any]:
+    """What is remembered of a file, read anew unless that is known already."""
+    stat = file.stat()
+    mark = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+    whole = known is not None and len(known) == REMEMBERED
+    digest, head = known[4:] if known and whole and known[:4] == mark else (_digest(file, stat), _foreign_head(file))
+    return [*mark, digest, head]
 
 
 def _foreign_head(file: Path) -> str:

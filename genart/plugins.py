@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -27,8 +28,11 @@ GROUP = "genart"
 OBSERVERS = "genart.observers"
 #: Hooks that return tables of name -> "package.module:object".
 TABLES = ("genart_generators", "genart_backbones", "genart_statistics", "genart_losses", "genart_writers")
-_NN_IMPORT = re.compile(r"^\s*(?:from|import)\s+genart\.nn(?:\.(\w+))?(?:\s+import\s+(\([^)]*\)|[\w, ]+))?", re.MULTILINE)
-_NN_SIBLING = re.compile(r"^\s*from\s+\.(?:(\w+)\s+import|\s+import\s+(\([^)]*\)|[\w, ]+))", re.MULTILINE)
+NN = Path(__file__).parent / "nn"
+#: An import statement, up to its closing bracket or the end of its line. Parsing these alone is much faster than parsing whole files.
+_IMPORT = re.compile(
+    r"(?:^|[:;])[ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import\b(?:[ \t]*\((?:#[^\n]*+|[^#)])*+\)|(?:\\\n|[^\n])*))", re.MULTILINE
+)
 
 
 @dataclass
@@ -393,18 +397,16 @@ def _source_hash(plugin: Plugin) -> str:
         text = path.read_bytes()
         name = path.name if path in beside else path.relative_to(root).as_posix()
         total.update(f"{name}\0{len(text)}\0".encode() + text)
-        shared |= _nn_modules(text.decode("utf-8", "replace"), _NN_IMPORT)
-    nn = Path(__file__).parent / "nn"
+        shared |= _nn_modules(text.decode("utf-8", "replace"))
     done: set[str] = set()
     while shared - done:
         name = min(shared - done)
         done.add(name)
-        path = nn / f"{name}.py"
+        path = NN / f"{name}.py"
         if path.is_file():
             text = path.read_bytes()
             total.update(f"nn/{name}\0{len(text)}\0".encode() + text)
-            source = text.decode("utf-8", "replace")
-            shared |= _nn_modules(source, _NN_IMPORT) | _nn_modules(source, _NN_SIBLING)
+            shared |= _nn_modules(text.decode("utf-8", "replace"), "genart.nn")
     return total.hexdigest()
 
 
@@ -426,8 +428,29 @@ def _file_of(module: str) -> Path | None:
     return Path(found.origin) if found is not None and found.origin and found.origin.endswith(".py") else None
 
 
-def _nn_modules(source: str, pattern: re.Pattern[str]) -> set[str]:
-    found: set[str] = set()
-    for module, names in pattern.findall(source):
-        found |= {module} if module else {name.strip("() \n\t").split(" as ")[0].strip() for name in names.split(",")}
-    return found - {""}
+def _nn_modules(source: str, package: str = "") -> set[str]:
+    """Modules of `genart.nn` that a source imports; all of them where it imports the package itself.
+
+    Args:
+        source: of a Python file.
+        package: in which it lies, if that is `genart.nn`: there `from . import` means its siblings.
+    """
+    statements = [text for text in _IMPORT.findall(source) if "genart" in text or (package and text.startswith("from ."))]
+    names = {name for text in statements for name in _imported(text, package)}
+    if {"genart.nn", "genart.nn.*"} & names:
+        return {path.stem for path in NN.glob("*.py")}
+    return {name.split(".")[2] for name in names if name.startswith("genart.nn.")}
+
+
+def _imported(statement: str, package: str) -> Iterator[str]:
+    """Full names of what an import statement may import as a module; nothing if it is none, but a line of some text."""
+    try:
+        tree = ast.parse(statement)
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level <= (1 if package else 0):
+            where = ".".join(filter(None, (package if node.level else "", node.module)))
+            yield from (f"{where}.{alias.name}" for alias in node.names)

@@ -24,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from . import tags
 from .artifacts import Batch, Images, Model, Video
 from .errors import DataError, UsageError
+from .events import utf8
 from .folders import Folder
 from .store import is_alive
 
@@ -37,7 +38,9 @@ FORMAT = 1
 
 def as_text(provenance: dict[str, Any]) -> str:
     """Provenance as the one line of ASCII JSON that goes into files."""
-    return json.dumps(provenance, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(provenance, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    # only a text with signs beyond the first 65536, or a name that is not UTF-8, has such an escape: every picture need not pay for it
+    return as_text(told) if "\\ud" in text and (told := utf8(provenance)) != provenance else text
 
 
 def name_of(path: Path) -> str:
@@ -250,14 +253,15 @@ def sweep(folder: Folder, name: str) -> None:
 # reading it back
 
 
-def _no_dots(name: str) -> str:
-    if name in (".", ".."):
+def _one_part(name: str) -> str:
+    if name in (".", "..") or os.sep in name:
         raise ValueError("not a name")
     return name
 
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
-_FileName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]{1,255}$"), AfterValidator(_no_dots)]
+#: Up to 255 bytes, each of which may take the six letters of \\udce9.
+_FileName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f\x7f]{1,1530}$"), AfterValidator(_one_part)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Id = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
 _Text = Annotated[str, Field(max_length=300)]

@@ -14,7 +14,7 @@ from . import sweep
 from .artifacts import Kind
 from .drafts import OWN_KEYS, Draft, TableLines
 from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean, printable
-from .params import ParamProblem, Params, input_paths, parse_duration, registered_names, resolve, stage_kind, takes_from
+from .params import ParamProblem, Params, input_paths, parse_duration, read_value, registered_names, resolve, stage_kind, takes_from
 from .plugins import Plugins
 from .stages import Stage
 
@@ -109,15 +109,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Override:
-    """One `--set ID.PARAM=VALUE`."""
+    """One `--set ID.PARAM=VALUE`; the parameter says how its value is read."""
 
     target: str
-    value: Any
+    value: str
     text: str
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """Read `ID.PARAM=VALUE`; a value that is not TOML is text.
+        """Take `ID.PARAM=VALUE` apart.
 
         Raises:
             UsageError: if it has another form.
@@ -125,11 +125,7 @@ class Override:
         target, equals, value = text.partition("=")
         if not equals or "." not in target:
             raise UsageError(f"--set {text}: expected ID.PARAM=VALUE", "such as --set train.budget=30s")
-        try:
-            parsed = tomllib.loads(f"v = {value}")["v"]
-        except (ValueError, KeyError, RecursionError):
-            parsed = value
-        return cls(target.strip(), parsed, text)
+        return cls(target.strip(), value, text)
 
 
 def load(
@@ -167,8 +163,9 @@ def load(
     if swept is not None:
         drafts.append(swept.sheet)
     _assign_ids(name, drafts)
-    _apply(drafts, [Override.parse(item) for item in overrides])
+    given = [Override.parse(item) for item in overrides]
     stages = [_stage_of(name, draft, plugins) for draft in drafts]
+    _apply(drafts, stages, given)
     _check_random_ids(name, drafts, stages)
     if swept is not None:
         drafts = sweep.expand(name, swept, drafts, stages)
@@ -194,7 +191,7 @@ def read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise UsageError(f"{path}: larger than 1 MiB; that is not a recipe")
-        return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise RecipeError(str(path), line, "not valid TOML: the text is not UTF-8") from None
@@ -342,7 +339,7 @@ def _check_head(name: str, document: dict[str, Any], tables: list[TableLines]) -
             raise RecipeError(name, line, f"recipe.{key}: expected {wanted}, got {value!r}")
     if "name" not in head:
         raise RecipeError(name, at.line, "[recipe] needs a name", 'such as name = "painting"')
-    if not _NAME.fullmatch(head["name"]) or head["name"].endswith((".", " ")):
+    if not is_name(head["name"]):
         raise RecipeError(
             name,
             at.keys.get("name", at.line),
@@ -350,6 +347,11 @@ def _check_head(name: str, document: dict[str, Any], tables: list[TableLines]) -
             "use letters, digits, spaces, '.', '_' and '-'",
         )
     return head
+
+
+def is_name(text: str) -> bool:
+    """True for what can be a recipe's name, and so name its folder."""
+    return _NAME.fullmatch(text) is not None and not text.endswith((".", " "))
 
 
 def _drafts(name: str, document: dict[str, Any], tables: list[TableLines]) -> list[Draft]:
@@ -397,8 +399,8 @@ def _assign_ids(name: str, drafts: list[Draft]) -> None:
             taken[candidate] = draft.line
 
 
-def _apply(drafts: list[Draft], overrides: Iterable[Override]) -> None:
-    ids = {draft.id: draft for draft in drafts}
+def _apply(drafts: list[Draft], stages: list[Stage], overrides: Iterable[Override]) -> None:
+    ids = {draft.id: (draft, stage.params.model_fields) for draft, stage in zip(drafts, stages, strict=True)}
     for override in overrides:
         node_id, _, param = override.target.rpartition(".")
         if node_id not in ids:
@@ -407,7 +409,8 @@ def _apply(drafts: list[Draft], overrides: Iterable[Override]) -> None:
             )
         if param in OWN_KEYS:
             raise UsageError(f"--set {override.text}: '{param}' belongs to the recipe and is not a parameter")
-        ids[node_id].overrides[param] = override.value
+        draft, fields = ids[node_id]
+        draft.overrides[param] = read_value(override.value, fields.get(param))
 
 
 def _stage_of(name: str, draft: Draft, plugins: Plugins) -> Stage:

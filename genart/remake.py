@@ -24,7 +24,7 @@ from . import tags
 from .apply import Applier
 from .artifacts import Artifact, Images, Model, Video, write_sealed
 from .errors import DataError, Interrupted, RefusedError, UsageError, naming, printable
-from .events import Events, finite
+from .events import Events, finite, utf8
 from .origin import Contradiction, Given, locate, nowhere, recipe_of, told_files
 from .plan import Planner, Step, device_kind
 from .plan import differences as differences_of
@@ -396,7 +396,7 @@ def _suffix(result: Artifact, kind: str) -> str:
 
 def _under_its_name(path: Path, one: FileTold, root: Path) -> Path:
     """The path of an input file, or a link to it with the name that it had, which goes into the metadata of its pictures."""
-    if path.name == one.name:
+    if utf8(path.name) == one.name:
         return path
     link = root / "inputs" / one.content / one.name
     link.parent.mkdir(parents=True, exist_ok=True)

@@ -259,14 +259,14 @@ class Shared:
                     wrecks += 1
         return wrecks
 
-    def collect(self, max_bytes: int, *, older_than_sec: float = 0.0) -> tuple[int, int]:
+    def collect(self, max_bytes: int, *, older_than_sec: float | None = None) -> tuple[int, int]:
         """Remove results, the oldest first, until the rest fits; and files that have belonged to none for a day.
 
         When a result was used last is not known there: its age counts, since it was put there.
 
         Args:
             max_bytes: what may stay.
-            older_than_sec: remove everything older than this as well (0: no such limit).
+            older_than_sec: remove everything older than this as well; None for no such limit.
 
         Returns:
             (results removed, bytes freed).
@@ -277,7 +277,8 @@ class Shared:
         for held in sorted(self.held(), key=lambda held: held.written, reverse=True):
             whole = held.manifest in held.files
             age = now - held.written
-            if (whole and (kept + held.bytes > max_bytes or (older_than_sec and age > older_than_sec))) or (not whole and age > GRACE_SEC):
+            old = older_than_sec is not None and age > older_than_sec
+            if (whole and (kept + held.bytes > max_bytes or old)) or (not whole and age > GRACE_SEC):
                 self.bucket.remove(held.manifest)
                 self.bucket.remove_many(name for name in held.files if name != held.manifest)
                 removed, freed = removed + whole, freed + held.bytes

@@ -12,7 +12,6 @@ import hashlib
 import io
 import itertools
 import json
-import math
 import mimetypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from .charts import Chart, Curve, Graph, chart, graph
 from .display import duration, size
 from .errors import DataError, GenartError, RefusedError, UsageError, did_you_mean
 from .folders import Folder
+from .plan import safe_name
 from .provenance import sweep
 from .store import Store
 
@@ -44,6 +44,8 @@ MOST_SHOWN, THUMBNAIL = 24, 240
 PLAYED = (".mp4", ".webm")
 SEEN = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng")
 
+#: Largest number of a header that is drawn.
+MOST = 1e300
 #: Numbers of a training that stand in charts of their own; all others are losses.
 SHARES = ("diversity", "recall", "won", "skipped", "augment_p", "r_t")
 QUALITY = ("kid",)
@@ -125,7 +127,7 @@ def folder_of(run: str) -> Path:
     Raises:
         UsageError: if there is none.
     """
-    for folder in (Path(run), Path("out") / run):
+    for folder in (Path(run), Path("out") / run, Path("out") / safe_name(run)):
         if folder.is_dir():
             return folder
     made = sorted(path.name for path in Path("out").glob("*") if path.is_dir())
@@ -325,7 +327,7 @@ def _tables(value: Any) -> list[dict[str, Any]]:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+    return float(value) if _finite(value) else 0.0
 
 
 def _act(stage: str, act: Mapping[str, Any]) -> Act:
@@ -350,7 +352,8 @@ def _charts(entries: Sequence[Mapping[str, Any]], marks: Sequence[tuple[float, s
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """True for a number that can be reckoned with: sums and differences of two are finite, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST
 
 
 # the page

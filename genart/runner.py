@@ -33,7 +33,7 @@ from .artifacts import (
     unsealed,
 )
 from .errors import DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
-from .events import Events
+from .events import Events, utf8
 from .folders import Folder
 from .params import input_paths
 from .plan import Planner, Step, made_with, version_of
@@ -616,7 +616,7 @@ class Runner:
             "outputs": self.saved,
         }
         with Folder.open(self.out, make=True) as out:
-            out.write(RUN_JSON, json.dumps(sealed(document, RUN_JSON), indent=1).encode())
+            out.write(RUN_JSON, json.dumps(sealed(utf8(document), RUN_JSON), indent=1).encode())
 
     def _nothing_new(self) -> bool:
         same = {record["path"]: record for record in self.saved} == self._before
@@ -913,7 +913,7 @@ def _sha256_of_any(folder: Folder, name: str) -> str | None:
         with folder.below([name]) as inside:
             for file in inside.names():
                 content = _sha256_in(inside, file) if inside.kind(file) == "file" else "not a file"  # somebody put it there
-                total.update(f"{file}\0{content}\n".encode())
+                total.update(f"{file}\0{content}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
     return _sha256_in(folder, name) if kind == "file" else None
 

@@ -594,12 +594,12 @@ class Store:
             self._remove_here(key)
         return len(wrecks)
 
-    def collect(self, max_bytes: int, *, older_than_sec: float = 0.0) -> tuple[int, int]:
+    def collect(self, max_bytes: int, *, older_than_sec: float | None = None) -> tuple[int, int]:
         """Remove entries, the longest unused first, until the store fits; and work that no run came back to for a week.
 
         Args:
             max_bytes: what may stay.
-            older_than_sec: remove everything unused for longer than this as well (0: no such limit).
+            older_than_sec: remove everything unused for longer than this as well; None for no such limit.
 
         Returns:
             (entries removed, bytes freed).
@@ -610,7 +610,7 @@ class Store:
         found = sorted(((e.used, e.bytes, e.key) for e in self.entries()), reverse=True)
         kept = removed = freed = 0
         for used, size, key in found:
-            if kept + size > max_bytes or (older_than_sec and now - used > older_than_sec):
+            if kept + size > max_bytes or (older_than_sec is not None and now - used > older_than_sec):
                 self._remove_here(key)
                 removed, freed = removed + 1, freed + size
             else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from genart.apply import aligned, check_output, describe, option, read_options, read_value
+from genart.apply import aligned, check_output, describe, option, read_options
 from genart.artifacts import Model
 from genart.errors import RefusedError, UsageError
+from genart.params import read_value
 from genart.plugins import Plugins
+from genart.provenance import read
 
 from .conftest import TOYS
 
@@ -104,6 +108,37 @@ def test_a_path_is_taken_as_it_is_written_unless_it_is_quoted_or_a_list(text):
     info = PLUGINS.stage("toy.read").params.model_fields["path"]
     value = read_value(text, info)
     assert value == text or text.strip(" \t\n\r")[:1] in ("'", '"', "[", "{")
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9.png"), "a\\b.png", "🎨.png"])
+def test_a_file_of_any_name_is_read_told_and_found_again(apply, cli, picture, name):
+    picture(name)
+    assert apply("toy.invert", "-i", name, "-o", "out.png").code == 0
+    told = read(Path("out.png"))[0]
+    assert told.stages[0].files["path"][0].name == told.picture["source"] == name.encode("utf-8", "backslashreplace").decode()
+    again = cli("remake", "out.png", "-p", TOYS)
+    assert (again.code, "identical" in again.out) == (0, True), again.err
+    Path(name).rename("other.png")
+    for written in (name, told.picture["source"]):
+        assert cli("remake", "out.png", "-p", TOYS, "--input", f"{written}=other.png").code == 0
+    Path("other.png").rename(name)
+    assert apply("toy.read", name, name, "--more", name, "-o", "read").code == 2, "a path is given twice"
+    assert apply("toy.read", name, "--more", "out.png", "--more", name, "-o", "read").code == 0
+
+
+def test_a_file_that_cannot_be_read_is_bad_input(apply, picture, monkeypatch):
+    def denied(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    path = picture("a.png").resolve()
+    monkeypatch.setattr("genart.apply.head_of", denied)
+    result = apply("toy.invert", "-i", "a.png", "-o", "b.png")
+    assert (result.code, result.err.splitlines()[0]) == (3, f"genart: {path}: cannot be read: Permission denied")
+
+
+def test_a_text_that_is_not_utf8_is_refused(apply, picture):
+    result = apply("toy.crash", "--how", os.fsdecode(b"caf\xe9"), "-i", picture("a.png"))
+    assert (result.code, result.err.splitlines()[0]) == (2, "genart: --how: this text is not UTF-8")
 
 
 def test_a_name_is_written_with_dashes():

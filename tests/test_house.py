@@ -11,7 +11,7 @@ import pytest
 
 import genart
 from genart.params import rows
-from genart.plugins import _NN_IMPORT, Plugins, _nn_modules
+from genart.plugins import Plugins, _nn_modules
 from genart.recipe import load
 from genart.stages import Stage
 
@@ -75,7 +75,7 @@ def test_shared_code_is_imported_in_a_way_that_keys_see(path):
             assert "nn" not in {alias.name for alias in node.names}, "import the module that is used"
         elif isinstance(node, ast.Import):
             wanted |= {alias.name.split(".")[2] for alias in node.names if alias.name.startswith("genart.nn.")}
-    assert wanted <= _nn_modules(path.read_text(encoding="utf-8"), _NN_IMPORT)
+    assert wanted <= _nn_modules(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", [*CORE, *BUNDLED], ids=name_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import venv
@@ -56,10 +57,12 @@ def test_a_new_plugin_is_installed_found_and_tested(home: Path, cli) -> None:
     assert len(list((home / "out" / "tinted").glob("*.png"))) == 2
 
 
-def test_a_new_recipe_is_valid(cli, home: Path) -> None:
-    assert cli("new", "recipe", "first").code == 0
-    assert [node.stage.name for node in load(Path("first.toml"), Plugins()).nodes][-1] == "video.assemble"
-    assert cli("check", "first.toml").code == 0
+@pytest.mark.parametrize("name", ["first", "my art", "a.b-c_2"])
+def test_a_new_recipe_is_valid(cli, home: Path, name: str) -> None:
+    result = cli("new", "recipe", name)
+    assert (result.code, shlex.split(result.out.splitlines()[1])) == (0, ["genart", "run", f"{name}.toml"])
+    assert [node.stage.name for node in load(Path(f"{name}.toml"), Plugins()).nodes][-1] == "video.assemble"
+    assert cli("check", f"{name}.toml").code == 0
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_a_new_recipe_is_valid(cli, home: Path) -> None:
         (("plugin", "dcgan"), "a plugin 'dcgan' is installed already"),
         (("plugin", "Sepia"), "'Sepia' cannot be a plugin's name"),
         (("plugin", "../x"), "cannot be a plugin's name"),
-        (("recipe", "../x"), "cannot be a recipe's name"),
+        *((("recipe", name), f"'{name}' cannot be a recipe's name") for name in ("../x", "Gemälde", "_x", "a.", "a ", "a" * 101)),
         (("recipe", "there"), "there.toml is there already"),
         (("plugin", "there"), "genart-there is there already"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from genart import plan
+from genart.errors import DataError
+from genart.provenance import read
+from genart.store import sha256_of
 
 from .conftest import TOYS, tree
 
@@ -268,3 +274,62 @@ def test_odd_memories_do_not_matter(path, run_toy, store):
     assert run_toy(path).code == 0
     shutil.rmtree(store / "ancestry")
     assert run_toy(path).made() == [], "found by their inputs"
+
+
+# files that cannot be read
+
+
+def test_a_file_that_cannot_be_read_is_bad_input(recipe, cli, monkeypatch):
+    """A permission cannot be taken from everyone who may run this."""
+
+    def denied(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    Path("f").mkdir()
+    Path("f/a").write_text("1")
+    monkeypatch.setattr(plan, "sha256_of", denied)
+    for path in ("f", "f/a"):
+        result = cli("plan", recipe(f'[[stage]]\nuses = "toy.read"\npath = "{path}"\n'), "-p", TOYS, "--device", "cpu")
+        assert result.code == 3
+        assert result.err.splitlines() == [
+            f"genart: {Path('f/a').resolve()}: cannot be read: Permission denied",
+            "  make it readable, or move it away",
+        ]
+
+
+def test_a_file_that_vanishes_while_its_folder_is_read_is_left_out(home, monkeypatch):
+    def one_vanishes(path: Path) -> str:
+        if path.name == "b":
+            path.unlink()
+        return sha256_of(path)
+
+    Path("f").mkdir()
+    for name in ("a", "b", "c"):
+        Path("f", name).write_text(name)
+    monkeypatch.setattr(plan, "sha256_of", one_vanishes)
+    found = plan.examined(Path("f"), home / "one")
+    assert list(found.files) == ["a", "c"]
+    assert found == plan.examined(Path("f"), home / "another")
+    Path("b").write_text("b")
+    with pytest.raises(DataError, match="b: it is no longer there"):
+        plan.examined(Path("b"), home / "one")
+
+
+def test_names_that_are_not_utf8_are_planned_run_told_and_reported(cli, home):
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    folder.mkdir()
+    for name in (b"\xe9.png", b"z.png"):
+        Image.new("RGB", (8, 8), len(name)).save(folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"bad\xe9.png")).write_bytes(b"no picture")
+    text = '[recipe]\nname = "odd"\n[[stage]]\nuses = "images.folder"\npath = "."\n[[stage]]\nuses = "toy.invert"\nsave = "pics"\n'
+    (folder / "r.toml").write_text(text)
+    words = (folder / "r.toml", "-p", TOYS, "--device", "cpu")
+    assert cli("plan", *words).code == 0
+    assert cli("run", *words, "--quiet").code == 0
+    skipped = json.loads(Path("out/odd/run.json").read_text())["stages"][0]["skipped"]
+    assert skipped == [{"file": "bad\\udce9.png", "reason": "not a PNG, JPEG, WebP, GIF, BMP or TIFF"}]
+    assert read(Path("out/odd/pics/00000.png"))[0].picture["source"] == "z.png"
+    assert read(Path("out/odd/pics/00001.png"))[0].picture["source"] == "\\udce9.png"
+    assert cli("report", "odd").code == 0
+    (Path("out/odd/pics") / os.fsdecode(b"\xe9")).write_text("somebody's")
+    assert cli("run", *words, "--quiet").code == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from genart.errors import DataError
-from genart.plugins import _NN_IMPORT, _NN_SIBLING, Plugins, _nn_modules
+from genart.plugins import NN, Plugins, _nn_modules
 
 from .conftest import TOYS
 
@@ -288,11 +288,25 @@ def test_a_strangers_plugin_is_built_installed_and_run(home, genart_process):
         ("import genart.nn.images as im\n", {"images"}),
         ("    from genart.nn.vgg import features  # late\n", {"vgg"}),
         ("from genart import Batch\n# from x\n", set()),
+        ("import genart.nn.images, genart.nn.ema as e\n", {"images", "ema"}),
+        ("from genart.nn import (\n    images,  # (once)\n    losses,\n)\n", {"images", "losses"}),
+        ("from genart.nn import images, \\\n    losses\n", {"images", "losses"}),
+        ("if TYPE_CHECKING: from genart.nn.gan import train\n", {"gan"}),
+        ("import math; from genart.nn import ema\n", {"ema"}),
+        ("import genart.nn is a sentence\nfrom .images import x\nimport (\n# not closed\n", set()),
     ],
 )
 def test_shared_code_that_a_plugin_uses_is_seen(source, modules):
-    assert _nn_modules(source, _NN_IMPORT) == modules
+    assert _nn_modules(source) == modules
+
+
+@pytest.mark.parametrize(
+    "source", ["from genart import nn\n", "import genart.nn\n", "import genart.nn as n\n", "from genart.nn import *\n"]
+)
+def test_who_imports_the_package_uses_all_of_it(source):
+    assert _nn_modules(source) == {path.stem for path in NN.glob("*.py")} >= {"images", "gan"}
 
 
 def test_siblings_of_shared_code_are_seen():
-    assert _nn_modules("from . import a, b\nfrom .c import d\nfrom . import (\n e,\n f)\n", _NN_SIBLING) == {"a", "b", "c", "e", "f"}
+    source = "from . import a, b\nfrom .c import d\nfrom . import (\n e,  # )\n f)\nfrom .. import g\nimport h\n"
+    assert _nn_modules(source, "genart.nn") == {"a", "b", "c", "e", "f"}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genart.errors import RecipeError, UsageError
+from genart.params import read_value
 from genart.plugins import Plugins
 from genart.recipe import Override, _tables_of, load, seconds_of
 
@@ -236,7 +237,25 @@ def test_wrong_overrides(cli, override, words):
 )
 def test_values_of_overrides(text, value):
     parsed = Override.parse(text)
-    assert (parsed.target, parsed.value, type(parsed.value)) == ("a.b", value, type(value))
+    read = read_value(parsed.value, None)
+    assert (parsed.target, read, type(read)) == ("a.b", value, type(value))
+
+
+@pytest.mark.parametrize("value", ["2024", "1.5", "true", "2024-11-29", "[value] = 3"])
+def test_an_override_of_text_or_a_path_is_taken_as_it_is_written(recipe, value):
+    Path(value).write_text("a file")
+    path = recipe('[[stage]]\nuses = "toy.read"\npath = "r.toml"\n[[stage]]\nuses = "toy.crash"\n')
+    read, crash = load(path, Plugins([TOYS]), overrides=[f"toy.read.path={value}", f"toy.crash.how={value}"]).nodes
+    assert (read.params.path, crash.params.how) == (Path(value).resolve(), value)
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_recipe(recipe):
+    path = recipe(NOISE)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load(path, Plugins([TOYS])).name == "toy"
+    path.write_bytes(b"\xef\xbb\xbf[recipe]\nname = 'caf\xe9'\n")
+    with pytest.raises(RecipeError, match=r"^r\.toml:2: not valid TOML: the text is not UTF-8$"):
+        load(path, Plugins([TOYS]))
 
 
 def test_overrides_reach_the_stage(recipe):

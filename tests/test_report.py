@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from genart import report
-from genart.charts import chart, graph, ticks
+from genart.charts import WIDTH, chart, graph, ticks
 from genart.errors import DataError, UsageError
 from genart.store import Store
 
@@ -107,6 +109,9 @@ def test_a_recipes_name_will_do(made, cli):
     os.mkdir("out")
     os.rename("toy", "out/toy")
     assert cli("report", "toy").code == 0
+    os.rename("out/toy", "out/my-art")
+    assert cli("report", "my art").code == 0, "as it stands in the recipe, which the folder's name is made of"
+    os.rename("out/my-art", "out/toy")
     wrong = cli("report", "tyo")
     assert (wrong.code, "did you mean 'toy'" in wrong.err) == (2, True)
     with pytest.raises(UsageError, match="no such output folder"):
@@ -272,11 +277,28 @@ def test_a_folder_of_something_else(cli):
 
 
 @pytest.mark.parametrize(
-    "history", [3, "x", [1, 2], [{"kimg": "a", "loss": 1}], [{"kimg": 1, "loss": None}], [{"kimg": 1, "loss": True}], [{}]]
+    "history",
+    [
+        3,
+        "x",
+        [1, 2],
+        [{"kimg": "a", "loss": 1}],
+        [{"kimg": 1, "loss": None}],
+        [{"kimg": 1, "loss": True}],
+        [{"kimg": 1, "loss": 10**400}],
+        [{"kimg": 1, "loss": 1.7e308}, {"kimg": 2, "loss": -1.7e308}],
+        [{}],
+    ],
 )
 def test_a_strange_history_draws_nothing(made, shelf, history):
     write_model(made / "toy.safetensors", history, "x")
     assert "chart" not in [attrs.get("class") for attrs in Page(report.render(made, shelf)).all("figure")]
+
+
+def test_a_strange_place_of_an_act_is_told_as_none(made, shelf):
+    acts = [{"nimg": 10**400, "trouble": "collapse", "act": "restarted"}]
+    write_model(made / "toy.safetensors", [{"kimg": 1, "loss": 1.0}], acts)
+    assert "0.0 kimg" in Page(report.render(made, shelf)).text
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one(made, shelf, monkeypatch):
@@ -332,6 +354,15 @@ def test_ticks_are_few_and_round(low, high):
     assert found[-1] <= high
     steps = np.diff(found)
     assert np.allclose(steps, steps[0])
+
+
+@given(st.lists(st.tuples(*[st.floats(-1e300, 1e300)] * 2), min_size=1, max_size=4))
+@example([(-1e300, -1e300), (1e300, 1e300)])
+@example([(0.0, 0.0), (5e-324, 5e-324)])
+def test_any_numbers_can_be_drawn(points):
+    drawn = chart("x", "kimg", {"a": points})
+    places = re.findall(r"-?[\d.]+(?:e[+-]?\d+)?|nan|inf", drawn.curves[0].path)
+    assert all(0 <= float(place) <= WIDTH for place in places), drawn.curves[0].path
 
 
 def test_a_chart_of_one_or_equal_numbers():

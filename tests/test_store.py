@@ -144,8 +144,20 @@ def test_gc_removes_the_longest_unused_first(run_toy, cli, recipe, store):
     assert json.loads(cli("cache", "gc", "--max-size", "0", "--json").out)["removed"] == 1
     for kind in ("entries", "ancestry", "similar"):
         assert not any(p.is_file() for p in (store / kind).rglob("*")), kind
-    for option, value in (("--max-size", "much"), ("--max-size", "-1GB"), ("--older-than", "x")):
-        assert cli("cache", "gc", option, value).code == 2
+    for option, value in (
+        ("--max-size", "much"),
+        ("--max-size", "-1GB"),
+        *(("--older-than", days) for days in ("x", "", "-1", "nan", "inf")),
+    ):
+        result = cli("cache", "gc", option, value)
+        assert (result.code, f"{option} {value}: expected" in result.err) == (2, True)
+
+
+def test_gc_removes_all_that_is_older_than_now(run_toy, cli, recipe, store):
+    run_toy(recipe(CHAIN))
+    assert json.loads(cli("cache", "gc", "--json").out)["removed"] == 0
+    assert json.loads(cli("cache", "gc", "--older-than", "0", "--json").out)["removed"] == 4
+    assert list(Store(store).entries()) == []
 
 
 def test_gc_forgets_what_nobody_came_back_to_for_a_week(cli, store):

@@ -1,4 +1,4 @@
-"""Changing what D sees, real and generated pictures alike, so that it cannot learn few pictures by heart.
+"""Changing what D sees, real and generated pictures alike, so that it cannot memorise few pictures.
 
 Gradients pass through the changes to G (Zhao et al. 2020, "Differentiable Augmentation"). Each change meets a picture with a
 probability p (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 2.3), which may follow D's

@@ -48,7 +48,7 @@ ADAPT_EVERY = 4
 SPEED_KIMG, ADAPT_SHARE = 100.0, 1.0
 #: The best state becomes the result if the last one's KID is above so many times the best.
 WORSE = 1.1
-#: Times that D has seen each picture before it can know any by heart: it may be sure of itself before for other reasons.
+#: Times that D has seen each picture before it can have memorised any: it may be sure of itself before for other reasons.
 UNKNOWN_EPOCHS = 10
 #: What learning rates fall to.
 LOWEST_RATE = 0.05

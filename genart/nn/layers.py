@@ -41,7 +41,7 @@ class Upsample(nn.Module):
     """Doubles the size: (N, c_in, H, W) to (N, c_out, 2H, 2W).
 
     "transposed" is a 4x4 transposed convolution of stride 2. "resize" enlarges to nearest neighbours and convolves 3x3
-    (Odena et al. 2016, against the chequer pattern); it is computed, exactly and with 4/9 of the products, as a
+    (Odena et al. 2016, against checkerboard artefacts); it is computed, exactly and with 4/9 of the products, as a
     transposed convolution whose kernel is the 3x3 kernel convolved with a 2x2 box of ones. `smooth` smooths the result
     (see `smoothed`), again inside the kernel.
     """

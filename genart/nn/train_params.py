@@ -33,7 +33,7 @@ class TrainParams(Params):
 
     Attributes:
         least_pictures: with fewer it refuses to train.
-        enough_pictures: with fewer, as a rule of thumb, it learns the pictures by heart rather than what they have in common.
+        enough_pictures: with fewer, as a rule of thumb, it memorises the pictures rather than learning what they have in common.
     """
 
     least_pictures: ClassVar[int] = 2
@@ -61,7 +61,11 @@ class TrainParams(Params):
     batch_size: Annotated[int | None, Field(ge=2, le=1024, description="Pictures per step. Default: what suits the device.")] = None
     z_dim: Annotated[int, Field(ge=2, le=1024, description="Numbers in a latent vector.")] = 64
     ema_kimg: Annotated[
-        float, Field(ge=0, description="Limit of the half-life, in thousands of images, of the average of G that is the result.")
+        float,
+        Field(
+            ge=0,
+            description="Half-life, in thousands of images, of the exponential moving average (EMA) of G; shorter at the start.",
+        ),
     ] = 10.0
     lr_decay: Annotated[
         float | None,
@@ -109,7 +113,11 @@ class GanParams(TrainParams):
     ] = 0.0
     penalty_every: Annotated[
         int | None,
-        Field(ge=1, le=64, description="Compute the penalties in each so-manieth step only. Default: what the device can afford."),
+        Field(
+            ge=1,
+            le=64,
+            description="Compute the penalties in every n-th step only (lazy regularisation). Default: what the device can afford.",
+        ),
     ] = None
     skip_D_below: Annotated[float, Field(ge=0, description="D does not learn in steps where its loss is below this; 0 never skips.")] = 0.0
     augment: Annotated[

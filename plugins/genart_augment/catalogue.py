@@ -111,9 +111,12 @@ UNGIVEN = {
 WORDS = (
     (r"\s+", " "),
     (r" ?:cite:`\w+`", ""),
-    (r"torch\.Tensor images?", "picture"),
-    (r"a torch\.Tensor", "a picture"),
-    (r"torch\.Tensor", "picture"),
+    (r"torch\.Tensor", "tensor"),
+    (r" \(4D tensor\)", ""),
+    (r"\b(?:an image(?:/video)?|a) tensor(?: image)?\b", "a picture"),
+    (r"\b(?:image )?tensor(?: image)?(s?)\b", r"picture\1"),
+    (r"\ba batch pictures\b", "a batch of pictures"),
+    (r"\bpictures values\b", "pictures' values"),
 )
 
 

@@ -18,7 +18,7 @@ class TrainParams(GanParams):
     loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "bce"
     upsample: Annotated[
         Literal["resize", "transposed"],
-        Field(description="How G doubles: enlarge and convolve (no chequer pattern), or transposed convolutions."),
+        Field(description="How G doubles: enlarge and convolve (no checkerboard artefacts), or transposed convolutions."),
     ] = "resize"
     norm_D: Annotated[
         Literal["batch", "spectral", "none"],
@@ -39,8 +39,8 @@ class TrainParams(GanParams):
 def dcgan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a DCGAN on pictures (Radford et al. 2015).
 
-    The result is the average of the generator over the last images; `progress` is a film of the same latents during training, `plot` its
-    curves, and `nearest` shows samples beside the training pictures that are nearest to them.
+    The result is the exponential moving average (EMA) of the generator's weights; `progress` is a film of the same latents during training,
+    `plot` its curves, and `nearest` shows samples beside the training pictures that are nearest to them.
 
     Example:
         [[stage]]

@@ -27,7 +27,7 @@ class Generator(nn.Module):
         upsample: "resize" or "transposed".
         classes: number of classes; 0 for none. A class scales and shifts the channels after each normalisation (de Vries et al. 2017,
             section 3): beside z it would be all that the first one leaves, and G would draw one picture for each class.
-        smooth: with "resize", smooth the pictures, which are then free of chequer patterns, and softer.
+        smooth: with "resize", smooth the pictures, which are then free of checkerboard artefacts, and softer.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from genart.nn.players import Players, Trainer
 from . import TrainParams
 from .networks import Discriminator, Generator, initialise
 
-#: Pixels along a side from which on a chequer pattern would be worse than soft edges.
+#: Pixels along a side from which on checkerboard artefacts would be worse than soft edges.
 SMOOTH_FROM = 64
 #: Below it: the least width, and how many times as many images are to be seen before a wider network is worth it.
 SMALL_WIDTH, SMALL_WANT = 32, 8

@@ -70,8 +70,8 @@ class SamplesParams(Params):
 def images_samples(_: None, params: SamplesParams, run: Run) -> Iterator[Batch]:
     """Cut pictures out of the photographs that come with scikit-image: no network, no set-up.
 
-    Picture i is cut from photograph i of the list, round and round, at a place and size of its own seed; more pictures change none
-    of the first ones.
+    Picture i is cut from photograph i of the list, in turn, again and again, at a place and size of its own seed; more pictures change
+    none of the first ones.
 
     Example:
         [[stage]]

@@ -20,7 +20,7 @@ class _AudioParams(genart.Params):
     path: Annotated[genart.InputPath, Field(description="A sound file (WAV, FLAC, MP3, OGG, M4A), or a film with sound; at most an hour.")]
     fps: Fps = 24.0
     frames: Annotated[int | None, Field(ge=1, description="Number of frames. Default: as long as the sound.")] = None
-    keys: Annotated[int, Field(ge=3, le=10_000, description="Key latents that the film passes through, round and round.")] = 8
+    keys: Annotated[int, Field(ge=3, le=10_000, description="Key latents that the film passes through in turn, again and again.")] = 8
     seeds: Annotated[
         tuple[Seed, ...] | None,
         Field(min_length=3, description="Seeds of the key latents, such as latent.sample writes into its pictures."),

@@ -30,9 +30,9 @@ class TrainParams(GanParams):
 def msggan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train an MSG-GAN, whose networks meet at every scale at once (Karnewar and Wang 2020).
 
-    The generator draws each picture at 4x4, 8x8 and so on up to the full size, and the discriminator judges all of them together.
-    The result is the average of the generator over the last images; `progress` is a film of the same latents during training, `plot`
-    its curves, and `nearest` shows samples beside the training pictures that are nearest to them.
+    The generator draws each picture at 4x4, 8x8 and so on up to the full size, and the discriminator judges all of them together. The
+    result is the exponential moving average (EMA) of the generator's weights; `progress` is a film of the same latents during training,
+    `plot` its curves, and `nearest` shows samples beside the training pictures that are nearest to them.
 
     Example:
         [[stage]]

@@ -33,11 +33,11 @@ class TrainParams(GanParams):
 def progan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a GAN that grows from 4x4 pixels to the pictures' size (Karras et al. 2018).
 
-    Few layers learn the composition on small pictures first; one layer after another then fades in and adds detail. The result is
-    the average of the generator over the last images; `progress` is a film of the same latents during training, `plot` its curves, and
-    `nearest` shows samples beside the training pictures that are nearest to them. A training that its budget stops within the growth
-    draws pictures of the size that it had reached, enlarged. The paper's own loss is `loss = "wgan"` with `gp_lambda = 10`, `r1_gamma = 0`
-    and both learning rates 0.001.
+    Few layers learn the composition on small pictures first; one layer after another then fades in and adds detail. The result is the
+    exponential moving average (EMA) of the generator's weights; `progress` is a film of the same latents during training, `plot` its
+    curves, and `nearest` shows samples beside the training pictures that are nearest to them. A training that its budget stops within the
+    growth draws pictures of the size that it had reached, enlarged. The paper's own loss is `loss = "wgan"` with `gp_lambda = 10`,
+    `r1_gamma = 0` and both learning rates 0.001.
 
     Example:
         [[stage]]

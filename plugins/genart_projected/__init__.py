@@ -48,10 +48,10 @@ class TrainParams(GanParams):
 def projected_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a projected GAN on pictures (Sauer et al. 2021).
 
-    D sees the features of a network that was trained on photographs, at several scales and mixed at random, instead of pixels. So
-    brush strokes come within minutes, from few pictures. The result is the average of the generator over the last images; `progress`
-    is a film of the same latents during training, `plot` its curves, and `nearest` shows samples beside the training pictures that are
-    nearest to them.
+    D sees the features of a network that was trained on photographs, at several scales and mixed at random, instead of pixels. So brush
+    strokes come within minutes, from few pictures. The result is the exponential moving average (EMA) of the generator's weights;
+    `progress` is a film of the same latents during training, `plot` its curves, and `nearest` shows samples beside the training pictures
+    that are nearest to them.
 
     Example:
         [[stage]]

@@ -45,7 +45,7 @@ class InstantParams(genart.Params):
     preset: Presets = Field(
         (),
         validate_default=True,
-        description=f"Instead of pictures one of {PRESETS} styles learnt by heart, 0 to {PRESETS - 1}, or a list that is blended.",
+        description=f"Instead of pictures one of {PRESETS} built-in styles, 0 to {PRESETS - 1}, or a list that is blended.",
     )
     style_weights: tuple[Weight, ...] | None = Field(
         None, description="Share of each style, first of `style`, then of `style_photos`; or of each preset; equal by default."

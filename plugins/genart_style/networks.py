@@ -76,7 +76,7 @@ class InstanceNorm(nn.Module):
 class Layer(nn.Module):
     """Convolution, instance normalisation and ReLU; `up` enlarges twice to nearest neighbours first.
 
-    Enlarging before an ordinary convolution draws no chequer pattern, as a transposed one does (Odena et al. 2016).
+    Enlarging before an ordinary convolution draws no checkerboard artefacts, as a transposed one does (Odena et al. 2016).
     """
 
     def __init__(self, c_in: int, c_out: int, size: int = 3, stride: int = 1, *, up: bool = False) -> None:

@@ -53,9 +53,9 @@ class TrainParams(GanParams):
 def stylegan_train(images: genart.Images, params: TrainParams, run: genart.Run) -> genart.Model:
     """Train a style-based GAN (Karras et al. 2019, 2020) for the calm loss of Huang et al. (2024).
 
-    A latent becomes a style, and the style decides at every scale what is drawn: `truncation_psi` of the latent stages draws styles
-    nearer to the mean one, more typical and less varied. The result is the average of the generator over the last images; `progress` is
-    a film of the same latents during training, `plot` its curves, and `nearest` shows samples beside the training pictures that are
+    A latent becomes a style, and the style decides at every scale what is drawn: `truncation_psi` of the latent stages draws styles nearer
+    to the mean one, more typical and less varied. The result is the exponential moving average (EMA) of the generator's weights; `progress`
+    is a film of the same latents during training, `plot` its curves, and `nearest` shows samples beside the training pictures that are
     nearest to them.
 
     Example:

@@ -886,6 +886,7 @@ def test_gc_removes_the_oldest_first(cli, home, at):
     os.utime(aside, (0, 0))
     Shared(bucket).collect(1 << 30)
     assert not aside.exists()
+    assert json.loads(cli("cache", "gc", "--older-than", "0", "--json", *URL).out)["removed"] == 1
 
 
 def test_gc_removes_files_of_no_result_when_they_are_old(home, monkeypatch):

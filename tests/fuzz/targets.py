@@ -27,7 +27,7 @@ from genart.errors import GenartError, printable
 from genart.folders import Folder
 from genart.nn import pictures
 from genart.origin import recipe_of
-from genart.params import canonical_json, parse_duration, plain_value
+from genart.params import canonical_json, parse_duration, plain_value, read_value
 from genart.plan import content_hash, device_kind
 from genart.plugins import Plugins
 from genart.run import Run
@@ -219,6 +219,7 @@ def read_words(data: bytes) -> None:
             read(text)
     with contextlib.suppress(ValueError):
         parse_duration(text)
+    read_value(text, None)
     clean = printable(text)
     assert not CONTROL.search(clean)
     assert printable(clean) == clean

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -192,6 +193,11 @@ def test_the_comparisons_above_can_fail():
 def test_the_table_is_what_kornia_says():
     assert json.loads(TABLE.read_text(encoding="utf-8")) == catalogue(), "run `make fix`"
     assert set(operations()) >= ROWWISE
+
+
+def test_operations_are_told_in_words_of_pictures():
+    odd = re.compile(r"tensor|image picture|batch pictures?|batch of picture\b", re.IGNORECASE)
+    assert {name: about["summary"] for name, about in catalogue().items() if odd.search(about["summary"])} == {}
 
 
 def test_nearly_all_of_kornia_is_offered_and_the_rest_has_a_reason():
