@@ -87,7 +87,7 @@ def transfer(images: Images, params: TransferParams, run: Run) -> Iterator[Batch
     run.expect(count, images.fps)
     painter = Painter(backbone, params, run, count)
     if params.temporal:
-        yield from walk(images, run, painter.paint, loop=params.loop)
+        yield from walk(images, run, painter.paint, loop=params.loop, repaint=painter.has_moving_masks)
         return
     for batch in images.batches(1):
         yield batch.with_pixels(painter.paint(batch, None))
@@ -124,6 +124,12 @@ class Painter:
         self.first = -ahead
         self.seconds = params.budget or (None if params.iterations else DEFAULT_BUDGET_SEC * (self.count + ahead))
         self.budget_sec: float | None = None
+
+    @property
+    def has_moving_masks(self) -> bool:
+        """True if a stage gives each picture a mask of its own."""
+        sides = (self.run.sides.get(str(path)) for path in self.params.mask)
+        return any(isinstance(side, Images) and len(side) > 1 for side in sides)
 
     def _precision(self) -> str:
         if self.params.precision == "auto":
@@ -168,7 +174,7 @@ class Painter:
         return self.seconds / (self.count - self.first + FIRST_FRAME - 1) * (FIRST_FRAME if index == self.first else 1)
 
     def _task(self, given: Tensor, alpha: Tensor | None, carried: Carried | None, index: int) -> Task:
-        regions = read_regions(self.params.mask, self.styles, (given.shape[2], given.shape[3]), self.run, index)
+        regions = read_regions(self.params.mask, self.styles, (given.shape[2], given.shape[3]), self.run, index, self.count)
         sizes = self.sizes(given, regions)
         content = resized(given, sizes[-1])
         guide = colour.luminance(content) if self.params.preserve_color == "luminance" else content
@@ -367,7 +373,8 @@ class Painter:
     def _fresh(self, task: Task, size: Size, index: int) -> Tensor:
         guide = task.guide
         if self.params.init_image is not None:
-            return resized(self._anchored(read_picture(self.params.init_image, self.run, index).to(guide)), size)
+            start = read_picture(self.params.init_image, self.run, index, self.count)
+            return resized(self._anchored(start.to(guide)), size)
         if self.params.init == "noise":
             noise = torch.randn(1, 3, *size, generator=self.run.generator("noise", index % self.count))
             return (0.5 + 0.1 * noise).clamp(0, 1).to(guide)

@@ -395,6 +395,44 @@ def test_styles_and_masks_may_come_from_stages(content, style, backbone, tmp_pat
     assert np.abs(outputs["output"].array().astype(int) - plain["output"].array()).mean() < 2
 
 
+def test_a_stage_gives_a_mask_for_all_pictures_or_one_for_each(style, backbone, tmp_path):
+    """Those of a loop's end, which are painted ahead of its beginning, included."""
+    frames, white = moving(4, 32), np.full((32, 32, 3), 255, np.uint8)
+    params = {"style": str(style), "iterations": 1, "temporal": True, "loop": True}
+    plain, _ = told(frames, tmp_path / "plain", backbone, **params)
+    for i, masks in enumerate(([white], [white] * 4)):
+        one, _ = told(frames, tmp_path / f"mask {i}", backbone, mask="spot", sides={"spot": pictures(*masks)}, **params)
+        assert np.abs(one["output"].array().astype(int) - plain["output"].array()).mean() < 2
+    for i, starts in enumerate(([waves(32, 32)], [waves(32, 32, seed) for seed in range(4)])):
+        one, _ = told(frames, tmp_path / f"start {i}", backbone, init_image="start", sides={"start": pictures(*starts)}, **params)
+        assert len(one["output"]) == 4
+
+
+@pytest.mark.parametrize("name", ["mask", "init_image"])
+def test_masks_and_starts_that_are_too_few_are_refused(name, style, backbone, tmp_path):
+    few = pictures(*[np.full((32, 32, 3), 255, np.uint8)] * 2)
+    with pytest.raises(
+        DataError, match=r"style\.transfer: the stage 'few' gave 2 pictures for 3\n  it may give one for all, or one for each"
+    ):
+        told(pictures(*[waves(32, 32)] * 3), tmp_path / "w", backbone, style=str(style), sides={"few": few}, **{name: "few"})
+    outputs, _ = told(pictures(waves(32, 32)), tmp_path / "v", backbone, style=str(style), sides={"few": few}, **{name: "few"})
+    assert len(outputs["output"]) == 1, "of a single picture the stage's first is meant"
+
+
+def test_a_frame_that_stays_is_painted_anew_where_its_mask_moves(style, backbone, tmp_path):
+    halves = [np.full((32, 32, 3), 255, np.uint8) for _ in range(2)]
+    halves[0][:, 16:], halves[1][:, :16] = 0, 0
+    still = pictures(*[waves(32, 32)] * 2)
+    results = {}
+    for label, masks in (("moves", halves), ("stays", halves[:1])):
+        sides = {"spot": pictures(*masks)}
+        outputs, _ = told(still, tmp_path / label, backbone, style=str(style), mask="spot", sides=sides, iterations=4, temporal=True)
+        results[label] = outputs["output"].array().astype(int)
+    assert np.array_equal(*results["stays"])
+    assert np.array_equal(results["moves"][1][:, :14], still.array()[1][:, :14]), "no mask shows it any more"
+    assert np.abs(results["moves"][0] - results["moves"][1])[:, :14].mean() > 1
+
+
 # memory
 
 
