@@ -101,7 +101,9 @@ class TransferParams(genart.Params):
         description="Embedded photographs to take as styles, by name, such as hubble or tissue; blended with `style`.",
     )
     style_weights: tuple[Weight, ...] | None = Field(
-        None, description="Share of each style, first of `style`, then of `style_photos`; equal by default."
+        None,
+        description="Share of each style, first of `style`, then of `style_photos`; equal by default. With a mask for each style, how much "
+        "its region counts in the style loss.",
     )
     mask: Styles = Field(
         (),

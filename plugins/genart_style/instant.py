@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,10 +15,10 @@ from genart.nn.samples import FILES, data_folder
 from genart.nn.side_by_side import each_picture
 from genart.nn.stylize import LEAST, AnyStyle, FixedStyles, Style, Transformer
 
-from . import colour
+from . import colour, scene
 from ._instant import InstantParams
 from .film import Carried, opaque, walk
-from .scene import read_picture, resized, with_detail
+from .scene import Region, read_picture, resized, with_detail
 from .schedule import Size, fitted
 
 #: Of the picture before, where the motion can be trusted: the share that a frame is painted over, and the share that stays.
@@ -90,21 +90,34 @@ def sized(image: Tensor, resolution: int | None) -> Tensor:
 
 
 @torch.no_grad()
-def stylized(content: Tensor, style: Tensor, device: str) -> Tensor:
-    """Paint a picture in the style of another, as `style.instant` does by default.
+def stylized(content: Tensor, regions: Sequence[Region], device: str) -> Tensor:
+    """Paint a picture as `style.instant` does by default: each of several regions in its own styles, or all of it in those of the only one.
 
     Args:
         content: (1, 3, H, W) in [0, 1].
-        style: (1, 3, h, w) in [0, 1].
+        regions: what goes where.
         device: "cpu", "cuda" or "mps".
 
     Returns:
-        (1, 3, H, W) in [0, 1], on the device.
+        (1, 3, H, W) in [0, 1], on the device; of several regions, the content where none of them is.
     """
+    content = content.to(device)
+    images = [painted(content, blended(region.styles, device)) for region in regions]
+    if len(images) == 1:
+        return images[0]
+    size = (content.shape[2], content.shape[3])
+    weights = [resized(region.weight, size) for region in regions if region.weight is not None]
+    total = torch.stack(weights).sum(0)
+    mixed = torch.stack([weight * image for weight, image in zip(weights, images, strict=True)]).sum(0)
+    return (mixed + (1 - total).clamp_min(0) * content) / total.clamp_min(1)
+
+
+def blended(styles: Sequence[scene.Style], device: str) -> Look:
+    """What paints in a blend of styles by their shares, which sum to 1."""
     network = any_style(device)
     size = InstantParams.model_fields["style_size"].default
-    look = Look(network.transformer, network.style(network.numbers(style.to(device), size)), None)
-    return painted(content.to(device), look)
+    numbers = [style.share * network.numbers(style.picture.to(device), size) for style in styles if style.share > 0]
+    return Look(network.transformer, network.style(torch.stack(numbers).sum(0)), None)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,11 @@ class Style:
 
 @dataclass(frozen=True)
 class Region:
-    """Where some styles go: (1, 1, H, W) in [0, 1], or None for everywhere."""
+    """Where some styles go: (1, 1, H, W) in [0, 1], or None for everywhere; and how much its pixels count beside those of other regions."""
 
     weight: Tensor | None
     styles: tuple[Style, ...]
+    share: float = 1.0
 
 
 def check_layers(backbone: Any, backbone_name: str, layers: Sequence[str], where: str) -> None:
@@ -142,7 +143,8 @@ def read_regions(masks: Sequence[Path], styles: Sequence[Style], size: Size, run
     weights = [_read_mask(path, size, run, index, count) for path in masks]
     if len(weights) == 1:
         return [Region(weights[0], tuple(styles))]
-    return [Region(weight, (Style(style.picture, 1.0, style.name, style.scale),)) for weight, style in zip(weights, styles, strict=True)]
+    most = max(style.share for style in styles)
+    return [Region(weight, (replace(style, share=1.0),), style.share / most) for weight, style in zip(weights, styles, strict=True)]
 
 
 def _read_mask(path: Path, size: Size, run: Run, index: int, count: int) -> Tensor:
@@ -276,14 +278,14 @@ class Look:
             size: height and width.
             alpha: (1, 1, H, W): what is transparent doesn't count.
         """
-        found: list[tuple[str, Probe, Terms]] = []
+        found: list[tuple[str, Probe, Terms, float]] = []
         for r, region in enumerate(regions):
             weight = None if region.weight is None else resized(region.weight, size)
             if alpha is not None:
                 weight = resized(alpha, size) if weight is None else weight * resized(alpha, size)
             probes = [(layer, self.probe(layer, size, weight, f"region {r} {layer}")) for layer in self.layers]
-            found += [(layer, probe, targets[r][k]) for k, (layer, probe) in enumerate(probes)]
-        area = {layer: sum(probe.total for name, probe, _ in found if name == layer) for layer in self.layers}
+            found += [(layer, probe, targets[r][k], region.share * probe.total) for k, (layer, probe) in enumerate(probes)]
+        area = {layer: sum(part for name, _, _, part in found if name == layer) for layer in self.layers}
         weights = self.weights or (1.0,) * len(self.layers)
         shares = {layer: weight / sum(weights) for layer, weight in zip(self.layers, weights, strict=True)}
-        return [StyleTerm(layer, probe, self.statistic, goal, probe.total / area[layer] * shares[layer]) for layer, probe, goal in found]
+        return [StyleTerm(layer, probe, self.statistic, goal, part / area[layer] * shares[layer]) for layer, probe, goal, part in found]

@@ -381,7 +381,7 @@ class Painter:
         if self.params.init == "instant":
             from .instant import stylized
 
-            return self._anchored(stylized(resized(task.content, size), self.styles[0].picture, self.run.device))
+            return self._anchored(stylized(resized(task.content, size), task.regions, self.run.device))
         return resized(guide, size)
 
     def new_optimizer(self, image: Tensor, k: int, sizes: int) -> Optimizer:

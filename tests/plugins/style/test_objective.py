@@ -160,6 +160,15 @@ def test_a_blend_is_what_one_picture_of_both_parts_has(name, network):
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-2 * float(theirs.abs().max()))
 
 
+def test_a_region_counts_by_its_area_times_its_share(network):
+    weight = torch.zeros(1, 1, 32, 32)
+    weight[..., :8] = 1
+    look = look_with(network, GRAM, layers=("relu1_1",))
+    target = [look.target([(picture(32, 32), 1.0)], "x")] * 2
+    regions = [Region(weight, (), 1.0), Region(1 - weight, (), 0.5)]
+    assert [term.share for term in look.terms(target, regions, (32, 32), None)] == pytest.approx([0.4, 0.6])
+
+
 # losses
 
 

@@ -344,8 +344,8 @@ def test_what_no_mask_shows_stays_as_it_is(content, style, backbone, tmp_path):
     assert np.array_equal(outputs["progress"].array()[0][:, 25:], outputs["output"].array()[0][:, 25:]), "in the film too"
 
 
-def test_each_region_takes_its_own_style(backbone, tmp_path):
-    """A red style on the left and a blue one on the right: the colours go where their masks are."""
+def halves_in_red_and_blue(backbone, tmp_path, **params):
+    """Mean colours (3,) of the left half of a grey picture, where the mask of a red style is, and of the right, where a blue one's is."""
     rng = np.random.default_rng(1)
     for name, channel in (("red", 0), ("blue", 2)):
         picture = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
@@ -358,14 +358,30 @@ def test_each_region_takes_its_own_style(backbone, tmp_path):
         backbone,
         style=[str(tmp_path / "red.png"), str(tmp_path / "blue.png")],
         mask=masks,
-        iterations=20,
         content_weight=0.0,
         style_layers=["relu1_1", "relu2_1"],
         content_layers=["relu2_2"],
+        **params,
     )
-    left, right = (part.mean((0, 1)) for part in np.split(outputs["output"].array()[0].astype(float), 2, axis=1))
+    return [part.mean((0, 1)) for part in np.split(outputs["output"].array()[0].astype(float), 2, axis=1)]
+
+
+def test_each_region_takes_its_own_style(backbone, tmp_path):
+    left, right = halves_in_red_and_blue(backbone, tmp_path, iterations=20)
     assert left[0] > left[2] + 40
     assert right[2] > right[0] + 40
+
+
+def test_weights_say_how_much_each_region_counts(backbone, tmp_path):
+    left, right = halves_in_red_and_blue(backbone, tmp_path, iterations=20, style_weights=[1.0, 0.0])
+    assert left[0] > left[2] + 40
+    assert np.abs(right - 120).max() < 10
+
+
+def test_what_style_instant_makes_of_each_region_is_a_start(backbone, tmp_path):
+    left, right = halves_in_red_and_blue(backbone, tmp_path, iterations=1, init="instant")
+    assert left[0] > left[2] + 20
+    assert right[2] > right[0] + 20
 
 
 @pytest.mark.parametrize("statistic", ["gram"])
