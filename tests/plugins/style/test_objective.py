@@ -133,6 +133,18 @@ def test_w2_is_its_closed_form_where_covariances_are_diagonal():
     assert float(W2.loss(value, target)) == pytest.approx(float(expected / (other.square().sum() + wanted.sum())), rel=1e-4)
 
 
+@pytest.mark.parametrize("rank", [1, 8, 64])
+def test_w2_of_a_style_with_itself_is_nothing_at_any_rank(rank):
+    basis, strengths = torch.randn(64, rank, generator=seeded("a")), torch.rand(rank, 300, generator=seeded("b"))
+    features = (basis @ strengths).relu_() if rank == 64 else basis @ strengths
+    terms = Probe.of("moments", (10, 30), None, seeded("c"))(features.view(1, 64, 10, 30))
+    target = W2.prepare(terms, seeded("d"))
+    value = [term.requires_grad_(True) for term in terms]
+    loss = W2.loss(tuple(value), target)
+    assert abs(loss.item()) < 1e-5
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in torch.autograd.grad(loss, value))
+
+
 def test_sliced_compares_different_numbers_of_samples():
     samples = torch.rand(4, 400)
     target = SLICED.prepare((samples,), seeded("a"))
