@@ -9,7 +9,7 @@ import torch
 from hypothesis import given as given_that
 from hypothesis import settings
 from hypothesis import strategies as st
-from kornia.color import rgb_to_yuv
+from kornia.color import rgb_to_lab, rgb_to_yuv
 from PIL import Image, ImageCms
 
 from genart.artifacts import Batch, Images, StoredImages
@@ -277,8 +277,6 @@ def test_luminance_keeps_chroma_for_any_picture(seed):
 
 
 def test_matched_colours_have_the_contents_mean_and_spread():
-    from kornia.color import rgb_to_lab
-
     generator = torch.Generator().manual_seed(3)
     style = 0.5 + 0.1 * torch.randn(1, 3, 40, 40, generator=generator).clamp(-2, 2)
     content = torch.tensor([0.6, 0.5, 0.4]).view(1, 3, 1, 1) + 0.04 * torch.randn(1, 3, 30, 30, generator=generator)
@@ -286,6 +284,19 @@ def test_matched_colours_have_the_contents_mean_and_spread():
     wanted = rgb_to_lab(content)[0].flatten(1)
     assert torch.allclose(matched.mean(1), wanted.mean(1), atol=0.3)
     assert torch.allclose(torch.cov(matched), torch.cov(wanted), atol=0.15 * float(torch.cov(wanted).abs().max()))
+
+
+def test_matched_histograms_are_the_contents():
+    generator = torch.Generator().manual_seed(3)
+    style = 0.3 + 0.4 * torch.rand(1, 3, 40, 50, generator=generator)
+    content = 0.45 + 0.1 * torch.rand(1, 3, 30, 30, generator=generator).square() + torch.tensor([0.1, 0.0, -0.05]).view(1, 3, 1, 1)
+    matched, wanted, before = (rgb_to_lab(image)[0].flatten(1) for image in (colour.match_histograms(style, content), content, style))
+    levels = torch.linspace(0.02, 0.98, 25)
+    found, aim, start = (torch.quantile(lab, levels, dim=1) for lab in (matched, wanted, before))
+    assert float((found - aim).abs().max()) < 0.5
+    assert float((start - aim).abs().max()) > 5
+    order = rgb_to_lab(style)[0, 0].flatten().argsort()
+    assert bool((matched[0][order].diff() > -0.05).all()), "what was darker stays darker"
 
 
 def test_transparency_is_kept_and_what_it_hides_changes_nothing(style, backbone, tmp_path):
