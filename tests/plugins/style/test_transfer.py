@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kornia.color import rgb_to_lab, rgb_to_yuv
 from PIL import Image, ImageCms
 
-from genart.artifacts import Batch, Images, StoredImages
+from genart.artifacts import Batch, Images, StoredImages, read_sealed, write_sealed
 from genart.errors import DataError, DivergedError, Interrupted, ResourceError
 from genart.events import Events
 from genart.nn import vgg
@@ -690,7 +690,7 @@ def test_of_many_pictures_each_gets_an_iteration_however_small_the_budget(style,
     given = pictures(*[waves(48, 48)] * 3)
     outputs, events = told(given, tmp_path / "w", backbone, style=str(style), budget=1.5, iterations=None, scales=None)
     assert outputs["output"].count == 3
-    (warning,) = [event["message"] for event in events if event["event"] == "warning"]
+    (warning,) = [event["message"] for event in events if event["event"] == "warning" and "budget" in event["message"]]
     assert (
         warning
         == "a budget of 0.5 s per picture is too small: one iteration at 48x48 takes about 1 s; each gets one, which takes 3 s in all"
@@ -714,6 +714,84 @@ def test_the_time_that_a_picture_is_waited_for_is_not_taken_from_its_budget(styl
     choices = json.loads((tmp_path / "w" / "choices.json").read_text())
     done = [choices[f"iterations of picture {index} at 48x48, done"] for index in range(3)]
     assert min(done) >= 20
+
+
+def film_with(work, backbone, style, count=6, kept=None, choices=None, **params):
+    """Paint a film of 2 s a frame, 8 s the first, where one knows what was chosen; returns (array, what was chosen)."""
+    if choices is not None:
+        work.mkdir()
+        write_sealed(work / "choices.json", choices)
+    params = {"style": str(style), "iterations": None, "temporal": True, "budget": 2.0 * (count + 3)} | params
+    outputs, _ = told(moving(count), work, backbone, kept=kept, **params)
+    return outputs["output"].array(), read_sealed(work / "choices.json")
+
+
+def iterations_in(choices):
+    return {name: value for name, value in choices.items() if name.startswith("iterations")}
+
+
+def test_what_a_film_under_a_budget_tells_does_not_grow_with_it(style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.2 / 48**2)
+    expected = {
+        "iterations of picture 0 at 48x48": 37,
+        "iterations of picture 0 at 48x48, done": 37,
+        "iterations from picture 1 on at 48x48": 9,
+    }
+    for count in (3, 9):
+        began = clock.now
+        array, choices = film_with(tmp_path / str(count), backbone, style, count)
+        assert len(array) == count
+        assert 0.8 * 2 * (count + 3) < clock.now - began <= 2 * (count + 3)
+        assert iterations_in(choices) == expected
+        assert choices["frames painted"] == count
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_film_under_a_budget_is_made_again_to_the_byte_on_a_slower_machine(loop, style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.2 / 48**2)
+    array, choices = film_with(tmp_path / "w", backbone, style, loop=loop)
+    clock.pixel_sec *= 3
+    again, chosen = film_with(tmp_path / "v", backbone, style, loop=loop, choices=choices)
+    assert np.array_equal(again, array)
+    assert chosen == choices
+
+
+def test_a_film_under_a_budget_goes_on_with_what_was_chosen_and_ends_in_time(style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.2 / 48**2)
+    whole, choices = film_with(tmp_path / "w", backbone, style)
+    kept = Images.from_batches([Batch.from_array(whole[:3])])
+    del choices["frames painted"]
+    rest, _ = film_with(tmp_path / "v", backbone, style, kept=kept, choices=choices)
+    assert np.array_equal(rest, whole[3:])
+    clock.pixel_sec *= 3
+    began = clock.now
+    film_with(tmp_path / "u", backbone, style, kept=kept, choices=choices)
+    assert clock.now - began <= 3 * 2
+
+
+def test_frames_of_a_film_that_run_out_of_time_are_told_and_the_next_are_given_less(style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.2 / 48**2)
+    step = module.Painter._frame
+
+    def slower(self, image, task):
+        if self.log.picture == 2:
+            clock.pixel_sec = 0.5 / 48**2
+        step(self, image, task)
+
+    monkeypatch.setattr(module.Painter, "_frame", slower)
+    array, choices = film_with(tmp_path / "w", backbone, style)
+    told_of = iterations_in(choices)
+    assert set(told_of) == {
+        *(f"iterations of picture 0 at 48x48{end}" for end in ("", ", done")),
+        "iterations from picture 1 on at 48x48",
+        "iterations of picture 2 at 48x48, done",
+        "iterations from picture 3 on at 48x48",
+    }
+    assert told_of["iterations of picture 2 at 48x48, done"] < told_of["iterations from picture 1 on at 48x48"] == 9
+    assert told_of["iterations from picture 3 on at 48x48"] == 3
+    again, chosen = film_with(tmp_path / "v", backbone, style, choices=choices)
+    assert np.array_equal(again, array)
+    assert chosen == choices
 
 
 # bad input
