@@ -15,7 +15,7 @@ from genart.nn.samples import FILES, data_folder
 from genart.nn.side_by_side import each_picture
 from genart.nn.stylize import LEAST, AnyStyle, FixedStyles, Style, Transformer
 
-from . import colour, scene
+from . import colour, memory, scene
 from ._instant import InstantParams
 from .film import Carried, opaque, walk
 from .scene import Region, read_picture, resized, with_detail
@@ -25,6 +25,8 @@ from .schedule import Size, fitted
 PAINTED_OVER, STAYS = 0.3, 0.7
 #: Longer side that the coarsest size doesn't go below: the network was trained on pictures hardly larger.
 COARSEST = 384
+#: Bytes per pixel that painting takes at its peak, and those that matching colours adds; as measured.
+PIXEL_BYTES, MATCH_BYTES = 190, 50
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,31 @@ def instant(images: Images, params: InstantParams, run: Run) -> Iterator[Batch]:
     """Paint every picture; see the stage."""
     look = read_look(params, run)
     if params.temporal:
-        yield from walk(images, run, lambda frame, carried: of_film(frame, carried, look, params, run.device), loop=params.loop)
+        yield from walk(images, run, lambda frame, carried: of_film(frame, carried, look, params, run), loop=params.loop)
         return
     run.expect(images.count, images.fps)
     # one by one: a picture doesn't depend, in its last bits, on those beside it
-    yield from each_picture(lambda batch: alone(batch, look, params, run.device), images, run.workers)
+    yield from each_picture(lambda batch: alone(batch, look, params, run), images, run.workers, params.resolution)
 
 
 @torch.no_grad()
-def alone(batch: Batch, look: Look, params: InstantParams, device: str) -> Batch:
+def alone(batch: Batch, look: Look, params: InstantParams, run: Run) -> Batch:
     """Paint a picture that no other goes before."""
-    given, alpha = opaque(batch, device)
-    image = finished(sized(given, params.resolution), None, look, params)
+    given, alpha = opaque(batch, run.device)
+    image = finished(sized(given, params, run), None, look, params)
     if alpha is not None:
         image = torch.cat([image, resized(alpha, (image.shape[2], image.shape[3]))], 1)
     return batch.with_pixels(image.cpu())
 
 
 @torch.no_grad()
-def of_film(batch: Batch, carried: Carried | None, look: Look, params: InstantParams, device: str) -> Tensor:
+def of_film(batch: Batch, carried: Carried | None, look: Look, params: InstantParams, run: Run) -> Tensor:
     """Paint a frame so that it goes on from the one before; (1, 3, H, W).
 
     A share of the picture before is painted over together with the frame, which keeps strokes where they are; and a share of it stays,
     which takes away the shimmer that is left.
     """
-    image = finished(sized(opaque(batch, device)[0], params.resolution), carried, look, params)
+    image = finished(sized(opaque(batch, run.device)[0], params, run), carried, look, params)
     return image if carried is None else torch.lerp(image, carried.image, STAYS * carried.weight)
 
 
@@ -84,9 +86,18 @@ def finished(content: Tensor, carried: Carried | None, look: Look, params: Insta
     return image if params.strength == 1 else torch.lerp(content, image, params.strength)
 
 
-def sized(image: Tensor, resolution: int | None) -> Tensor:
-    """Bring the longer side of (1, 3, H, W) to `resolution`, if there is one."""
-    return image if resolution is None else resized(image, fitted((image.shape[2], image.shape[3]), resolution))
+def sized(image: Tensor, params: InstantParams, run: Run) -> Tensor:
+    """Bring the longer side of (1, 3, H, W) to `resolution`, if there is one.
+
+    Raises:
+        ResourceError: if the memory is not enough to paint at that size.
+    """
+    size: Size = (image.shape[2], image.shape[3])
+    if params.resolution is not None:
+        size = fitted(size, params.resolution)
+    per_pixel = PIXEL_BYTES + (MATCH_BYTES if params.preserve_color == "match" else 0)
+    memory.check(per_pixel, size, run, "give a smaller `resolution`")
+    return resized(image, size)
 
 
 @torch.no_grad()

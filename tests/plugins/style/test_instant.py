@@ -5,11 +5,12 @@ from kornia.color import rgb_to_lab, rgb_to_yuv
 from PIL import Image
 
 from genart.artifacts import Batch, Images
-from genart.errors import DataError
+from genart.errors import DataError, ResourceError
 from genart.nn.flow import flicker
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage
 from genart_style import instant as module
+from genart_style import memory
 from genart_style._instant import style_instant
 from genart_style.scene import Region, Style
 
@@ -104,6 +105,17 @@ def test_pictures_of_a_few_pixels_are_painted_too(tmp_path, height, width):
 def test_the_resolution_is_the_longer_side(tmp_path):
     (found,) = painted(pictures(waves(30, 60)), tmp_path, preset=0, resolution=100)
     assert found.shape == (50, 100, 3)
+
+
+@pytest.mark.parametrize(("params", "bytes_per_pixel"), [({}, 190), ({"preserve_color": "match"}, 240), ({"temporal": True}, 190)], ids=str)
+def test_a_picture_too_large_for_the_memory_is_refused_before_it_is_begun(tmp_path, monkeypatch, params, bytes_per_pixel):
+    free = 200 * 100 * bytes_per_pixel
+    monkeypatch.setattr(memory, "available", lambda device: free)
+    given = pictures(waves(30, 60))
+    (found,) = painted(given, tmp_path / "w", preset=0, resolution=200, **params)
+    assert found.shape == (100, 200, 3)
+    with pytest.raises(ResourceError, match=r"style\.instant: painting 202x101 pixels takes about 0\.0 GB of memory"):
+        painted(given, tmp_path / "v", preset=0, resolution=202, **params)
 
 
 @pytest.mark.parametrize(
