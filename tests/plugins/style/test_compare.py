@@ -10,7 +10,7 @@ from PIL import Image
 from genart.artifacts import Batch, Images
 from genart.errors import DataError
 from genart.nn import vgg
-from genart.params import ParamProblem
+from genart.params import ParamProblem, resolve
 from genart.testing import run_stage
 from genart_style._compare import style_compare
 from genart_style.compare import Judge, caption, colour_distance, directions, drawn, total_variation
@@ -243,13 +243,19 @@ def test_transparency_lies_over_white(judged, style):
     [
         ([], {}, "there is no picture"),
         ([waves(2, 64)], {}, "picture 1: a picture of 64x2 pixels is 64x2 where all are judged"),
-        ([waves(64, 64)], {"style_layers": "relu3_9"}, r"style.compare.style_layers: vgg19 has no layer 'relu3_9'; did you mean"),
-        ([waves(64, 64)], {"content_layers": ["relu9_1"]}, r"style.compare.content_layers: vgg19 has no layer 'relu9_1'"),
+        ([waves(64, 64)], {"style_layers": "relu3_9"}, r"style.compare.style_layers: mine has no layer 'relu3_9'; did you mean"),
+        ([waves(64, 64)], {"content_layers": ["relu9_1"]}, r"style.compare.content_layers: mine has no layer 'relu9_1'"),
     ],
 )
 def test_bad_input_is_named(judged, style, given, params, message):
     with pytest.raises(DataError, match=message):
-        judged(images(*given), style=style, **params)
+        judged(images(*given), style=style, backbone="mine", **params)
+
+
+@pytest.mark.parametrize("name", ["style_layers", "content_layers"])
+def test_unknown_layers_of_our_backbones_are_refused_beforehand(name):
+    with pytest.raises(ParamProblem, match=rf"style\.compare\.{name}: vgg19 has no layer 'relu3_9'; did you mean 'relu3_"):
+        resolve(style_compare.params, "style.compare", {"style": "a.png", name: "relu3_9"})
 
 
 def test_a_style_must_be_given_and_be_a_picture(judged, tmp_path):

@@ -557,8 +557,9 @@ def test_files_that_are_read_are_known_beforehand():
 def test_no_pictures_or_unknown_layers(content, style, backbone, tmp_path):
     with pytest.raises(DataError, match="no pictures to learn on"):
         attempt(tmp_path / "w", pictures(), backbone, style=str(style))
-    with pytest.raises(DataError, match=r"content_layers: vgg19 has no layer 'relu2_9'; did you mean 'relu2_"):
-        attempt(tmp_path / "v", content, backbone, style=str(style), content_layers="relu2_9")
+    for name, error in (("mine", DataError), ("vgg19", ParamProblem)):
+        with pytest.raises(error, match=rf"content_layers: {name} has no layer 'relu2_9'; did you mean 'relu2_"):
+            attempt(tmp_path / "v", content, backbone, style=str(style), content_layers="relu2_9", backbone=name)
 
 
 def test_black_pictures_and_a_black_style_give_finite_weights(backbone, tmp_path):

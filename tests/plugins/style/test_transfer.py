@@ -23,6 +23,7 @@ from genart.run import Run, Stop
 from genart.testing import run_stage
 from genart_style import colour, genart_backbones, genart_statistics, scene, schedule, style_transfer
 from genart_style import transfer as module
+from genart_style._transfer import BLOCKS
 from genart_style.memory import Plan
 from genart_style.objective import Objective
 from genart_style.optimizers import LBFGS, Adam
@@ -797,11 +798,20 @@ def test_frames_of_a_film_that_run_out_of_time_are_told_and_the_next_are_given_l
 # bad input
 
 
-def test_unknown_layers_have_a_nearest_name(content, style, backbone, tmp_path):
-    with pytest.raises(DataError, match=r"style_layers: vgg19 has no layer 'relu4_5'; did you mean 'relu4_"):
-        told(content, tmp_path / "w", backbone, style=str(style), style_layers=["relu1_1", "relu4_5"])
+def test_unknown_layers_of_a_plugins_backbone_have_a_nearest_name(content, style, backbone, tmp_path):
+    with pytest.raises(DataError, match=r"style_layers: mine has no layer 'relu4_5'; did you mean 'relu4_"):
+        told(content, tmp_path / "w", backbone, style=str(style), style_layers=["relu1_1", "relu4_5"], backbone="mine")
     with pytest.raises(DataError, match="content_layers"):
-        told(content, tmp_path / "v", backbone, style=str(style), content_layers="conv4_2")
+        told(content, tmp_path / "v", backbone, style=str(style), content_layers="conv4_2", backbone="mine")
+
+
+def test_the_layers_of_every_backbone_of_ours_are_known():
+    assert set(BLOCKS) == set(genart_backbones())
+    for backbone in BLOCKS:
+        names = [f"relu{name}" for name in vgg.names_of(backbone.partition("-")[0])]
+        resolve(style_transfer.params, "style.transfer", {"style": "a.png", "backbone": backbone, "style_layers": names})
+        with pytest.raises(ParamProblem, match=f"its layers: {', '.join(names)}\\)"):
+            resolve(style_transfer.params, "style.transfer", {"style": "a.png", "backbone": backbone, "style_layers": "relu6_1"})
 
 
 @pytest.mark.parametrize(
@@ -817,12 +827,31 @@ def test_unknown_layers_have_a_nearest_name(content, style, backbone, tmp_path):
         ({"style": "a.png", "memory": "lots"}, "expected a size such as 4GB"),
         ({"style": ["a.png", "b.png", "c.png"], "mask": ["a.png", "b.png"]}, "one for each of 3 styles"),
         ({"style": "a.png", "style_scale": [1.0, 2.0]}, "one for each of 1 styles"),
+        ({"style": "a.png", "content_layers": "relu4-2"}, r"content_layers: vgg19 has no layer 'relu4-2'; did you mean 'relu4_2'\?"),
+        ({"style": "a.png", "style_layers": ["relu3_4"], "backbone": "vgg16-torchvision"}, "style_layers: vgg16-torchvision has no layer"),
+        ({"style": "a.png", "lr": 0.1}, "lr: it does nothing without adam in `optimizer`"),
+        ({"style": "a.png", "loop": True}, "loop: it does nothing without `temporal = true`"),
+        ({"style": "a.png", "temporal_weight": 1.0, "temporal": False}, "temporal_weight: it does nothing without `temporal = true`"),
     ],
     ids=str,
 )
 def test_wrong_parameters_are_refused_before_anything_runs(params, message):
     with pytest.raises(ParamProblem, match=message):
         resolve(style_transfer.params, "style.transfer", params)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr": 0.1, "optimizer": ["lbfgs", "adam"]},
+        {"loop": True, "temporal": True, "temporal_weight": 1.0},
+        {"lr": 0.02, "loop": False, "temporal_weight": 20.0},
+    ],
+    ids=str,
+)
+def test_parameters_that_do_something_are_taken_and_defaults_in_any_case(params):
+    resolved = resolve(style_transfer.params, "style.transfer", {"style": "a.png", **params})
+    assert all(getattr(resolved, name) == value for name, value in params.items() if name != "optimizer")
 
 
 def test_one_style_or_a_list_are_paths_whose_content_counts():
