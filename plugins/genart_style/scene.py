@@ -79,8 +79,7 @@ def read_picture(path: Path, run: Run, index: int = 0, count: int | None = None)
             raise DataError(
                 f"{run.stage_id}: the stage '{path}' gave {len(side)} pictures for {count}", "it may give one for all, or one for each"
             )
-        at = index if count is None else index % count
-        pixels = side[at if len(side) > 1 else 0].pixels
+        pixels = side[index if len(side) > 1 else 0].pixels
         return pixels if pixels.shape[1] == 3 else pixels[:, :3] * pixels[:, 3:] + 1 - pixels[:, 3:]
     try:
         array = decode(path, Want())
