@@ -142,7 +142,7 @@ def test_w2_of_a_style_with_itself_is_nothing_at_any_rank(rank):
     value = [term.requires_grad_(True) for term in terms]
     loss = W2.loss(tuple(value), target)
     assert abs(loss.item()) < 1e-5
-    assert all(bool(torch.isfinite(gradient).all()) for gradient in torch.autograd.grad(loss, value))
+    assert max(float(gradient.abs().max()) for gradient in torch.autograd.grad(loss, value)) < 0.1
 
 
 def test_sliced_compares_different_numbers_of_samples():
