@@ -145,6 +145,14 @@ def test_w2_of_a_style_with_itself_is_nothing_at_any_rank(rank):
     assert max(float(gradient.abs().max()) for gradient in torch.autograd.grad(loss, value)) < 0.1
 
 
+def test_w2_of_features_without_any_spread_has_a_finite_gradient():
+    target = W2.prepare((torch.ones(4), torch.diag(torch.rand(4)) + 1), seeded("a"))
+    value = [torch.zeros(4, requires_grad=True), torch.zeros(4, 4, requires_grad=True)]
+    loss = W2.loss(tuple(value), target)
+    assert loss.item() == pytest.approx(1, rel=1e-5)
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in torch.autograd.grad(loss, value))
+
+
 def test_sliced_compares_different_numbers_of_samples():
     samples = torch.rand(4, 400)
     target = SLICED.prepare((samples,), seeded("a"))
