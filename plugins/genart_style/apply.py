@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from genart import Batch, DataError, Images, Model, ResourceError, Run
+from genart import Batch, DataError, Images, Model, Run
 from genart.nn import budget, checkpoint
 from genart.nn.side_by_side import each_picture
 
@@ -36,10 +36,13 @@ def apply(images: Images, params: ApplyParams, run: Run) -> Iterator[Batch]:
         pixels = batch.pixels.to(run.device)
         if params.resolution is not None:
             pixels = resized(pixels, schedule.fitted((pixels.shape[2], pixels.shape[3]), params.resolution))
-        check_memory((pixels.shape[2], pixels.shape[3]), painter.width, run, bfloat16=bfloat16)
+        size: Size = (pixels.shape[2], pixels.shape[3])
+        if size[0] * size[1] > strips.MOST_WHOLE:
+            per_pixel = PIXEL_BYTES + CHANNEL_BYTES[bfloat16] * painter.width
+            memory.check(per_pixel, size, run, "give a smaller `resolution`, or a network of a smaller `width`")
         return batch.with_pixels(applied(painter, pixels, params, bfloat16=bfloat16).cpu())
 
-    yield from each_picture(alone, images, run.workers)
+    yield from each_picture(alone, images, run.workers, params.resolution)
 
 
 def applied(painter: StyleNetwork, pixels: Tensor, params: ApplyParams, *, bfloat16: bool) -> Tensor:
@@ -60,22 +63,6 @@ def paint(painter: StyleNetwork, images: Tensor, bfloat16: bool = False) -> Tens
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
         painted = paint_in_strips(painter, frame) if height * width > strips.MOST_WHOLE else painter(frame)
     return painted[:, :, :height, :width].clamp(0, 1).contiguous()
-
-
-def check_memory(size: Size, width: int, run: Run, *, bfloat16: bool) -> None:
-    """Refuse a picture that is too large for the memory there is.
-
-    Raises:
-        ResourceError: if it takes more than this machine's programs should.
-    """
-    pixels = size[0] * size[1]
-    needed = pixels * (PIXEL_BYTES + CHANNEL_BYTES[bfloat16] * width)
-    if pixels > strips.MOST_WHOLE and needed > memory.available(run.device):
-        raise ResourceError(
-            f"{run.stage_id}: painting {size[1]}x{size[0]} pixels takes about {needed / 1e9:.1f} GB of memory, "
-            f"and {memory.available(run.device) / 1e9:.1f} GB are there to be used",
-            "give a smaller `resolution`, or a network of a smaller `width`",
-        )
 
 
 def takes_bfloat16(wanted: str, run: Run) -> bool:

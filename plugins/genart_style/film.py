@@ -81,7 +81,7 @@ class Painted:
     result: Tensor
 
 
-def walk(images: Images, run: Run, paint: Paint, *, loop: bool) -> Iterator[Batch]:
+def walk(images: Images, run: Run, paint: Paint, *, loop: bool, repaint: bool = False) -> Iterator[Batch]:
     """Paint the frames of a film one after another.
 
     A frame that equals the one before keeps its picture. A frame's transparency is kept where `paint` gives none.
@@ -94,18 +94,19 @@ def walk(images: Images, run: Run, paint: Paint, *, loop: bool) -> Iterator[Batc
         run: says where to begin and on which device; keeps what was painted ahead.
         paint: paints one frame. It must depend on nothing but its arguments and the run's random streams.
         loop: True if the last frame leads to the first.
+        repaint: True if a frame that equals the one before is painted all the same: something else that `paint` looks at may have changed.
 
     Yields:
         One picture at a time, in 8 bits, with the frame's metadata.
     """
     count = len(images) if loop else images.count
     run.expect(count, images.fps)
-    ahead = _painted_ahead(images, run, paint, count) if loop and count is not None else []
+    ahead = _painted_ahead(images, run, paint, count, repaint=repaint) if loop and count is not None else []
     before = _before_first(images, run, ahead)
     for batch in images.batches(1, start=run.start):
         place = batch.start - (count or 0) + len(ahead)
         goal = Goal(_read(ahead[place], run.device), (place + 1) / len(ahead)) if ahead and place >= 0 else None
-        before = step(batch, before, goal, paint, run.device)
+        before = step(batch, before, goal, paint, run.device, repaint=repaint)
         yield before.output
 
 
@@ -114,7 +115,7 @@ def preroll_count(count: int) -> int:
     return min(PREROLL, max(1, count // 4)) if count > 1 else 0
 
 
-def _painted_ahead(images: Images, run: Run, paint: Paint, count: int) -> list[Path]:
+def _painted_ahead(images: Images, run: Run, paint: Paint, count: int, *, repaint: bool) -> list[Path]:
     """Paint a loop's last frames beforehand; those which are there already, from before a kill, are left as they are."""
     number = preroll_count(count)
     paths = [run.file(f"preroll-{i:03d}.png") for i in range(number)]
@@ -125,7 +126,7 @@ def _painted_ahead(images: Images, run: Run, paint: Paint, count: int) -> list[P
         before = _as_painted(images[count - number + i - 1], _read(paths[i - 1], run.device), run.device) if i else None
         frame = images[count - number + i]
         numbered = Batch.from_array(frame.array, frame.meta, start=i - number)
-        _write(path, step(numbered, before, None, paint, run.device).output)
+        _write(path, step(numbered, before, None, paint, run.device, repaint=repaint).output)
         run.progress(0, count)
     return paths
 
@@ -143,7 +144,7 @@ def _as_painted(given: Batch, result: Tensor, device: str) -> Painted:
     return _kept(given, frame, alpha, result)
 
 
-def step(batch: Batch, before: Painted | None, goal: Goal | None, paint: Paint, device: str) -> Painted:
+def step(batch: Batch, before: Painted | None, goal: Goal | None, paint: Paint, device: str, *, repaint: bool = False) -> Painted:
     """Paint one frame, unless it is known already how it comes out.
 
     Args:
@@ -152,11 +153,12 @@ def step(batch: Batch, before: Painted | None, goal: Goal | None, paint: Paint, 
         goal: where it is led to, near the end of a loop.
         paint: paints it.
         device: where to compute.
+        repaint: see `walk`.
     """
     frame, alpha = opaque(batch, device)
     if goal is not None and goal.share == 1:
         return _kept(batch, frame, alpha, goal.image)
-    unchanged = before is not None and np.array_equal(before.given.array, batch.array)
+    unchanged = not repaint and before is not None and np.array_equal(before.given.array, batch.array)
     if before is not None and unchanged and (goal is None or torch.equal(goal.image, before.result)):
         return _kept(batch, frame, alpha, before.result)
     carried = carry(before.frame, before.result, frame) if before is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,16 +15,18 @@ from genart.nn.samples import FILES, data_folder
 from genart.nn.side_by_side import each_picture
 from genart.nn.stylize import LEAST, AnyStyle, FixedStyles, Style, Transformer
 
-from . import colour
+from . import colour, memory, scene
 from ._instant import InstantParams
 from .film import Carried, opaque, walk
-from .scene import read_picture, resized, with_detail
+from .scene import Region, read_picture, resized, with_detail
 from .schedule import Size, fitted
 
 #: Of the picture before, where the motion can be trusted: the share that a frame is painted over, and the share that stays.
 PAINTED_OVER, STAYS = 0.3, 0.7
 #: Longer side that the coarsest size doesn't go below: the network was trained on pictures hardly larger.
 COARSEST = 384
+#: Bytes per pixel that painting takes at its peak, and those that matching colours adds; as measured.
+PIXEL_BYTES, MATCH_BYTES = 190, 50
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,31 @@ def instant(images: Images, params: InstantParams, run: Run) -> Iterator[Batch]:
     """Paint every picture; see the stage."""
     look = read_look(params, run)
     if params.temporal:
-        yield from walk(images, run, lambda frame, carried: of_film(frame, carried, look, params, run.device), loop=params.loop)
+        yield from walk(images, run, lambda frame, carried: of_film(frame, carried, look, params, run), loop=params.loop)
         return
     run.expect(images.count, images.fps)
     # one by one: a picture doesn't depend, in its last bits, on those beside it
-    yield from each_picture(lambda batch: alone(batch, look, params, run.device), images, run.workers)
+    yield from each_picture(lambda batch: alone(batch, look, params, run), images, run.workers, params.resolution)
 
 
 @torch.no_grad()
-def alone(batch: Batch, look: Look, params: InstantParams, device: str) -> Batch:
+def alone(batch: Batch, look: Look, params: InstantParams, run: Run) -> Batch:
     """Paint a picture that no other goes before."""
-    given, alpha = opaque(batch, device)
-    image = finished(sized(given, params.resolution), None, look, params)
+    given, alpha = opaque(batch, run.device)
+    image = finished(sized(given, params, run), None, look, params)
     if alpha is not None:
         image = torch.cat([image, resized(alpha, (image.shape[2], image.shape[3]))], 1)
     return batch.with_pixels(image.cpu())
 
 
 @torch.no_grad()
-def of_film(batch: Batch, carried: Carried | None, look: Look, params: InstantParams, device: str) -> Tensor:
+def of_film(batch: Batch, carried: Carried | None, look: Look, params: InstantParams, run: Run) -> Tensor:
     """Paint a frame so that it goes on from the one before; (1, 3, H, W).
 
     A share of the picture before is painted over together with the frame, which keeps strokes where they are; and a share of it stays,
     which takes away the shimmer that is left.
     """
-    image = finished(sized(opaque(batch, device)[0], params.resolution), carried, look, params)
+    image = finished(sized(opaque(batch, run.device)[0], params, run), carried, look, params)
     return image if carried is None else torch.lerp(image, carried.image, STAYS * carried.weight)
 
 
@@ -84,27 +86,49 @@ def finished(content: Tensor, carried: Carried | None, look: Look, params: Insta
     return image if params.strength == 1 else torch.lerp(content, image, params.strength)
 
 
-def sized(image: Tensor, resolution: int | None) -> Tensor:
-    """Bring the longer side of (1, 3, H, W) to `resolution`, if there is one."""
-    return image if resolution is None else resized(image, fitted((image.shape[2], image.shape[3]), resolution))
+def sized(image: Tensor, params: InstantParams, run: Run) -> Tensor:
+    """Bring the longer side of (1, 3, H, W) to `resolution`, if there is one.
+
+    Raises:
+        ResourceError: if the memory is not enough to paint at that size.
+    """
+    size: Size = (image.shape[2], image.shape[3])
+    if params.resolution is not None:
+        size = fitted(size, params.resolution)
+    per_pixel = PIXEL_BYTES + (MATCH_BYTES if params.preserve_color == "match" else 0)
+    memory.check(per_pixel, size, run, "give a smaller `resolution`")
+    return resized(image, size)
 
 
 @torch.no_grad()
-def stylized(content: Tensor, style: Tensor, device: str) -> Tensor:
-    """Paint a picture in the style of another, as `style.instant` does by default.
+def stylized(content: Tensor, regions: Sequence[Region], device: str) -> Tensor:
+    """Paint a picture as `style.instant` does by default: each of several regions in its own styles, or all of it in those of the only one.
 
     Args:
         content: (1, 3, H, W) in [0, 1].
-        style: (1, 3, h, w) in [0, 1].
+        regions: what goes where.
         device: "cpu", "cuda" or "mps".
 
     Returns:
-        (1, 3, H, W) in [0, 1], on the device.
+        (1, 3, H, W) in [0, 1], on the device; of several regions, the content where none of them is.
     """
+    content = content.to(device)
+    images = [painted(content, blended(region.styles, device)) for region in regions]
+    if len(images) == 1:
+        return images[0]
+    size = (content.shape[2], content.shape[3])
+    weights = [resized(region.weight, size) for region in regions if region.weight is not None]
+    total = torch.stack(weights).sum(0)
+    mixed = torch.stack([weight * image for weight, image in zip(weights, images, strict=True)]).sum(0)
+    return (mixed + (1 - total).clamp_min(0) * content) / total.clamp_min(1)
+
+
+def blended(styles: Sequence[scene.Style], device: str) -> Look:
+    """What paints in a blend of styles by their shares, which sum to 1."""
     network = any_style(device)
     size = InstantParams.model_fields["style_size"].default
-    look = Look(network.transformer, network.style(network.numbers(style.to(device), size)), None)
-    return painted(content.to(device), look)
+    numbers = [style.share * network.numbers(style.picture.to(device), size) for style in styles if style.share > 0]
+    return Look(network.transformer, network.style(torch.stack(numbers).sum(0)), None)
 
 
 @cache

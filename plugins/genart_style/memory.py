@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genart import ResourceError, Run
+
 from .tiles import Size, halo_of, tiles
 
 #: Pairs of steps that L-BFGS remembers, the most first.
@@ -165,6 +167,27 @@ def available(device: str) -> float:
         return SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not told: as on a small laptop
         return SHARE * 8e9
+
+
+def check(per_pixel: float, size: Size, run: Run, hint: str) -> None:
+    """Refuse a picture that is too large for the memory there is.
+
+    Args:
+        per_pixel: bytes that painting a pixel takes.
+        size: height and width.
+        run: of the stage.
+        hint: what to do then.
+
+    Raises:
+        ResourceError: if it takes more than this machine's programs should.
+    """
+    needed, free = per_pixel * size[0] * size[1], available(run.device)
+    if needed > free:
+        raise ResourceError(
+            f"{run.stage_id}: painting {size[1]}x{size[0]} pixels takes about {needed / 1e9:.1f} GB of memory, "
+            f"and {free / 1e9:.1f} GB are there to be used",
+            hint,
+        )
 
 
 def halo_and_stride(backbone: Any, layers: Sequence[str]) -> tuple[int, int]:

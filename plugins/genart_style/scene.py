@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,11 @@ class Style:
 
 @dataclass(frozen=True)
 class Region:
-    """Where some styles go: (1, 1, H, W) in [0, 1], or None for everywhere."""
+    """Where some styles go: (1, 1, H, W) in [0, 1], or None for everywhere; and how much its pixels count beside those of other regions."""
 
     weight: Tensor | None
     styles: tuple[Style, ...]
+    share: float = 1.0
 
 
 def check_layers(backbone: Any, backbone_name: str, layers: Sequence[str], where: str) -> None:
@@ -58,22 +59,27 @@ def check_layers(backbone: Any, backbone_name: str, layers: Sequence[str], where
             )
 
 
-def read_picture(path: Path, run: Run, index: int = 0) -> Tensor:
+def read_picture(path: Path, run: Run, index: int = 0, count: int | None = None) -> Tensor:
     """Read a picture as (1, 3, H, W) in [0, 1]: upright, sRGB, transparency over white.
 
     Args:
         path: a file, or the id of a stage.
         run: knows what the stage gave.
         index: which of a stage's pictures; one that gave a single picture gives it always.
+        count: number of pictures to paint, where each may have its own; those painted ahead of a film have an index from -`count` on.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if it cannot be read, or if a stage gave neither one picture nor `count`; for a single one the first will do.
     """
     side = run.sides.get(str(path))
     if isinstance(side, Images):
         if not len(side):
             raise DataError(f"{run.stage_id}: the stage '{path}' gave no picture")
-        pixels = side[index if index < len(side) else 0].pixels
+        if count not in (None, 1) and len(side) not in (1, count):
+            raise DataError(
+                f"{run.stage_id}: the stage '{path}' gave {len(side)} pictures for {count}", "it may give one for all, or one for each"
+            )
+        pixels = side[index if len(side) > 1 else 0].pixels
         return pixels if pixels.shape[1] == 3 else pixels[:, :3] * pixels[:, 3:] + 1 - pixels[:, 3:]
     try:
         array = decode(path, Want())
@@ -117,7 +123,7 @@ def _check_size(picture: Tensor, name: str, layers: Sequence[str], run: Run, bac
         run.warn(f"{name} is only {width}x{height} pixels, less than the deepest layer looks at ({field}): large forms are lost")
 
 
-def read_regions(masks: Sequence[Path], styles: Sequence[Style], size: Size, run: Run, index: int) -> list[Region]:
+def read_regions(masks: Sequence[Path], styles: Sequence[Style], size: Size, run: Run, index: int, count: int) -> list[Region]:
     """Read the masks of one picture.
 
     Args:
@@ -126,20 +132,22 @@ def read_regions(masks: Sequence[Path], styles: Sequence[Style], size: Size, run
         size: height and width of the picture.
         run: of the stage.
         index: of the picture, where a stage gives a mask for each.
+        count: of the pictures.
 
     Raises:
-        DataError: if a mask has other proportions than the picture, or shows nothing.
+        DataError: if a mask has other proportions than the picture, or shows nothing; see also `read_picture`.
     """
     if not masks:
         return [Region(None, tuple(styles))]
-    weights = [_read_mask(path, size, run, index) for path in masks]
+    weights = [_read_mask(path, size, run, index, count) for path in masks]
     if len(weights) == 1:
         return [Region(weights[0], tuple(styles))]
-    return [Region(weight, (Style(style.picture, 1.0, style.name, style.scale),)) for weight, style in zip(weights, styles, strict=True)]
+    most = max(style.share for style in styles)
+    return [Region(weight, (replace(style, share=1.0),), style.share / most) for weight, style in zip(weights, styles, strict=True)]
 
 
-def _read_mask(path: Path, size: Size, run: Run, index: int) -> Tensor:
-    mask = read_picture(path, run, index).mean(1, keepdim=True).to(run.device)
+def _read_mask(path: Path, size: Size, run: Run, index: int, count: int) -> Tensor:
+    mask = read_picture(path, run, index, count).mean(1, keepdim=True).to(run.device)
     height, width = mask.shape[2:]
     if abs(width * size[0] / (height * size[1]) - 1) > PROPORTIONS:
         raise DataError(
@@ -269,14 +277,14 @@ class Look:
             size: height and width.
             alpha: (1, 1, H, W): what is transparent doesn't count.
         """
-        found: list[tuple[str, Probe, Terms]] = []
+        found: list[tuple[str, Probe, Terms, float]] = []
         for r, region in enumerate(regions):
             weight = None if region.weight is None else resized(region.weight, size)
             if alpha is not None:
                 weight = resized(alpha, size) if weight is None else weight * resized(alpha, size)
             probes = [(layer, self.probe(layer, size, weight, f"region {r} {layer}")) for layer in self.layers]
-            found += [(layer, probe, targets[r][k]) for k, (layer, probe) in enumerate(probes)]
-        area = {layer: sum(probe.total for name, probe, _ in found if name == layer) for layer in self.layers}
+            found += [(layer, probe, targets[r][k], region.share * probe.total) for k, (layer, probe) in enumerate(probes)]
+        area = {layer: sum(part for name, _, _, part in found if name == layer) for layer in self.layers}
         weights = self.weights or (1.0,) * len(self.layers)
         shares = {layer: weight / sum(weights) for layer, weight in zip(self.layers, weights, strict=True)}
-        return [StyleTerm(layer, probe, self.statistic, goal, probe.total / area[layer] * shares[layer]) for layer, probe, goal in found]
+        return [StyleTerm(layer, probe, self.statistic, goal, part / area[layer] * shares[layer]) for layer, probe, goal, part in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 Size = tuple[int, int]
 
@@ -60,3 +61,27 @@ def largest_affordable(seconds: float, pixel_sec: float, size: Size) -> Size:
         if len(sizes) == 1 or WANTED * pixel_sec * chosen[0] * chosen[1] <= seconds / sum(shares):
             return chosen
         chosen = sizes[-2]
+
+
+def name_of(picture: int, size: Size) -> str:
+    """Name under which the iterations of a picture at a size are chosen; with ", done" those at which its time was up."""
+    return f"iterations of picture {picture} at {size[1]}x{size[0]}"
+
+
+def name_in_common(picture: int, size: Size, first: int, choices: Container[str]) -> str:
+    """Name under which the iterations of frames that go on from the one before are chosen.
+
+    They all have the same number, lest what every file tells grow with the film, until one runs out of time: then the next begins anew.
+
+    Args:
+        picture: index of the frame.
+        size: of the result.
+        first: index of the frame that is painted first.
+        choices: names of what is chosen already.
+    """
+
+    def name(begin: int) -> str:
+        return f"iterations from picture {begin} on at {size[1]}x{size[0]}"
+
+    begins = (k for k in range(picture, first, -1) if name(k) in choices or f"{name_of(k - 1, size)}, done" in choices)
+    return name(next(begins, first))

@@ -206,12 +206,15 @@ def w2_loss(value: Terms, target: Terms) -> Tensor:
     """
     mean, root, trace = target
     covariance = _covariance(value)
-    inner = _exact(root @ covariance @ root)  # in float32 the solver fails on matrices of low rank
+    # in float32 the roots of what is rounded add up to more than nothing, and the solver fails on matrices of low rank
+    inner = _exact(root) @ _exact(covariance) @ _exact(root)
     if not bool(torch.isfinite(inner).all()):
         return inner.sum().to(covariance) * torch.nan
     eigenvalues = torch.linalg.eigvalsh((inner + inner.mT) / 2)
     # a root is infinitely steep at 0: what is below a millionth of the largest eigenvalue is left out of the gradient
-    overlap = eigenvalues.clamp_min(1e-6 * float(eigenvalues[-1].detach().clamp_min(EPSILON))).sqrt().sum().to(covariance)
+    floor = 1e-6 * float(eigenvalues[-1].detach().clamp_min(EPSILON))
+    roots = torch.where(eigenvalues > floor, eigenvalues.clamp_min(floor).sqrt(), eigenvalues.detach().clamp_min(0).sqrt())
+    overlap = roots.sum().to(covariance)
     distance = (value[0] - mean).square().sum() + covariance.diagonal().sum() + trace - 2 * overlap
     return distance / (mean.square().sum() + trace + EPSILON)
 

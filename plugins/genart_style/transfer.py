@@ -34,6 +34,8 @@ FRAMES = 12
 FIRST_FRAME = 4
 #: Iterations of a frame that goes on from the one before, as a share of those that the last size of a picture has.
 CARRIED = 0.5
+#: Choice that is made when a film is done: what its frames' iterations are not said of ended as planned.
+PAINTED = "frames painted"
 
 T = TypeVar("T")
 
@@ -87,7 +89,9 @@ def transfer(images: Images, params: TransferParams, run: Run) -> Iterator[Batch
     run.expect(count, images.fps)
     painter = Painter(backbone, params, run, count)
     if params.temporal:
-        yield from walk(images, run, painter.paint, loop=params.loop)
+        yield from walk(images, run, painter.paint, loop=params.loop, repaint=painter.has_moving_masks)
+        if painter.seconds is not None:
+            run.choose(PAINTED, lambda: count)
         return
     for batch in images.batches(1):
         yield batch.with_pixels(painter.paint(batch, None))
@@ -124,6 +128,12 @@ class Painter:
         self.first = -ahead
         self.seconds = params.budget or (None if params.iterations else DEFAULT_BUDGET_SEC * (self.count + ahead))
         self.budget_sec: float | None = None
+
+    @property
+    def has_moving_masks(self) -> bool:
+        """True if a stage gives each picture a mask of its own."""
+        sides = (self.run.sides.get(str(path)) for path in self.params.mask)
+        return any(isinstance(side, Images) and len(side) > 1 for side in sides)
 
     def _precision(self) -> str:
         if self.params.precision == "auto":
@@ -168,7 +178,7 @@ class Painter:
         return self.seconds / (self.count - self.first + FIRST_FRAME - 1) * (FIRST_FRAME if index == self.first else 1)
 
     def _task(self, given: Tensor, alpha: Tensor | None, carried: Carried | None, index: int) -> Task:
-        regions = read_regions(self.params.mask, self.styles, (given.shape[2], given.shape[3]), self.run, index)
+        regions = read_regions(self.params.mask, self.styles, (given.shape[2], given.shape[3]), self.run, index, self.count)
         sizes = self.sizes(given, regions)
         content = resized(given, sizes[-1])
         guide = colour.luminance(content) if self.params.preserve_color == "luminance" else content
@@ -367,14 +377,15 @@ class Painter:
     def _fresh(self, task: Task, size: Size, index: int) -> Tensor:
         guide = task.guide
         if self.params.init_image is not None:
-            return resized(self._anchored(read_picture(self.params.init_image, self.run, index).to(guide)), size)
+            start = read_picture(self.params.init_image, self.run, index, self.count)
+            return resized(self._anchored(start.to(guide)), size)
         if self.params.init == "noise":
             noise = torch.randn(1, 3, *size, generator=self.run.generator("noise", index % self.count))
             return (0.5 + 0.1 * noise).clamp(0, 1).to(guide)
         if self.params.init == "instant":
             from .instant import stylized
 
-            return self._anchored(stylized(resized(task.content, size), self.styles[0].picture, self.run.device))
+            return self._anchored(stylized(resized(task.content, size), task.regions, self.run.device))
         return resized(guide, size)
 
     def new_optimizer(self, image: Tensor, k: int, sizes: int) -> Optimizer:
@@ -394,9 +405,8 @@ class Painter:
             Interrupted: after Ctrl-C, when the iteration is finished and everything is saved.
         """
         log, run, size = self.log, self.run, task.sizes[k]
-        name = f"iterations of picture {log.picture} at {size[1]}x{size[0]}"
-        total = self._iterations(name, optimizer, objective, task, k)
-        done_before = run.choices.get(f"{name}, done")  # a remake ends where the run that it follows ended, whatever its own time
+        total = self._iterations(optimizer, objective, task, k)
+        done_before = self._done_before(task, size, total)
         every = max(1, total // FRAMES)
         since, done = time.monotonic(), 0
         while log.iteration < (total if done_before is None else done_before):
@@ -417,23 +427,35 @@ class Painter:
                 run.check()
             elif run.checkpoints.due():
                 self._save(optimizer)
-        if self.budget_sec is not None:
-            run.choose(f"{name}, done", lambda: log.iteration)
+        if self.budget_sec is not None and (task.carried is None or log.iteration != total):
+            run.choose(f"{schedule.name_of(log.picture, size)}, done", lambda: log.iteration)
 
-    def _iterations(self, name: str, optimizer: Optimizer, objective: Objective, task: Task, k: int) -> int:
-        """Iterations at size k: as told, or as many as the time left for it is enough for, which is remembered as `name`."""
+    def _done_before(self, task: Task, size: Size, total: int) -> int | None:
+        """Where the run that a remake follows ended, as this one is to, whatever its own time; None where there is no such run."""
+        choices = self.run.choices
+        as_planned = total if task.carried is not None and PAINTED in choices else None
+        return choices.get(f"{schedule.name_of(self.log.picture, size)}, done", as_planned)
+
+    def _iterations(self, optimizer: Optimizer, objective: Objective, task: Task, k: int) -> int:
+        """Iterations at size k: as told, or as many as the time left for it is enough for, which is remembered."""
         if self.params.iterations is not None:
             planned = schedule.planned(self.params.iterations, task.sizes, k)
             return planned if task.carried is None else max(1, round(CARRIED * planned))
-        return int(self.run.choose(name, lambda: self._affordable_iterations(optimizer, objective, task.sizes, k)))
+        picture, size = self.log.picture, task.sizes[k]
+        name = schedule.name_of(picture, size)
+        if task.carried is not None:
+            name = schedule.name_in_common(picture, size, self.first, self.run.choices)
+        return int(self.run.choose(name, lambda: self._affordable_iterations(optimizer, objective, task, k)))
 
-    def _affordable_iterations(self, optimizer: Optimizer, objective: Objective, sizes: Sequence[Size], k: int) -> int:
+    def _affordable_iterations(self, optimizer: Optimizer, objective: Objective, task: Task, k: int) -> int:
         assert self.budget_sec is not None
+        sizes = task.sizes
         cost = self.plan(sizes[k]).cost
         if self.log.pixel_sec is None:
             seconds = budget.seconds_per_call(lambda: objective(optimizer.best), self.run.device, 0, warmup=1)
             self.log.pixel_sec = seconds / (sizes[k][0] * sizes[k][1]) / cost
-        left = self.budget_sec * budget.DEADLINE - self.elapsed_sec
+        # what holds for many frames leaves some time for those that take a little longer
+        left = self.budget_sec * (budget.DEADLINE if task.carried is None else budget.PLANNED) - self.elapsed_sec
         return schedule.affordable(max(0.0, left), self.log.pixel_sec * cost * sizes[k][0] * sizes[k][1], sizes, k)
 
     @property
@@ -476,7 +498,8 @@ class Painter:
         saved = self.run.checkpoints.load()
         if saved is not None and saved[1]["log"]["picture"] != picture:
             saved = None
-        log = Log(**saved[1]["log"]) if saved is not None else Log(picture=picture)
+        speed = self.log.pixel_sec if self.params.temporal else None  # of the frame before
+        log = Log(**saved[1]["log"]) if saved is not None else Log(picture=picture, pixel_sec=speed)
         if picture == self.first:
             self.run.sink("progress").truncate(log.frames)
         return log, None if saved is None else (saved[0], saved[1]["optimizer"])

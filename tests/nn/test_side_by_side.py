@@ -108,8 +108,11 @@ def test_one_who_stops_reading_leaves_no_thread_behind() -> None:
     pytest.fail("a thread goes on")
 
 
-@pytest.mark.parametrize(("side", "at_once"), [(1024, True), (1025, False)])
-def test_large_pictures_are_made_one_after_another(side: int, at_once: bool) -> None:
+@pytest.mark.parametrize(
+    ("side", "resolution", "at_once"),
+    [(1024, None, True), (1025, None, False), (1025, 512, False), (64, 4096, True), (64, 4100, False)],
+)
+def test_large_pictures_are_made_one_after_another(side: int, resolution: int | None, at_once: bool) -> None:
     threads: set[int] = set()
 
     def make(batch: Batch) -> Batch:
@@ -117,7 +120,7 @@ def test_large_pictures_are_made_one_after_another(side: int, at_once: bool) -> 
         return batch
 
     images = Images.from_batches([Batch.from_array(np.full((1, side, 1024, 3), value, np.uint8)) for value in range(4)])
-    made = list(each_picture(make, images, 2))
+    made = list(each_picture(make, images, 2, resolution))
     assert [int(batch.array[0, 0, 0, 0]) for batch in made] == [0, 1, 2, 3]
     assert (threading.get_ident() not in threads) == at_once
 

@@ -10,8 +10,9 @@ from PIL import Image
 from genart.artifacts import Batch, Images
 from genart.errors import DataError
 from genart.nn import vgg
-from genart.params import ParamProblem
+from genart.params import ParamProblem, resolve
 from genart.testing import run_stage
+from genart_style import _transfer
 from genart_style._compare import style_compare
 from genart_style.compare import Judge, caption, colour_distance, directions, drawn, total_variation
 from genart_style.compare import Judged as JudgedPicture
@@ -247,9 +248,16 @@ def test_transparency_lies_over_white(judged, style):
         ([waves(64, 64)], {"content_layers": ["relu9_1"]}, r"style.compare.content_layers: vgg19 has no layer 'relu9_1'"),
     ],
 )
-def test_bad_input_is_named(judged, style, given, params, message):
+def test_bad_input_is_named(judged, style, given, params, message, monkeypatch):
+    monkeypatch.setattr(_transfer, "BLOCKS", {})  # layers of a plugin's backbone are known when it is loaded
     with pytest.raises(DataError, match=message):
         judged(images(*given), style=style, **params)
+
+
+@pytest.mark.parametrize("name", ["style_layers", "content_layers"])
+def test_unknown_layers_of_our_backbones_are_refused_beforehand(name):
+    with pytest.raises(ParamProblem, match=rf"style\.compare\.{name}: vgg19 has no layer 'relu3_9'; did you mean 'relu3_"):
+        resolve(style_compare.params, "style.compare", {"style": "a.png", name: "relu3_9"})
 
 
 def test_a_style_must_be_given_and_be_a_picture(judged, tmp_path):

@@ -5,12 +5,14 @@ from kornia.color import rgb_to_lab, rgb_to_yuv
 from PIL import Image
 
 from genart.artifacts import Batch, Images
-from genart.errors import DataError
+from genart.errors import DataError, ResourceError
 from genart.nn.flow import flicker
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage
 from genart_style import instant as module
+from genart_style import memory
 from genart_style._instant import style_instant
+from genart_style.scene import Region, Style
 
 from .made import pictures, waves
 
@@ -105,6 +107,17 @@ def test_the_resolution_is_the_longer_side(tmp_path):
     assert found.shape == (50, 100, 3)
 
 
+@pytest.mark.parametrize(("params", "bytes_per_pixel"), [({}, 190), ({"preserve_color": "match"}, 240), ({"temporal": True}, 190)], ids=str)
+def test_a_picture_too_large_for_the_memory_is_refused_before_it_is_begun(tmp_path, monkeypatch, params, bytes_per_pixel):
+    free = 200 * 100 * bytes_per_pixel
+    monkeypatch.setattr(memory, "available", lambda device: free)
+    given = pictures(waves(30, 60))
+    (found,) = painted(given, tmp_path / "w", preset=0, resolution=200, **params)
+    assert found.shape == (100, 200, 3)
+    with pytest.raises(ResourceError, match=r"style\.instant: painting 202x101 pixels takes about 0\.0 GB of memory"):
+        painted(given, tmp_path / "v", preset=0, resolution=202, **params)
+
+
 @pytest.mark.parametrize(
     ("size", "scales", "expected"),
     [
@@ -132,10 +145,26 @@ def test_more_sizes_make_larger_strokes(tmp_path):
 
 
 def test_the_start_of_a_transfer_is_what_the_stage_gives(tmp_path, style):
-    content = torch.from_numpy(waves(40, 48)).permute(2, 0, 1)[None] / 255
-    picture = torch.from_numpy(np.array(Image.open(style))).permute(2, 0, 1)[None] / 255
-    found = Batch(module.stylized(content, picture, "cpu")).array[0]
-    assert np.array_equal(found, painted(pictures(waves(40, 48)), tmp_path, style=str(style))[0])
+    content, one, other = as_tensors([waves(40, 48), np.array(Image.open(style)), waves(48, 48, 9)])
+    Image.fromarray(waves(48, 48, 9)).save(tmp_path / "other.png")
+    for i, shares in enumerate(((1.0,), (0.25, 0.75))):
+        styles = [str(style), str(tmp_path / "other.png")][: len(shares)]
+        region = Region(None, tuple(Style(picture, share, "") for picture, share in zip((one, other), shares, strict=False)))
+        found = Batch(module.stylized(content, [region], "cpu")).array[0].astype(int)
+        given = painted(pictures(waves(40, 48)), tmp_path / str(i), style=styles, style_weights=list(shares))[0]
+        assert np.abs(found - given).max() <= i, "two are blended up to rounding"
+
+
+def test_each_region_of_the_start_of_a_transfer_is_in_its_own_style(style):
+    content, one, other = as_tensors([waves(40, 48), np.array(Image.open(style)), waves(48, 48, 9)])
+    left, right = torch.zeros(2, 1, 1, 40, 48)
+    left[..., :24], right[..., 24:40] = 1, 0.5
+    regions = [Region(left, (Style(one, 1.0, ""),)), Region(right, (Style(other, 1.0, ""),))]
+    found = module.stylized(content, regions, "cpu")
+    alone = [module.stylized(content, [region], "cpu") for region in regions]
+    assert torch.equal(found[..., :24], alone[0][..., :24])
+    assert torch.allclose(found[..., 24:40], (alone[1] + content)[..., 24:40] / 2, atol=1e-6)
+    assert torch.equal(found[..., 40:], content[..., 40:])
 
 
 # films

@@ -133,6 +133,26 @@ def test_w2_is_its_closed_form_where_covariances_are_diagonal():
     assert float(W2.loss(value, target)) == pytest.approx(float(expected / (other.square().sum() + wanted.sum())), rel=1e-4)
 
 
+@pytest.mark.parametrize("rank", [1, 8, 64])
+def test_w2_of_a_style_with_itself_is_nothing_at_any_rank(rank):
+    basis, strengths = torch.randn(64, rank, generator=seeded("a")), torch.rand(rank, 300, generator=seeded("b"))
+    features = (basis @ strengths).relu_() if rank == 64 else basis @ strengths
+    terms = Probe.of("moments", (10, 30), None, seeded("c"))(features.view(1, 64, 10, 30))
+    target = W2.prepare(terms, seeded("d"))
+    value = [term.requires_grad_(True) for term in terms]
+    loss = W2.loss(tuple(value), target)
+    assert abs(loss.item()) < 1e-5
+    assert max(float(gradient.abs().max()) for gradient in torch.autograd.grad(loss, value)) < 0.1
+
+
+def test_w2_of_features_without_any_spread_has_a_finite_gradient():
+    target = W2.prepare((torch.ones(4), torch.diag(torch.rand(4)) + 1), seeded("a"))
+    value = [torch.zeros(4, requires_grad=True), torch.zeros(4, 4, requires_grad=True)]
+    loss = W2.loss(tuple(value), target)
+    assert loss.item() == pytest.approx(1, rel=1e-5)
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in torch.autograd.grad(loss, value))
+
+
 def test_sliced_compares_different_numbers_of_samples():
     samples = torch.rand(4, 400)
     target = SLICED.prepare((samples,), seeded("a"))
@@ -158,6 +178,15 @@ def test_a_blend_is_what_one_picture_of_both_parts_has(name, network):
     joined = Probe.of(STATISTICS[name].needs, (32, 64), None, seeded("a"))(torch.cat(features, 3))
     for ours, theirs in zip(blend[0], STATISTICS[name].prepare(joined, seeded("b")), strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-2 * float(theirs.abs().max()))
+
+
+def test_a_region_counts_by_its_area_times_its_share(network):
+    weight = torch.zeros(1, 1, 32, 32)
+    weight[..., :8] = 1
+    look = look_with(network, GRAM, layers=("relu1_1",))
+    target = [look.target([(picture(32, 32), 1.0)], "x")] * 2
+    regions = [Region(weight, (), 1.0), Region(1 - weight, (), 0.5)]
+    assert [term.share for term in look.terms(target, regions, (32, 32), None)] == pytest.approx([0.4, 0.6])
 
 
 # losses

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given as given_that
 from hypothesis import settings
 from hypothesis import strategies as st
-from kornia.color import rgb_to_yuv
+from kornia.color import rgb_to_lab, rgb_to_yuv
 from PIL import Image, ImageCms
 
-from genart.artifacts import Batch, Images, StoredImages
+from genart.artifacts import Batch, Images, StoredImages, read_sealed, write_sealed
 from genart.errors import DataError, DivergedError, Interrupted, ResourceError
 from genart.events import Events
 from genart.nn import vgg
@@ -21,7 +21,7 @@ from genart.params import ParamProblem, input_paths, resolve
 from genart.plugins import Plugins
 from genart.run import Run, Stop
 from genart.testing import run_stage
-from genart_style import colour, genart_backbones, genart_statistics, scene, schedule, style_transfer
+from genart_style import _transfer, colour, genart_backbones, genart_statistics, scene, schedule, style_transfer
 from genart_style import transfer as module
 from genart_style.memory import Plan
 from genart_style.objective import Objective
@@ -277,8 +277,6 @@ def test_luminance_keeps_chroma_for_any_picture(seed):
 
 
 def test_matched_colours_have_the_contents_mean_and_spread():
-    from kornia.color import rgb_to_lab
-
     generator = torch.Generator().manual_seed(3)
     style = 0.5 + 0.1 * torch.randn(1, 3, 40, 40, generator=generator).clamp(-2, 2)
     content = torch.tensor([0.6, 0.5, 0.4]).view(1, 3, 1, 1) + 0.04 * torch.randn(1, 3, 30, 30, generator=generator)
@@ -286,6 +284,19 @@ def test_matched_colours_have_the_contents_mean_and_spread():
     wanted = rgb_to_lab(content)[0].flatten(1)
     assert torch.allclose(matched.mean(1), wanted.mean(1), atol=0.3)
     assert torch.allclose(torch.cov(matched), torch.cov(wanted), atol=0.15 * float(torch.cov(wanted).abs().max()))
+
+
+def test_matched_histograms_are_the_contents():
+    generator = torch.Generator().manual_seed(3)
+    style = 0.3 + 0.4 * torch.rand(1, 3, 40, 50, generator=generator)
+    content = 0.45 + 0.1 * torch.rand(1, 3, 30, 30, generator=generator).square() + torch.tensor([0.1, 0.0, -0.05]).view(1, 3, 1, 1)
+    matched, wanted, before = (rgb_to_lab(image)[0].flatten(1) for image in (colour.match_histograms(style, content), content, style))
+    levels = torch.linspace(0.02, 0.98, 25)
+    found, aim, start = (torch.quantile(lab, levels, dim=1) for lab in (matched, wanted, before))
+    assert float((found - aim).abs().max()) < 0.5
+    assert float((start - aim).abs().max()) > 5
+    order = rgb_to_lab(style)[0, 0].flatten().argsort()
+    assert bool((matched[0][order].diff() > -0.05).all()), "what was darker stays darker"
 
 
 def test_transparency_is_kept_and_what_it_hides_changes_nothing(style, backbone, tmp_path):
@@ -344,8 +355,8 @@ def test_what_no_mask_shows_stays_as_it_is(content, style, backbone, tmp_path):
     assert np.array_equal(outputs["progress"].array()[0][:, 25:], outputs["output"].array()[0][:, 25:]), "in the film too"
 
 
-def test_each_region_takes_its_own_style(backbone, tmp_path):
-    """A red style on the left and a blue one on the right: the colours go where their masks are."""
+def halves_in_red_and_blue(backbone, tmp_path, **params):
+    """Mean colours (3,) of the left half of a grey picture, where the mask of a red style is, and of the right, where a blue one's is."""
     rng = np.random.default_rng(1)
     for name, channel in (("red", 0), ("blue", 2)):
         picture = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
@@ -358,14 +369,30 @@ def test_each_region_takes_its_own_style(backbone, tmp_path):
         backbone,
         style=[str(tmp_path / "red.png"), str(tmp_path / "blue.png")],
         mask=masks,
-        iterations=20,
         content_weight=0.0,
         style_layers=["relu1_1", "relu2_1"],
         content_layers=["relu2_2"],
+        **params,
     )
-    left, right = (part.mean((0, 1)) for part in np.split(outputs["output"].array()[0].astype(float), 2, axis=1))
+    return [part.mean((0, 1)) for part in np.split(outputs["output"].array()[0].astype(float), 2, axis=1)]
+
+
+def test_each_region_takes_its_own_style(backbone, tmp_path):
+    left, right = halves_in_red_and_blue(backbone, tmp_path, iterations=20)
     assert left[0] > left[2] + 40
     assert right[2] > right[0] + 40
+
+
+def test_weights_say_how_much_each_region_counts(backbone, tmp_path):
+    left, right = halves_in_red_and_blue(backbone, tmp_path, iterations=20, style_weights=[1.0, 0.0])
+    assert left[0] > left[2] + 40
+    assert np.abs(right - 120).max() < 10
+
+
+def test_what_style_instant_makes_of_each_region_is_a_start(backbone, tmp_path):
+    left, right = halves_in_red_and_blue(backbone, tmp_path, iterations=1, init="instant")
+    assert left[0] > left[2] + 20
+    assert right[2] > right[0] + 20
 
 
 @pytest.mark.parametrize("statistic", ["gram"])
@@ -393,6 +420,43 @@ def test_styles_and_masks_may_come_from_stages(content, style, backbone, tmp_pat
     outputs, _ = told(content, tmp_path / "w", backbone, style="dream", mask="spot", sides={"dream": made, "spot": mask})
     plain, _ = told(content, tmp_path / "plain", backbone, style=str(style))
     assert np.abs(outputs["output"].array().astype(int) - plain["output"].array()).mean() < 2
+
+
+def test_a_stage_gives_a_mask_for_all_pictures_or_one_for_each(style, backbone, tmp_path):
+    """Those of a loop's end, which are painted ahead of its beginning, included."""
+    frames, white = moving(8, 32), np.full((32, 32, 3), 255, np.uint8)
+    params = {"style": str(style), "iterations": 1, "temporal": True, "loop": True}
+    plain, _ = told(frames, tmp_path / "plain", backbone, **params)
+    for i, masks in enumerate(([white], [white] * 8)):
+        one, _ = told(frames, tmp_path / f"mask {i}", backbone, mask="spot", sides={"spot": pictures(*masks)}, **params)
+        assert np.abs(one["output"].array().astype(int) - plain["output"].array()).mean() < 2
+    one, _ = told(frames, tmp_path / "start", backbone, init_image="start", sides={"start": pictures(waves(32, 32))}, **params)
+    assert len(one["output"]) == 8
+
+
+@pytest.mark.parametrize("name", ["mask", "init_image"])
+def test_masks_and_starts_that_are_too_few_are_refused(name, style, backbone, tmp_path):
+    few = pictures(*[np.full((32, 32, 3), 255, np.uint8)] * 2)
+    with pytest.raises(
+        DataError, match=r"style\.transfer: the stage 'few' gave 2 pictures for 3\n  it may give one for all, or one for each"
+    ):
+        told(pictures(*[waves(32, 32)] * 3), tmp_path / "w", backbone, style=str(style), sides={"few": few}, **{name: "few"})
+    outputs, _ = told(pictures(waves(32, 32)), tmp_path / "v", backbone, style=str(style), sides={"few": few}, **{name: "few"})
+    assert len(outputs["output"]) == 1, "of a single picture the stage's first is meant"
+
+
+def test_a_frame_that_stays_is_painted_anew_where_its_mask_moves(style, backbone, tmp_path):
+    halves = [np.full((32, 32, 3), 255, np.uint8) for _ in range(2)]
+    halves[0][:, 16:], halves[1][:, :16] = 0, 0
+    still = pictures(*[waves(32, 32)] * 2)
+    results = {}
+    for label, masks in (("moves", halves), ("stays", halves[:1])):
+        sides = {"spot": pictures(*masks)}
+        outputs, _ = told(still, tmp_path / label, backbone, style=str(style), mask="spot", sides=sides, iterations=4, temporal=True)
+        results[label] = outputs["output"].array().astype(int)
+    assert np.array_equal(*results["stays"])
+    assert np.array_equal(results["moves"][1][:, :14], still.array()[1][:, :14]), "no mask shows it any more"
+    assert np.abs(results["moves"][0] - results["moves"][1])[:, :14].mean() > 1
 
 
 # memory
@@ -625,7 +689,7 @@ def test_of_many_pictures_each_gets_an_iteration_however_small_the_budget(style,
     given = pictures(*[waves(48, 48)] * 3)
     outputs, events = told(given, tmp_path / "w", backbone, style=str(style), budget=1.5, iterations=None, scales=None)
     assert outputs["output"].count == 3
-    (warning,) = [event["message"] for event in events if event["event"] == "warning"]
+    (warning,) = [event["message"] for event in events if event["event"] == "warning" and "budget" in event["message"]]
     assert (
         warning
         == "a budget of 0.5 s per picture is too small: one iteration at 48x48 takes about 1 s; each gets one, which takes 3 s in all"
@@ -651,14 +715,99 @@ def test_the_time_that_a_picture_is_waited_for_is_not_taken_from_its_budget(styl
     assert min(done) >= 20
 
 
+def film_with(work, backbone, style, count=6, kept=None, choices=None, **params):
+    """Paint a film of 2 s a frame, 8 s the first, where one knows what was chosen; returns (array, what was chosen)."""
+    if choices is not None:
+        work.mkdir()
+        write_sealed(work / "choices.json", choices)
+    params = {"style": str(style), "iterations": None, "temporal": True, "budget": 2.0 * (count + 3)} | params
+    outputs, _ = told(moving(count), work, backbone, kept=kept, **params)
+    return outputs["output"].array(), read_sealed(work / "choices.json")
+
+
+def iterations_in(choices):
+    return {name: value for name, value in choices.items() if name.startswith("iterations")}
+
+
+def test_what_a_film_under_a_budget_tells_does_not_grow_with_it(style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.21 / 48**2)
+    expected = {
+        "iterations of picture 0 at 48x48": 35,
+        "iterations of picture 0 at 48x48, done": 35,
+        "iterations from picture 1 on at 48x48": 8,
+    }
+    for count in (3, 9):
+        began = clock.now
+        array, choices = film_with(tmp_path / str(count), backbone, style, count)
+        assert len(array) == count
+        assert 0.8 * 2 * (count + 3) < clock.now - began <= 2 * (count + 3)
+        assert iterations_in(choices) == expected
+        assert choices["frames painted"] == count
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_film_under_a_budget_is_made_again_to_the_byte_on_a_slower_machine(loop, style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.21 / 48**2)
+    array, choices = film_with(tmp_path / "w", backbone, style, loop=loop)
+    clock.pixel_sec *= 3
+    again, chosen = film_with(tmp_path / "v", backbone, style, loop=loop, choices=choices)
+    assert np.array_equal(again, array)
+    assert chosen == choices
+
+
+def test_a_film_under_a_budget_goes_on_with_what_was_chosen_and_ends_in_time(style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.21 / 48**2)
+    whole, choices = film_with(tmp_path / "w", backbone, style)
+    kept = Images.from_batches([Batch.from_array(whole[:3])])
+    del choices["frames painted"]
+    rest, _ = film_with(tmp_path / "v", backbone, style, kept=kept, choices=choices)
+    assert np.array_equal(rest, whole[3:])
+    clock.pixel_sec *= 3
+    began = clock.now
+    film_with(tmp_path / "u", backbone, style, kept=kept, choices=choices)
+    assert clock.now - began <= 3 * 2
+
+
+def test_frames_of_a_film_that_run_out_of_time_are_told_and_the_next_are_given_less(style, backbone, tmp_path, monkeypatch):
+    clock = with_clock(monkeypatch, 0.21 / 48**2)
+    paint = module.Painter._paint
+
+    def slower(self, task, index, saved):
+        clock.pixel_sec = (0.21 if index < 2 else 0.5) / 48**2
+        return paint(self, task, index, saved)
+
+    monkeypatch.setattr(module.Painter, "_paint", slower)
+    array, choices = film_with(tmp_path / "w", backbone, style)
+    assert iterations_in(choices) == {
+        "iterations of picture 0 at 48x48": 35,
+        "iterations of picture 0 at 48x48, done": 35,
+        "iterations from picture 1 on at 48x48": 8,
+        "iterations of picture 2 at 48x48, done": 3,
+        "iterations from picture 3 on at 48x48": 3,
+    }
+    again, chosen = film_with(tmp_path / "v", backbone, style, choices=choices)
+    assert np.array_equal(again, array)
+    assert chosen == choices
+
+
 # bad input
 
 
-def test_unknown_layers_have_a_nearest_name(content, style, backbone, tmp_path):
+def test_unknown_layers_of_a_plugins_backbone_have_a_nearest_name(content, style, backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(_transfer, "BLOCKS", {})
     with pytest.raises(DataError, match=r"style_layers: vgg19 has no layer 'relu4_5'; did you mean 'relu4_"):
         told(content, tmp_path / "w", backbone, style=str(style), style_layers=["relu1_1", "relu4_5"])
     with pytest.raises(DataError, match="content_layers"):
         told(content, tmp_path / "v", backbone, style=str(style), content_layers="conv4_2")
+
+
+def test_the_layers_of_every_backbone_of_ours_are_known():
+    assert set(_transfer.BLOCKS) == set(genart_backbones())
+    for backbone in _transfer.BLOCKS:
+        names = [f"relu{name}" for name in vgg.names_of(backbone.partition("-")[0])]
+        resolve(style_transfer.params, "style.transfer", {"style": "a.png", "backbone": backbone, "style_layers": names})
+        with pytest.raises(ParamProblem, match=f"its layers: {', '.join(names)}\\)"):
+            resolve(style_transfer.params, "style.transfer", {"style": "a.png", "backbone": backbone, "style_layers": "relu6_1"})
 
 
 @pytest.mark.parametrize(
@@ -674,12 +823,31 @@ def test_unknown_layers_have_a_nearest_name(content, style, backbone, tmp_path):
         ({"style": "a.png", "memory": "lots"}, "expected a size such as 4GB"),
         ({"style": ["a.png", "b.png", "c.png"], "mask": ["a.png", "b.png"]}, "one for each of 3 styles"),
         ({"style": "a.png", "style_scale": [1.0, 2.0]}, "one for each of 1 styles"),
+        ({"style": "a.png", "content_layers": "relu4-2"}, r"content_layers: vgg19 has no layer 'relu4-2'; did you mean 'relu4_2'\?"),
+        ({"style": "a.png", "style_layers": ["relu3_4"], "backbone": "vgg16-torchvision"}, "style_layers: vgg16-torchvision has no layer"),
+        ({"style": "a.png", "lr": 0.1}, "lr: it does nothing without adam in `optimizer`"),
+        ({"style": "a.png", "loop": True}, "loop: it does nothing without `temporal = true`"),
+        ({"style": "a.png", "temporal_weight": 1.0, "temporal": False}, "temporal_weight: it does nothing without `temporal = true`"),
     ],
     ids=str,
 )
 def test_wrong_parameters_are_refused_before_anything_runs(params, message):
     with pytest.raises(ParamProblem, match=message):
         resolve(style_transfer.params, "style.transfer", params)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr": 0.1, "optimizer": ["lbfgs", "adam"]},
+        {"loop": True, "temporal": True, "temporal_weight": 1.0},
+        {"lr": 0.02, "loop": False, "temporal_weight": 20.0},
+    ],
+    ids=str,
+)
+def test_parameters_that_do_something_are_taken_and_defaults_in_any_case(params):
+    resolved = resolve(style_transfer.params, "style.transfer", {"style": "a.png", **params})
+    assert all(getattr(resolved, name) == value for name, value in params.items() if name != "optimizer")
 
 
 def test_one_style_or_a_list_are_paths_whose_content_counts():
