@@ -7,6 +7,7 @@ pictures at once. The global generator is left as it was found.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from genart import Batch, GenartError, Images, Run, StageError, UsageError
 
-from .operations import Drawn, Op, generator_lock, make
+from .operations import Drawn, Op, Simple, generator_lock, make_all
 from .rows import NotByRow, RowStreams
 
 #: Pictures worked on at once, at most. Chunks begin at multiples of it, however the pictures arrive, so that the same ones
@@ -40,14 +41,15 @@ def augment_images(
         images: RGB or RGBA of any sizes.
         tables: operations, each `{"op": name, parameter: value, ...}`.
         copies: pictures made of each one.
-        film: what pictures draw: "each" its own, all the same ("once"), or values that move from one to the next ("smooth").
+        film: what pictures draw: "each" its own, all the same ("once"), or values that move from one to the next ("smooth");
+            what cannot move, such as whether an operation is done at all, is then the same for all.
         period: pictures from one drawn value to the next, where they move.
 
     Raises:
         UsageError: if Kornia refuses an operation's parameters, or one cannot move; before the first picture.
         StageError: if an operation fails on a picture.
     """
-    ops = [make(table, str(place)) for place, table in enumerate(tables)]
+    ops = make_all(tables)
     draws = Draws(run, copies, film, period)
     draws.check(ops)
     run.expect(None if images.count is None else images.count * copies, images.fps)
@@ -100,25 +102,25 @@ class Draws:
                     f'augment.ops[{op.place}] {op.name} cannot move from picture to picture (film = "smooth")', 'film = "once"'
                 )
 
-    def seed(self, op: Op, index: int) -> int:
-        """Seed of a picture."""
-        return self.run.seed(f"op{op.place}", index % self.copies if self.film == "once" else index)
+    def seed(self, stream: str, index: int) -> int:
+        """Seed of a picture in a stream."""
+        return self.run.seed(stream, index % self.copies if self.film == "once" else index)
 
-    def drawn(self, op: Op, first: int, count: int, shape: tuple[int, ...]) -> list[Drawn]:
+    def drawn(self, op: Simple, first: int, count: int, shape: tuple[int, ...]) -> list[Drawn]:
         """What pictures draw, each alone; torch's global generator is the caller's."""
         if self.film != "smooth":
-            return drawn_by_row(op, [self.seed(op, index) for index in range(first, first + count)], shape)
+            return drawn_by_row(op, [self.seed(op.stream, index) for index in range(first, first + count)], shape)
         found = []
         for index in range(first, first + count):
             picture, copy = divmod(index, self.copies)
             key, step = divmod(picture, self.period)
-            here, there = drawn_by_row(op, [self.seed(op, at * self.copies + copy) for at in (key, key + 1)], shape)
+            seeds = [self.seed(op.stream, at * self.copies + copy) for at in (0, key, key + 1)]
             t = step / self.period
-            found.append(blended(here, there, t * t * (3 - 2 * t)))
+            found.append(blended(*drawn_by_row(op, seeds, shape), t * t * (3 - 2 * t)))
         return found
 
 
-def drawn_by_row(op: Op, seeds: list[int], shape: tuple[int, ...]) -> list[Drawn]:
+def drawn_by_row(op: Simple, seeds: list[int], shape: tuple[int, ...]) -> list[Drawn]:
     """What pictures of shape (C, H, W) draw, each from its seed: all at once where the operation draws by rows, else one by one."""
     torch.default_generator.manual_seed(seeds[0])  # for what one picture draws otherwise
     try:
@@ -144,11 +146,10 @@ def split(drawn: Drawn, count: int) -> list[Drawn]:
     return found
 
 
-def blended(here: Drawn, there: Drawn, t: float) -> Drawn:
-    """Between two draws: numbers move, whether it is done and whole numbers are those of the first."""
+def blended(film: Drawn, here: Drawn, there: Drawn, t: float) -> Drawn:
+    """Between two draws: numbers move; whether it is done, in which order, and whole numbers are what was drawn for the whole film."""
     return {
-        key: value.lerp(there[key], t) if value.is_floating_point() and key != "batch_prob" and value.shape == there[key].shape else value
-        for key, value in here.items()
+        key: here[key].lerp(there[key], t) if value.is_floating_point() and key != "batch_prob" else value for key, value in film.items()
     }
 
 
@@ -156,7 +157,7 @@ def blended(here: Drawn, there: Drawn, t: float) -> Drawn:
 def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     """Apply one operation to pictures of one size, of which the first has index `first`: (N, C, H, W) to (N, C, H', W')."""
     try:
-        return _rowwise(op, images, first, draws) if op.rowwise else _alone(op, images, first, draws)
+        return _rowwise(op, images, first, draws) if isinstance(op, Simple) and op.rowwise else _alone(op, images, first, draws)
     except GenartError:
         raise
     except Exception as error:
@@ -164,7 +165,7 @@ def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
         raise StageError(f"augment.ops[{op.place}] {op.name} failed on pictures {first} to {first + len(images) - 1}: {reason}") from error
 
 
-def _rowwise(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
+def _rowwise(op: Simple, images: Tensor, first: int, draws: Draws) -> Tensor:
     with generator_lock, torch.random.fork_rng(devices=[]):
         drawn = draws.drawn(op, first, len(images), tuple(images.shape[1:]))
     groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
@@ -202,8 +203,5 @@ def _alone(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     results = []
     with generator_lock, torch.random.fork_rng(devices=[]):
         for i, image in enumerate(images.cpu()):
-            seed = draws.seed(op, first + i)
-            torch.default_generator.manual_seed(seed)
-            with RowStreams([seed]):
-                results.append(op.apply(image[None], None))
+            results.append(op.alone(image[None], functools.partial(draws.seed, index=first + i)))
     return torch.cat(results).to(images.device)

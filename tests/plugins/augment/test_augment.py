@@ -280,6 +280,28 @@ def test_a_film_draws_once_or_moves_smoothly(tmp_path):
     assert np.array_equal(run(fewer, tmp_path / "few", ops, film="smooth", period=8).array(), smooth[:5])
 
 
+@pytest.mark.parametrize("name", ["RandomRotation", "ColorJitter", "RandomGamma", "RandomPosterize"])
+def test_a_smooth_film_does_not_jump(tmp_path, name):
+    """With p = 0.5 each copy is changed in all of its frames or in none, and in one order; of ten copies some are."""
+    picture = tiny_images(1, 32)[0].pixels
+    still = Images.from_batches([Batch(picture.expand(24, -1, -1, -1))])
+    film = run(still, tmp_path, [table(name, p=0.5)], film="smooth", period=4, copies=10).array().astype(float)
+    copies = film.reshape(24, 10, *film.shape[1:])
+    changed = (copies != still.array()[:1]).any((2, 3, 4))
+    assert 0 < changed.all(0).sum() < 10
+    assert (changed.mean(0) > 0.9).sum() + (changed.mean(0) == 0).sum() == 10
+    span = np.abs(copies[:, None] - copies[None]).mean((3, 4, 5)).max((0, 1))
+    step = np.abs(np.diff(copies, axis=0)).mean((2, 3, 4)).max(0)
+    assert (step <= 0.6 * span).all()
+
+
+@pytest.mark.parametrize("name", sorted(ROWWISE - {"RandomElasticTransform"}))
+def test_every_rowwise_operation_can_move(tmp_path, name):
+    pixels = noise(1).expand(5, -1, -1, -1)
+    film = run(Images.from_batches([Batch(pixels)]), tmp_path, [table(name)], film="smooth", period=2)
+    assert film.count == 5
+
+
 def test_what_draws_while_it_is_applied_cannot_move(tmp_path):
     with pytest.raises(UsageError, match=r"RandomRain cannot move from picture to picture"):
         run(tiny_images(2, 16), tmp_path, [table("RandomRain")], film="smooth")
@@ -346,6 +368,34 @@ def test_an_operation_draws_the_same_whatever_follows(tmp_path):
     alone = run(given_images, tmp_path / "a", [table("RandomAffine")]).array()
     followed = run(given_images, tmp_path / "b", [table("RandomAffine"), {"op": "RandomHorizontalFlip", "p": 0.0}]).array()
     assert np.array_equal(alone, followed)
+
+
+NOTHING = {"op": "RandomGamma", "p": 0.0}
+
+
+@pytest.mark.parametrize("last", [table("RandomAffine"), table("RandomPlasmaShadow"), "ImageSequential", "PatchSequential"])
+def test_an_operation_draws_the_same_whatever_comes_before(tmp_path, last):
+    """And of two of one name, the second draws something else."""
+    given_images = tiny_images(6, 16)
+    within = {"ImageSequential": {}, "PatchSequential": {"grid_size": [2, 2], "patchwise_apply": False}}
+
+    def made(name, *ops, pictures=given_images):
+        if isinstance(last, str):
+            ops = [{"op": last, **within[last], "ops": list(ops)}]
+        return run(pictures, tmp_path / name, list(ops)).array()
+
+    own = table("RandomAffine") if isinstance(last, str) else last
+    alone = made("a", own)
+    assert np.array_equal(alone, made("b", NOTHING, own))
+    assert not np.array_equal(made("c", own, own), made("d", own, pictures=Images.from_batches([Batch.from_array(alone)])))
+
+
+def test_patches_draw_each_for_itself(tmp_path):
+    same = Images.from_batches([Batch(noise(1, size=8).repeat(1, 1, 2, 2))])
+    ops = [{"op": "PatchSequential", "grid_size": [2, 2], "patchwise_apply": False, "ops": [table("RandomAffine")]}]
+    [picture] = run(same, tmp_path, ops).array()
+    patches = {picture[y : y + 8, x : x + 8].tobytes() for y in (0, 8) for x in (0, 8)}
+    assert len(patches) == 4
 
 
 def test_nothing_global_changes(tmp_path):
@@ -452,6 +502,7 @@ def test_wrong_names_are_refused_with_the_recipe(ops, words):
         {"op": "ColorJitter", "hue": 7.0},
         {"op": "RandomCrop", "size": [1]},
         {"op": "box_blur", "kernel_size": [3]},
+        {"op": "box_blur", "kernel_size": [130]},
         {"op": "PatchSequential", "grid_size": [2, 2], "ops": ["invert"]},
     ],
 )
@@ -462,6 +513,31 @@ def test_wrong_values_are_refused_before_the_first_picture(tmp_path, op):
     with pytest.raises(UsageError, match=rf"augment\.ops\[1\] {op['op']}") as caught:
         run(Images(untouched), tmp_path, ["RandomInvert", op])
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        {"op": "crop_by_indices", "src_box": [[70, 70], [90, 70], [90, 90], [70, 90]]},
+        {"op": "gaussian_blur2d", "kernel_size": 129, "sigma": [9.0, 9.0]},
+        {"op": "box_blur", "kernel_size": 131},
+        {"op": "unsharp_mask", "kernel_size": 129, "sigma": [9.0, 9.0]},
+        {"op": "guided_blur", "kernel_size": 129, "eps": 0.1},
+        {"op": "motion_blur", "kernel_size": 129, "angle": 45.0, "direction": 0.5},
+        {"op": "CenterCrop", "size": [80, 80], "p": 1.0},
+        {"op": "ImageSequential", "ops": [{"op": "box_blur", "kernel_size": 129}]},
+    ],
+)
+def test_kernels_and_crops_may_be_as_large_as_the_pictures(tmp_path, op):
+    pixels = noise(1, size=96)
+    result = run(Images.from_batches([Batch(pixels)]), tmp_path, [op]).array()
+    assert not np.array_equal(result, Images.from_batches([Batch(pixels)]).array())
+
+
+def test_a_crop_that_no_picture_for_trial_is_large_enough_for_waits_for_the_first(tmp_path):
+    far = {"op": "crop_by_indices", "src_box": [[9000, 9000], [9010, 9000], [9010, 9010], [9000, 9010]]}
+    with pytest.raises(StageError, match=r"augment\.ops\[0\] crop_by_indices failed on pictures 0 to 0"):
+        run(Images.from_batches([Batch(noise(1))]), tmp_path, [far])
 
 
 def test_chance_that_would_mix_sizes_is_refused(tmp_path):
