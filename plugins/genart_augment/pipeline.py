@@ -115,8 +115,9 @@ class Draws:
             picture, copy = divmod(index, self.copies)
             key, step = divmod(picture, self.period)
             seeds = [self.seed(op.stream, at * self.copies + copy) for at in (0, key, key + 1)]
+            film, here, there = drawn_by_row(op, seeds, shape)
             t = step / self.period
-            found.append(blended(*drawn_by_row(op, seeds, shape), t * t * (3 - 2 * t)))
+            found.append(blended(film, here, there, t * t * (3 - 2 * t)))
         return found
 
 

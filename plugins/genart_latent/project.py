@@ -129,7 +129,7 @@ class Optimising:
         if self.budget_sec is None:
             return math.inf
         now, mine = time.monotonic(), (self.count - self.run.start) / self.count
-        return now + (budget.DEADLINE * self.budget_sec * mine - (now - self.began)) / (self.count - index)
+        return float(now + (budget.DEADLINE * self.budget_sec * mine - (now - self.began)) / (self.count - index))
 
     def _iterations(self, trial: Projection, since: float) -> int:
         """Iterations of each picture: as told, or as many as the budget is enough for, which is remembered.

@@ -34,7 +34,7 @@ def procedural_mosaic(images: genart.Images, params: MosaicParams, run: genart.R
     """Turn pictures into mosaics of Voronoi cells or Delaunay triangles, finer where there is more to see.
 
     Each piece has the mean colour of what it covers. Transparency is kept. Where the frames of a film show
-    the same, their pieces are the same.
+    the same, most pieces stay as they are.
 
     Example:
         [[stage]]

@@ -91,7 +91,7 @@ def dense(density: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
 
 
 def steady(density: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """As `dense`, but with random numbers that belong to places of the raster: where a density stays the same, so do the points.
+    """As `dense`, but with random numbers that belong to places of the raster: where a density stays the same, so do most points.
 
     Points are drawn without replacement, as far as there are places (Efraimidis and Spirakis 2006, "Weighted random sampling with a
     reservoir").

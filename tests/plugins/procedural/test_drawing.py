@@ -188,6 +188,9 @@ def test_where_a_film_does_not_change_a_mosaic_keeps_its_points():
     assert np.median(moved[before[:, 0] > 0.75]) < 0.05
     assert (moved[before[:, 0] > 0.75] < 0.1).mean() > 0.6
     assert moved[(before < (0.3, 0.1)).all(1)].mean() > 0.1, "the patch itself does change"
+    look = mosaic.Look("voronoi", 400, 0.1, 0.0)
+    frames = [mosaic.of_photograph(picture, look, BLACK, 0.85, np.random.default_rng(3)).astype(int) for picture in (photo, touched(photo))]
+    assert (np.abs(frames[1] - frames[0]).max(2)[:, 90:] > 16).mean() < 0.35
 
 
 def test_points_of_a_film_lie_as_densely_as_those_of_a_picture():
