@@ -227,9 +227,10 @@ def test_another_truncation_than_the_keys_have_is_warned_of(tmp_path):
     values = resolve(latent_walk.params, "latent.walk", {"keys_from": "sheet", "truncation_psi": 0.8})
     course_of(model(), values, run)
     assert run.warnings == ["pictures of `keys_from` were drawn with truncation_psi = 0.5: with 0.8 the walk passes others"]
-    run = run_for(tmp_path, sides={"sheet": sheet})
-    course_of(model(), resolve(latent_walk.params, "latent.walk", {"keys_from": "sheet"}), run)
-    assert run.warnings == []
+    for params in ({}, {"cells": [1], "interpolation": "circle"}):  # of which two keys are new
+        run = run_for(tmp_path, sides={"sheet": sheet})
+        course_of(model(), resolve(latent_walk.params, "latent.walk", {"keys_from": "sheet", **params}), run)
+        assert run.warnings == []
 
 
 @pytest.mark.parametrize("psi", ["x", 0, 3.0, True])
