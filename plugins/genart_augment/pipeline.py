@@ -22,8 +22,8 @@ from genart import Batch, GenartError, Images, Run, StageError, UsageError
 from .operations import Drawn, Op, Simple, generator_lock, make_all
 from .rows import NotByRow, RowStreams
 
-#: Pictures worked on at once, at most. Chunks begin at multiples of it, however the pictures arrive, so that the same ones
-#: are always computed together and give the same bits.
+#: Pictures worked on at once, at most; fewer are a half, a quarter and so on. Chunks begin at multiples of what they hold, however the
+#: pictures arrive, so that the same ones are always computed together and give the same bits.
 CHUNK = 256
 CHUNK_BYTES = 16 << 20
 
@@ -34,7 +34,7 @@ SHARED = ("order",)
 def augment_images(
     run: Run, images: Images, tables: list[dict[str, Any]], *, copies: int = 1, film: str = "each", period: int = 24
 ) -> Iterator[Batch]:
-    """Yield augmented pictures with their metadata.
+    """Yield augmented pictures from `run.start` on, with their metadata.
 
     Args:
         run: gives each operation on each picture its seed, and the device.
@@ -53,27 +53,34 @@ def augment_images(
     draws = Draws(run, copies, film, period)
     draws.check(ops)
     run.expect(None if images.count is None else images.count * copies, images.fps)
-    for chunk in _chunks(images, copies):
+    for chunk in _chunks(images, copies, run.start):
+        done = max(0, run.start - chunk.start * copies)  # computed with their chunk, kept already
         pixels = chunk.pixels.to(run.device).repeat_interleave(copies, 0)
         metas = [{**meta, **({"copy": k} if copies > 1 else {})} for meta in chunk.meta for k in range(copies)]
         for op in ops:
             pixels = augmented(op, pixels, chunk.start * copies, draws)
-        yield Batch(pixels, metas)
+        yield Batch(pixels[done:], metas[done:])
 
 
-def _chunks(images: Images, copies: int) -> Iterator[Batch]:
-    """Yield pictures of one size in batches whose limits depend on the pictures alone, not on how they arrive."""
+def _chunks(images: Images, copies: int, start: int) -> Iterator[Batch]:
+    """Yield pictures of one size in batches whose limits depend on the pictures alone, from that with augmented picture `start` on."""
+    first = start // copies
+    batches = images.settled().batches(start=first - first % CHUNK) if start else images.batches()
     held: list[Batch] = []
-    limit = 0
-    for one in (batch.part(i, i + 1) for batch in images for i in range(len(batch))):
-        if held and (held[0].array.shape != one.array.shape or len(held) >= limit):
-            yield _joined(held)
+    for one in (batch.part(i, i + 1) for batch in batches for i in range(len(batch))):
+        if held and (held[0].array.shape != one.array.shape or one.start % _limit(one, copies) == 0):
+            if one.start > first:
+                yield _joined(held)
             held = []
-        if not held:
-            limit = max(1, min(CHUNK, CHUNK_BYTES // (4 * one.array.size)) // copies)
         held.append(one)
     if held:
         yield _joined(held)
+
+
+def _limit(one: Batch, copies: int) -> int:
+    """How many pictures such as this one make a chunk: a power of two, so that a multiple of CHUNK always begins one."""
+    most = max(1, min(CHUNK, CHUNK_BYTES // (4 * one.array.size)) // copies)
+    return 1 << most.bit_length() - 1
 
 
 def _joined(parts: list[Batch]) -> Batch:

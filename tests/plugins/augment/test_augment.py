@@ -27,7 +27,7 @@ from genart_augment.catalogue import (
     functions_of_kornia,
 )
 from genart_augment.operations import BY_ITSELF, ROWWISE, make
-from genart_augment.pipeline import Draws, _alone, _rowwise
+from genart_augment.pipeline import Draws, _alone, _chunks, _rowwise
 
 ROOT = Path(__file__).parents[3]
 #: parameters for operations that need some, or do nothing without
@@ -349,6 +349,33 @@ def test_a_picture_does_not_depend_on_the_others(tmp_path, name):
     assert np.array_equal(a[4].array, few[4].array)
 
 
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("film", ["each", "smooth"])
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch, copies, film):
+    """At any picture, also within a chunk or among the copies of one, and where the pictures are of several sizes."""
+    monkeypatch.setattr("genart_augment.pipeline.CHUNK", 4)
+    given_images = Images.from_batches([Batch(noise(6)), Batch(noise(3, size=16)), Batch(noise(4))])
+    params = {"ops": NEEDED_BY_THE_ISSUE, "copies": copies, "film": film}
+    whole = [(batch.array, batch.meta) for batch in run_stage(augment, given_images, work=tmp_path, **params)["output"].batches(1)]
+    assert len(whole) == 13 * copies
+    for start in (1, 4, 5, 7, 9 * copies - 1, 13 * copies - 1):
+        kept = Images.from_batches([Batch.from_array(*one) for one in whole[:start]])
+        rest = list(run_stage(augment, given_images, work=tmp_path, kept=kept, **params)["output"].batches(1))
+        assert len(rest) == len(whole) - start
+        for made, (array, meta) in zip(rest, whole[start:], strict=True):
+            assert np.array_equal(made.array, array)
+            assert made.meta == meta
+
+
+def test_chunks_are_the_same_wherever_a_run_begins():
+    pictures = Images.from_batches([Batch(noise(300, size=2)), Batch(noise(5, size=3)), Batch(noise(300, size=2))])
+    chunks = [(chunk.start, len(chunk)) for chunk in _chunks(pictures, 1, 0)]
+    assert chunks == [(0, 256), (256, 44), (300, 5), (305, 207), (512, 93)]
+    for start in (1, 255, 256, 257, 302, 310, 604):
+        assert [(chunk.start, len(chunk)) for chunk in _chunks(pictures, 1, start)] == [(a, n) for a, n in chunks if a + n > start]
+    assert [len(chunk) for chunk in _chunks(pictures, 3, 0)][:5] == [64] * 4 + [44]
+
+
 def test_seed_decides(tmp_path):
     given_images = tiny_images(6, 16)
     first = run(given_images, tmp_path / "a", NEEDED_BY_THE_ISSUE, seed=1).array()
@@ -375,19 +402,25 @@ NOTHING = {"op": "RandomGamma", "p": 0.0}
 
 @pytest.mark.parametrize("last", [table("RandomAffine"), table("RandomPlasmaShadow"), "ImageSequential", "PatchSequential"])
 def test_an_operation_draws_the_same_whatever_comes_before(tmp_path, last):
-    """And of two of one name, the second draws something else."""
     given_images = tiny_images(6, 16)
     within = {"ImageSequential": {}, "PatchSequential": {"grid_size": [2, 2], "patchwise_apply": False}}
 
-    def made(name, *ops, pictures=given_images):
+    def made(name, *ops):
         if isinstance(last, str):
             ops = [{"op": last, **within[last], "ops": list(ops)}]
-        return run(pictures, tmp_path / name, list(ops)).array()
+        return run(given_images, tmp_path / name, list(ops)).array()
 
     own = table("RandomAffine") if isinstance(last, str) else last
-    alone = made("a", own)
-    assert np.array_equal(alone, made("b", NOTHING, own))
-    assert not np.array_equal(made("c", own, own), made("d", own, pictures=Images.from_batches([Batch.from_array(alone)])))
+    assert np.array_equal(made("a", own), made("b", NOTHING, own))
+
+
+@pytest.mark.parametrize("within", [None, "ImageSequential"])
+def test_two_operations_of_one_name_draw_each_for_itself(tmp_path, within):
+    """Two flips that drew the same would leave every picture as it was."""
+    pictures, flips = Images.from_batches([Batch(noise(60))]), ["RandomHorizontalFlip"] * 2
+    result = run(pictures, tmp_path, flips if within is None else [{"op": within, "ops": flips}]).array()
+    same = [np.array_equal(*pair) for pair in zip(pictures.array(), result, strict=True)]
+    assert 15 < sum(same) < 45
 
 
 def test_patches_draw_each_for_itself(tmp_path):
