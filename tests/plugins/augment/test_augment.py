@@ -28,6 +28,7 @@ from genart_augment.catalogue import (
 )
 from genart_augment.operations import BY_ITSELF, ROWWISE, make
 from genart_augment.pipeline import Draws, _alone, _chunks, _rowwise
+from tests.conftest import tree
 
 ROOT = Path(__file__).parents[3]
 #: parameters for operations that need some, or do nothing without
@@ -365,6 +366,37 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch, copies, fi
         for made, (array, meta) in zip(rest, whole[start:], strict=True):
             assert np.array_equal(made.array, array)
             assert made.meta == meta
+
+
+RECIPE = """
+[[stage]]
+uses = "toy.noise"
+count = 9
+
+[[stage]]
+uses = "augment"
+ops = [{op = "RandomRotation", degrees = 30, p = 1.0}]
+copies = 2
+save = "augmented"
+"""
+CRASH = """
+[[stage]]
+uses = "toy.crash"
+how = "value"
+"""
+
+
+def test_a_run_that_failed_goes_on_with_the_copies_of_a_picture(run_toy, recipe, home, monkeypatch):
+    """What comes before was not finished either: it is, and read from the store."""
+    monkeypatch.setattr("genart_augment.pipeline.CHUNK", 2)
+    assert run_toy(recipe(RECIPE + CRASH)).code == 4
+    resumed = run_toy(recipe(RECIPE))
+    assert resumed.code == 0
+    assert 0 < resumed.started()["augment"]["resumed_at"] < 18
+    ours = tree(Path("out"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "another"))
+    assert run_toy(recipe(RECIPE)).started()["augment"]["resumed_at"] == 0
+    assert tree(Path("out")) == ours
 
 
 def test_chunks_are_the_same_wherever_a_run_begins():
