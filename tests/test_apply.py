@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from typer.main import get_command
 
 from genart.apply import aligned, check_output, describe, option, read_options
 from genart.artifacts import Model
+from genart.cli import app
 from genart.errors import RefusedError, UsageError
 from genart.params import read_value
 from genart.plugins import Plugins
@@ -51,6 +53,14 @@ def pixels(path: Path | str) -> np.ndarray:
 
 
 # options
+
+
+@pytest.mark.parametrize("stage", Plugins().stages(), ids=lambda stage: stage.name)
+def test_no_parameter_has_the_name_of_an_option_of_apply(stage):
+    """What the command takes itself never reaches the stage."""
+    written = {word for parameter in get_command(app).commands["apply"].params for word in parameter.opts}
+    assert {"--seed", "--device", "--quiet"} <= written
+    assert not written & {option(name) for name in stage.params.model_fields}
 
 
 def options(name: str, *words: str) -> dict[str, object]:

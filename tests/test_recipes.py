@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from .conftest import ROOT
@@ -25,3 +27,13 @@ def test_recipes_pass_check(cli, path, tmp_path):
     assert result.code == 0, result.err
     assert "fine" in result.out
     assert path.read_text(encoding="utf-8").startswith("#:schema ")
+
+
+def test_the_sheets_of_the_zoo_say_which_family_is_which():
+    document = tomllib.loads((ROOT / "recipes" / "zoo.toml").read_text(encoding="utf-8"))
+    trained = [table["id"] for table in document["stage"] if table["uses"].endswith(".train")]
+    sheets = [table for table in document["stage"] if table["uses"] == "images.sheet"]
+    assert len(trained) == 6
+    for sheet, kind in zip(sheets, ("quality", "pictures"), strict=True):
+        assert sheet["labels"] == trained
+        assert sheet["pictures"] == [f"{name}-{kind}" for name in trained]

@@ -28,7 +28,8 @@ class AugmentParams(Params):
     )
     film: Literal["each", "once", "smooth"] = Field(
         "each",
-        description="What pictures draw: each its own, all the same (once), or values that move from one to the next (smooth): for films.",
+        description="What pictures draw: each its own, all the same (once), or values that move from one to the next (smooth): for films. "
+        "What cannot move, such as whether an operation is done, is then the same for all.",
     )
     period: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         24, description='With film = "smooth", pictures from one drawn value to the next.'
@@ -36,14 +37,15 @@ class AugmentParams(Params):
     copies: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Augmented pictures made of each one; they follow one another.")
 
 
-@stage("augment", random=True, light=True, depends=("kornia",))
+@stage("augment", random=True, pointwise=True, light=True, depends=("kornia",))
 def augment(images: Images, params: AugmentParams, run: Run) -> Iterator[Batch]:
     """Vary pictures by chance, or change them all alike: every operation of Kornia on single pictures.
 
     Augmentations (`RandomAffine`), functions (`adjust_gamma`, `canny`, `dilation`, `rgb_to_lab`), policies (`RandAugment`) and containers
     (`ImageSequential`, `PatchSequential`, with `ops` of their own) and their parameters have Kornia's names; the page "Operations" of the
-    documents lists them. What happens to a picture depends on its index and the seed alone, and an
-    operation draws the same whatever comes before or after it. Transparency takes part in geometry and is left alone by colour.
+    documents lists them. What happens to a picture depends on its index and the seed alone, and an operation draws the same whatever comes
+    before or after it: among several of one name, the first, the second and so on. Transparency takes part in geometry and is left alone by
+    colour.
 
     Example:
         [[stage]]

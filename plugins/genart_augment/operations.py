@@ -7,7 +7,9 @@ import inspect
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import kornia.augmentation
@@ -19,6 +21,10 @@ from torch import Tensor
 from genart import UsageError
 from genart.nn.kornia_table import INNER, operations
 
+from .rows import RowStreams
+
+#: Sides in pixels of the picture that operations are tried on, and of the largest: kernels and crops may not fit the first.
+TRIAL, LARGEST_TRIAL = 64, 4096
 #: Operations that apply each row of their parameters to its own picture, as the tests prove. Any other is applied to
 #: one picture at a time: some draw while they apply, or take one picture's parameters for all.
 ROWWISE = {
@@ -100,6 +106,8 @@ SPACES = {
 }
 
 Drawn = dict[str, Tensor]
+#: The seed of a stream of the picture that is worked on, by its label.
+Seeds = Callable[[str], int]
 #: One user of torch's global generator at a time: branches of a recipe may run side by side.
 generator_lock = threading.Lock()
 
@@ -109,7 +117,8 @@ class Op(ABC):
 
     Attributes:
         table: `op`, Kornia's name, and its parameters.
-        place: position in the recipe's list, such as "2", or "2.0" within a container: for messages and seeds.
+        place: position in the recipe's list, such as "2", or "2.0" within a container: for messages.
+        stream: label of its random stream: its name and how many of that name stand before it, such as "RandomAffine.0".
         rowwise: it applies each row of what was drawn to its own picture.
         colour: it changes colours alone, and leaves transparency as it is.
     """
@@ -117,9 +126,23 @@ class Op(ABC):
     rowwise = False
     colour = False
 
-    def __init__(self, table: dict[str, Any], place: str) -> None:
-        self.name, self.place = str(table["op"]), place
+    def __init__(self, table: dict[str, Any], place: str, stream: str) -> None:
+        self.name, self.place, self.stream = str(table["op"]), place, stream
         self.given = {key: value for key, value in table.items() if key not in ("op", INNER)}
+
+    @abstractmethod
+    def alone(self, image: Tensor, seeds: Seeds) -> Tensor:
+        """Draw and apply for one picture, (1, 3 or 4, H, W) in [0, 1]; torch's global generator is the caller's."""
+
+    def refused(self, error: Exception) -> UsageError:
+        """What is said where Kornia does not take the parameters: it checks with assertions, ValueError, TypeError and more."""
+        reason = f"{error}".partition("\n")[0] or type(error).__name__
+        hint = f"its parameters are those of kornia.{operations()[self.name].of}.{self.name}"
+        return UsageError(f"augment.ops[{self.place}] {self.name}: {reason}", hint)
+
+
+class Simple(Op):
+    """An operation without others within."""
 
     @abstractmethod
     def draw(self, shape: tuple[int, ...]) -> Drawn:
@@ -139,22 +162,21 @@ class Op(ABC):
         moved = self.change(torch.cat([colours * alpha, alpha], 1), drawn).clamp(0, 1)
         return torch.cat([(moved[:, :3] / moved[:, 3:].clamp_min(1 / 1024)).clamp(0, 1), moved[:, 3:]], 1)
 
-    def refused(self, error: Exception) -> UsageError:
-        """What is said where Kornia does not take the parameters: it checks with assertions, ValueError, TypeError and more."""
-        reason = f"{error}".partition("\n")[0] or type(error).__name__
-        hint = f"its parameters are those of kornia.{operations()[self.name].of}.{self.name}"
-        return UsageError(f"augment.ops[{self.place}] {self.name}: {reason}", hint)
+    def alone(self, image: Tensor, seeds: Seeds) -> Tensor:
+        """Draw and apply, from a stream of its own."""
+        with one_stream(seeds(self.stream)):
+            return self.apply(image, None)
 
 
-class Augmentation(Op):
+class Augmentation(Simple):
     """An augmentation, which draws.
 
     Raises:
         UsageError: if Kornia does not take the parameters.
     """
 
-    def __init__(self, table: dict[str, Any], place: str) -> None:
-        super().__init__(table, place)
+    def __init__(self, table: dict[str, Any], place: str, stream: str) -> None:
+        super().__init__(table, place, stream)
         try:
             self.module = _module(getattr(kornia.augmentation, self.name), self.given)
         except Exception as error:
@@ -172,11 +194,11 @@ class Augmentation(Op):
         return changed
 
 
-class Policy(Op):
+class Policy(Simple):
     """One of Kornia's learnt or random policies, which choose operations of colour and of geometry by themselves."""
 
-    def __init__(self, table: dict[str, Any], place: str) -> None:
-        super().__init__(table, place)
+    def __init__(self, table: dict[str, Any], place: str, stream: str) -> None:
+        super().__init__(table, place, stream)
         try:
             self.module = _module(getattr(kornia.augmentation.auto, self.name), self.given)
         except Exception as error:
@@ -194,15 +216,15 @@ class Policy(Op):
         return changed
 
 
-class Function(Op):
+class Function(Simple):
     """A function, which does the same to every picture, or to a share `p` of them.
 
     Raises:
         UsageError: if Kornia does not take the parameters.
     """
 
-    def __init__(self, table: dict[str, Any], place: str) -> None:
-        super().__init__(table, place)
+    def __init__(self, table: dict[str, Any], place: str, stream: str) -> None:
+        super().__init__(table, place, stream)
         operation = operations()[self.name]
         self.p = float(self.given.pop("p", 1.0))
         self.function = getattr(kornia_module(operation.of), self.name)
@@ -210,7 +232,7 @@ class Function(Op):
         self.colour = not (operation.of.startswith("geometry") or self.name in RESIZING)
         self.rowwise = self.name not in BY_ITSELF
         try:
-            self.change(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), {})
+            try_out(lambda side: self.change(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)), {}), self.given)
         except Exception as error:
             raise self.refused(error) from error
 
@@ -255,9 +277,9 @@ class Function(Op):
 class Container(Op):
     """Operations in a sequence, or in a sequence for each patch of a picture."""
 
-    def __init__(self, table: dict[str, Any], place: str) -> None:
-        super().__init__(table, place)
-        self.ops = [make(inner, f"{place}.{at}") for at, inner in enumerate(table[INNER])]
+    def __init__(self, table: dict[str, Any], place: str, stream: str) -> None:
+        super().__init__(table, place, stream)
+        self.ops = make_all(table[INNER], f"{place}.", f"{stream}.")
         self.random_apply = self.given.get("random_apply", False)
         self.grid = tuple(self.given.get("grid_size", (4, 4))) if self.name == "PatchSequential" else None
         self.patchwise = bool(self.given.get("patchwise_apply", True))
@@ -265,29 +287,31 @@ class Container(Op):
             reason = f"{len(self.ops)} operations for {math.prod(self.grid)} patches"
             raise UsageError(f"augment.ops[{place}] {self.name}: {reason}", "give one for each, random_apply, or patchwise_apply = false")
 
-    def draw(self, shape: tuple[int, ...]) -> Drawn:
-        """Nothing: it draws while it is applied."""
-        return {}
-
-    def change(self, images: Tensor, drawn: Drawn | None) -> Tensor:
-        """Not used: the operations within know of transparency themselves."""
-        return self.apply(images, drawn)
-
-    def apply(self, images: Tensor, drawn: Drawn | None) -> Tensor:
-        """Apply the operations within to one picture."""
+    def alone(self, image: Tensor, seeds: Seeds) -> Tensor:
+        """Apply the operations within, each drawing from a stream of its own, in each patch another."""
         if self.grid is None:
-            return _in_turn(self.chosen(), images)
+            return self._in_turn(image, seeds)
         rows, columns = self.grid
         if self.given.get("padding") == "valid":  # what is left over is cut off
-            images = images[:, :, : images.shape[2] // rows * rows, : images.shape[3] // columns * columns]
-        height, width = images.shape[2:]
+            image = image[:, :, : image.shape[2] // rows * rows, : image.shape[3] // columns * columns]
+        height, width = image.shape[2:]
         tall, wide = -(-height // rows), -(-width // columns)
-        padded = torch.nn.functional.pad(images, (0, wide * columns - width, 0, tall * rows - height), mode="replicate")
+        padded = torch.nn.functional.pad(image, (0, wide * columns - width, 0, tall * rows - height), mode="replicate")
         patches = [padded[:, :, y * tall : (y + 1) * tall, x * wide : (x + 1) * wide] for y in range(rows) for x in range(columns)]
         by_patch = self.patchwise and self.random_apply is False
-        done = [_in_turn([self.ops[at]] if by_patch else self.chosen(), patch) for at, patch in enumerate(patches)]
+        done = []
+        for at, patch in enumerate(patches):
+            of_patch = functools.partial(_of_patch, seeds, at)
+            done.append(self.ops[at].alone(patch, of_patch) if by_patch else self._in_turn(patch, of_patch))
         lines = [torch.cat(done[y * columns : (y + 1) * columns], 3) for y in range(rows)]
         return torch.cat(lines, 2)[:, :, :height, :width]
+
+    def _in_turn(self, image: Tensor, seeds: Seeds) -> Tensor:
+        with one_stream(seeds(self.stream)):
+            chosen = self.chosen()
+        for op in chosen:
+            image = op.alone(image, seeds)
+        return image
 
     def chosen(self) -> list[Op]:
         """The operations of one picture or patch, in their order: all, or as many as `random_apply` says."""
@@ -302,22 +326,44 @@ class Container(Op):
         return [self.ops[int(at)] for at in torch.randperm(count)[:wanted]]
 
 
-def _in_turn(ops: Sequence[Op], images: Tensor) -> Tensor:
-    for op in ops:
-        images = op.apply(images, None)
-    return images
+def _of_patch(seeds: Seeds, at: int, label: str) -> int:
+    return seeds(f"{label}@{at}")
 
 
-def make(table: dict[str, Any], place: str) -> Op:
-    """The operation of a recipe's table.
+@contextmanager
+def one_stream(seed: int) -> Iterator[None]:
+    """While it is entered, torch's random functions draw from this seed; its global generator is the caller's."""
+    torch.default_generator.manual_seed(seed)
+    with RowStreams([seed]):
+        yield
+
+
+def make_all(tables: Sequence[dict[str, Any]], within: str = "", stream: str = "") -> list[Op]:
+    """The operations of a recipe's list; `within` and `stream` stand before their places and streams.
 
     Raises:
         UsageError: if Kornia does not take the parameters.
     """
+    met: Counter[str] = Counter()
+    ops = []
+    for at, table in enumerate(tables):
+        name = table["op"]
+        ops.append(make(table, f"{within}{at}", f"{stream}{name}.{met[name]}"))
+        met[name] += 1
+    return ops
+
+
+def make(table: dict[str, Any], place: str, stream: str | None = None) -> Op:
+    """The operation of a recipe's table; `stream` is that of the first one of its name if it is not given.
+
+    Raises:
+        UsageError: if Kornia does not take the parameters.
+    """
+    stream = stream or f"{table['op']}.0"
     operation = operations()[table["op"]]
     if operation.kind == "random":
-        return (Policy if operation.of == "augmentation.auto" else Augmentation)(table, place)
-    return {"function": Function, "container": Container}[operation.kind](table, place)
+        return (Policy if operation.of == "augmentation.auto" else Augmentation)(table, place, stream)
+    return {"function": Function, "container": Container}[operation.kind](table, place, stream)
 
 
 def kornia_module(name: str) -> Any:
@@ -340,8 +386,39 @@ def _module(kind: Any, parameters: dict[str, Any]) -> Any:
     takes = inspect.signature(kind).parameters
     module = kind(**{key: _as_kornia_takes(value, takes[key].annotation) for key, value in parameters.items()})
     with generator_lock, torch.random.fork_rng(devices=[]):
-        module.forward_parameters(torch.Size((1, 3, 64, 64)))
+        try_out(lambda side: module.forward_parameters(torch.Size((1, 3, side, side))), parameters)
     return module
+
+
+def try_out(attempt: Callable[[int], object], given: dict[str, Any]) -> None:
+    """Try an operation on a picture of so many pixels along its sides: on a small one, or on one that the numbers given fit into.
+
+    Where they are beyond all bounds, the first picture tells.
+
+    Raises:
+        Exception: what the attempt raises.
+    """
+    try:
+        attempt(TRIAL)
+        return
+    except Exception:
+        largest = max(_numbers(given.values()), default=0)
+        if largest < TRIAL:
+            raise
+    if largest >= LARGEST_TRIAL:
+        return
+    with suppress(Exception):
+        attempt(int(largest) // 2 + 1)  # enough for a kernel
+        return
+    attempt(int(largest) + 1)
+
+
+def _numbers(values: Iterable[Any]) -> Iterator[float]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _numbers(value)
+        elif isinstance(value, int | float):
+            yield value
 
 
 def _as_kornia_takes(value: Any, annotation: Any) -> Any:

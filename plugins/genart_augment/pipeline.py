@@ -7,6 +7,7 @@ pictures at once. The global generator is left as it was found.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from torch import Tensor
 
 from genart import Batch, GenartError, Images, Run, StageError, UsageError
 
-from .operations import Drawn, Op, generator_lock, make
+from .operations import Drawn, Op, Simple, generator_lock, make_all
 from .rows import NotByRow, RowStreams
 
-#: Pictures worked on at once, at most. Chunks begin at multiples of it, however the pictures arrive, so that the same ones
-#: are always computed together and give the same bits.
+#: Pictures worked on at once, at most; fewer are a half, a quarter and so on. Chunks begin at multiples of what they hold, however the
+#: pictures arrive, so that the same ones are always computed together and give the same bits.
 CHUNK = 256
 CHUNK_BYTES = 16 << 20
 
@@ -33,45 +34,53 @@ SHARED = ("order",)
 def augment_images(
     run: Run, images: Images, tables: list[dict[str, Any]], *, copies: int = 1, film: str = "each", period: int = 24
 ) -> Iterator[Batch]:
-    """Yield augmented pictures with their metadata.
+    """Yield augmented pictures from `run.start` on, with their metadata.
 
     Args:
         run: gives each operation on each picture its seed, and the device.
         images: RGB or RGBA of any sizes.
         tables: operations, each `{"op": name, parameter: value, ...}`.
         copies: pictures made of each one.
-        film: what pictures draw: "each" its own, all the same ("once"), or values that move from one to the next ("smooth").
+        film: what pictures draw: "each" its own, all the same ("once"), or values that move from one to the next ("smooth");
+            what cannot move, such as whether an operation is done at all, is then the same for all.
         period: pictures from one drawn value to the next, where they move.
 
     Raises:
         UsageError: if Kornia refuses an operation's parameters, or one cannot move; before the first picture.
         StageError: if an operation fails on a picture.
     """
-    ops = [make(table, str(place)) for place, table in enumerate(tables)]
+    ops = make_all(tables)
     draws = Draws(run, copies, film, period)
     draws.check(ops)
     run.expect(None if images.count is None else images.count * copies, images.fps)
-    for chunk in _chunks(images, copies):
+    for chunk in _chunks(images, copies, run.start):
+        done = max(0, run.start - chunk.start * copies)  # computed with their chunk, kept already
         pixels = chunk.pixels.to(run.device).repeat_interleave(copies, 0)
         metas = [{**meta, **({"copy": k} if copies > 1 else {})} for meta in chunk.meta for k in range(copies)]
         for op in ops:
             pixels = augmented(op, pixels, chunk.start * copies, draws)
-        yield Batch(pixels, metas)
+        yield Batch(pixels[done:], metas[done:])
 
 
-def _chunks(images: Images, copies: int) -> Iterator[Batch]:
-    """Yield pictures of one size in batches whose limits depend on the pictures alone, not on how they arrive."""
+def _chunks(images: Images, copies: int, start: int) -> Iterator[Batch]:
+    """Yield pictures of one size in batches whose limits depend on the pictures alone, from that with augmented picture `start` on."""
+    first = start // copies
+    batches = images.settled().batches(start=first - first % CHUNK) if start else images.batches()
     held: list[Batch] = []
-    limit = 0
-    for one in (batch.part(i, i + 1) for batch in images for i in range(len(batch))):
-        if held and (held[0].array.shape != one.array.shape or len(held) >= limit):
-            yield _joined(held)
+    for one in (batch.part(i, i + 1) for batch in batches for i in range(len(batch))):
+        if held and (held[0].array.shape != one.array.shape or one.start % _limit(one, copies) == 0):
+            if one.start > first:
+                yield _joined(held)
             held = []
-        if not held:
-            limit = max(1, min(CHUNK, CHUNK_BYTES // (4 * one.array.size)) // copies)
         held.append(one)
     if held:
         yield _joined(held)
+
+
+def _limit(one: Batch, copies: int) -> int:
+    """How many pictures such as this one make a chunk: a power of two, so that a multiple of CHUNK always begins one."""
+    most = max(1, min(CHUNK, CHUNK_BYTES // (4 * one.array.size)) // copies)
+    return 1 << most.bit_length() - 1
 
 
 def _joined(parts: list[Batch]) -> Batch:
@@ -100,25 +109,26 @@ class Draws:
                     f'augment.ops[{op.place}] {op.name} cannot move from picture to picture (film = "smooth")', 'film = "once"'
                 )
 
-    def seed(self, op: Op, index: int) -> int:
-        """Seed of a picture."""
-        return self.run.seed(f"op{op.place}", index % self.copies if self.film == "once" else index)
+    def seed(self, stream: str, index: int) -> int:
+        """Seed of a picture in a stream."""
+        return self.run.seed(stream, index % self.copies if self.film == "once" else index)
 
-    def drawn(self, op: Op, first: int, count: int, shape: tuple[int, ...]) -> list[Drawn]:
+    def drawn(self, op: Simple, first: int, count: int, shape: tuple[int, ...]) -> list[Drawn]:
         """What pictures draw, each alone; torch's global generator is the caller's."""
         if self.film != "smooth":
-            return drawn_by_row(op, [self.seed(op, index) for index in range(first, first + count)], shape)
+            return drawn_by_row(op, [self.seed(op.stream, index) for index in range(first, first + count)], shape)
         found = []
         for index in range(first, first + count):
             picture, copy = divmod(index, self.copies)
             key, step = divmod(picture, self.period)
-            here, there = drawn_by_row(op, [self.seed(op, at * self.copies + copy) for at in (key, key + 1)], shape)
+            seeds = [self.seed(op.stream, at * self.copies + copy) for at in (0, key, key + 1)]
+            film, here, there = drawn_by_row(op, seeds, shape)
             t = step / self.period
-            found.append(blended(here, there, t * t * (3 - 2 * t)))
+            found.append(blended(film, here, there, t * t * (3 - 2 * t)))
         return found
 
 
-def drawn_by_row(op: Op, seeds: list[int], shape: tuple[int, ...]) -> list[Drawn]:
+def drawn_by_row(op: Simple, seeds: list[int], shape: tuple[int, ...]) -> list[Drawn]:
     """What pictures of shape (C, H, W) draw, each from its seed: all at once where the operation draws by rows, else one by one."""
     torch.default_generator.manual_seed(seeds[0])  # for what one picture draws otherwise
     try:
@@ -144,11 +154,10 @@ def split(drawn: Drawn, count: int) -> list[Drawn]:
     return found
 
 
-def blended(here: Drawn, there: Drawn, t: float) -> Drawn:
-    """Between two draws: numbers move, whether it is done and whole numbers are those of the first."""
+def blended(film: Drawn, here: Drawn, there: Drawn, t: float) -> Drawn:
+    """Between two draws: numbers move; whether it is done, in which order, and whole numbers are what was drawn for the whole film."""
     return {
-        key: value.lerp(there[key], t) if value.is_floating_point() and key != "batch_prob" and value.shape == there[key].shape else value
-        for key, value in here.items()
+        key: here[key].lerp(there[key], t) if value.is_floating_point() and key != "batch_prob" else value for key, value in film.items()
     }
 
 
@@ -156,7 +165,7 @@ def blended(here: Drawn, there: Drawn, t: float) -> Drawn:
 def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     """Apply one operation to pictures of one size, of which the first has index `first`: (N, C, H, W) to (N, C, H', W')."""
     try:
-        return _rowwise(op, images, first, draws) if op.rowwise else _alone(op, images, first, draws)
+        return _rowwise(op, images, first, draws) if isinstance(op, Simple) and op.rowwise else _alone(op, images, first, draws)
     except GenartError:
         raise
     except Exception as error:
@@ -164,7 +173,7 @@ def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
         raise StageError(f"augment.ops[{op.place}] {op.name} failed on pictures {first} to {first + len(images) - 1}: {reason}") from error
 
 
-def _rowwise(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
+def _rowwise(op: Simple, images: Tensor, first: int, draws: Draws) -> Tensor:
     with generator_lock, torch.random.fork_rng(devices=[]):
         drawn = draws.drawn(op, first, len(images), tuple(images.shape[1:]))
     groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
@@ -202,8 +211,5 @@ def _alone(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     results = []
     with generator_lock, torch.random.fork_rng(devices=[]):
         for i, image in enumerate(images.cpu()):
-            seed = draws.seed(op, first + i)
-            torch.default_generator.manual_seed(seed)
-            with RowStreams([seed]):
-                results.append(op.apply(image[None], None))
+            results.append(op.alone(image[None], functools.partial(draws.seed, index=first + i)))
     return torch.cat(results).to(images.device)

@@ -22,7 +22,9 @@ class _DirectionsParams(genart.Params):
         Field(description="From the first layer's weights, or the principal components of many styles (stylegan only)."),
     ] = "sefa"
     strength: Annotated[float, Field(gt=0, le=100, description="How far each way, in standard deviations of the latents.")] = 3.0
-    seed: Annotated[Seed | None, Field(description="Seed of the latent that is changed. Default: that of the first latent.sample.")] = None
+    latent_seed: Annotated[
+        Seed | None, Field(description="Seed of the latent that is changed. Default: that of the first latent.sample.")
+    ] = None
     truncation_psi: TruncationPsi = 1.0
 
 

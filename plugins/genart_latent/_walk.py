@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 
 import genart
 
-from ._params import Fps, Frames, Seed, TruncationPsi, with_class
+from ._params import Fps, Frames, Seed, with_class
 
 #: Interpolations that are closed courses of their own, rather than from key to key.
 COURSES = ("circle", "noise")
@@ -79,7 +79,15 @@ class _WalkParams(genart.Params):
             "Default: w for latents, style mixing and directions that lie there, else z."
         ),
     ] = None
-    truncation_psi: TruncationPsi = 1.0
+    truncation_psi: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=2,
+            description="Scale of the latents: below 1 the pictures are more typical and less varied. "
+            "Default: what the pictures of `keys_from` were drawn with, else 1.",
+        ),
+    ] = None
     mix_layers: Annotated[
         tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None,
         Field(description="Style mixing: first and last layer that walk, from 0, the coarsest; the others keep the style of `mix_seed`."),
@@ -119,6 +127,20 @@ class _WalkParams(genart.Params):
             raise ValueError(f"a {interpolation} is a loop: leave out `loop = false`")
         return interpolation
 
+    @field_validator("radius")
+    @classmethod
+    def _of_a_course(cls, radius: float, info: ValidationInfo) -> float:
+        if radius != 1 and info.data.get("interpolation", COURSES[0]) not in COURSES:
+            raise ValueError("it is that of a circle or a noise loop: give `interpolation` beside it")
+        return radius
+
+    @field_validator("easing")
+    @classmethod
+    def _between_keys(cls, easing: str | None, info: ValidationInfo) -> str | None:
+        if easing is not None and info.data.get("interpolation") in COURSES:
+            raise ValueError(f"a {info.data['interpolation']} has one speed: leave it out")
+        return easing
+
     @field_validator("mix_layers")
     @classmethod
     def _ordered(cls, layers: tuple[int, int] | None, info: ValidationInfo) -> tuple[int, int] | None:
@@ -134,6 +156,24 @@ class _WalkParams(genart.Params):
         if seed is not None and info.data.get("mix_layers", 0) is None:
             raise ValueError("give `mix_layers` beside it")
         return seed
+
+    @field_validator("direction")
+    @classmethod
+    def _passing_no_keys(cls, direction: int | None, info: ValidationInfo) -> int | None:
+        if direction is None:
+            return direction
+        if info.data.get("interpolation") is not None or any(info.data.get("hold", ())):
+            raise ValueError("it leads about one key and passes no others: leave out `interpolation` and `hold`")
+        if info.data.get("easing") is not None and info.data.get("loop", True):
+            raise ValueError("a loop along it swings like a pendulum: leave out `easing`, or give `loop = false`")
+        return direction
+
+    @field_validator("method", "strength")
+    @classmethod
+    def _of_a_direction(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != cls.model_fields[str(info.field_name)].default and info.data.get("direction", 0) is None:
+            raise ValueError("give `direction` beside it")
+        return value
 
     @field_validator("class", check_fields=False)
     @classmethod

@@ -27,7 +27,7 @@ def strips(model: Model, params: DirectionsParams, run: Run) -> Iterator[Batch]:
         raise UsageError(
             f"{run.stage_id}.count: the model has {len(found.vectors)} directions, not {params.count}", "give a smaller `count`"
         )
-    seed = run.seed("z", 0) if params.seed is None else params.seed
+    seed = run.seed("z", 0) if params.latent_seed is None else params.latent_seed
     label = getattr(params, "class") or space.class_of(seed)
     kind = space.kind(label)
     centre = space.point(space.drawn(seed), kind)

@@ -57,11 +57,12 @@ def samples(space: Space, params: SampleParams | GridParams, run: Run) -> Course
     """Random latents, each of its own seed and class."""
     chosen: str | None = getattr(params, "class")
     space.kind(chosen)  # refuses one that the model does not know
+    scale = {"truncation_psi": params.truncation_psi} if params.truncation_psi != 1 else {}
 
     def course(i: int) -> Drawn:
         seed = params.seeds[i] if params.seeds is not None else run.seed("z", i)
         name = chosen or space.class_of(seed)
-        return Drawn(space.drawn(seed), space.kind(name), {"seed": seed} | ({"label": name} if name else {}))
+        return Drawn(space.drawn(seed), space.kind(name), {"seed": seed} | scale | ({"label": name} if name else {}))
 
     return course
 

@@ -17,6 +17,8 @@ from ._walk import COURSES, WalkParams
 
 #: Frames per key when nobody says how many keys.
 FRAMES_PER_KEY = 16
+#: What other stages write beside a seed of theirs: where a photograph was cut out, or the colours of a drawing.
+FOREIGN = {"box", "palette", "source"}
 #: Pictures that carry their metadata.
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -53,13 +55,33 @@ def records(params: WalkParams, run: Run) -> list[Record]:
         found = [{"seed": seed} for seed in params.seeds or _seeds(range(key_count(params)), run)]
     free = params.direction is not None or params.interpolation in COURSES
     if free and len(found) < 3:  # a circle takes up to three latents, of which not all need be given
-        found += [{"seed": seed} for seed in _seeds(range(len(found), 3), run)]
+        alike = {"truncation_psi": found[0].get("truncation_psi", 1.0)}
+        found += [{"seed": seed} | alike for seed in _seeds(range(len(found), 3), run)]
     if len(found) < 2:
         raise UsageError(
             f"{run.stage_id}: a walk leads between at least 2 keys, got 1",
             "give more keys, a `direction`, or a circle or noise loop about one",
         )
     return found
+
+
+def truncation_of(found: Sequence[Record], params: WalkParams, run: Run) -> float:
+    """Scale of the latents: as told, or as the pictures of `keys_from` were drawn; where these differ, they are warned of.
+
+    Raises:
+        DataError: if a picture tells of a scale that there cannot be.
+    """
+    if params.keys_from is None:
+        return params.truncation_psi or 1.0
+    written = [record.get("truncation_psi", 1.0) for record in found if "latent" not in record]
+    for i, psi in enumerate(written):
+        if not isinstance(psi, int | float) or isinstance(psi, bool) or not 0 < psi <= 2:
+            raise DataError(f"{run.stage_id}: picture {i} tells of a truncation_psi of {psi!r}, expected a number above 0, up to 2")
+    chosen = params.truncation_psi or float(next(iter(written), 1.0))
+    others = sorted({f"{psi:g}" for psi in written if psi != chosen})
+    if others:
+        run.warn(f"pictures of `keys_from` were drawn with truncation_psi = {', '.join(others)}: with {chosen:g} the walk passes others")
+    return chosen
 
 
 def key_count(params: WalkParams) -> int:
@@ -159,6 +181,11 @@ def _latent(space: Space, record: Record, i: int, where: str) -> tuple[Tensor, s
     if numbers is None:
         if "frame" in record or "direction" in record:
             raise DataError(f"{where}: picture {i} lies between keys, and does not tell where", "give its keys by `seeds`")
+        if FOREIGN & record.keys():
+            raise DataError(
+                f"{where}: picture {i} was not drawn by a model: its seed is no latent's",
+                "latent.project finds the latent of such a picture",
+            )
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
             raise DataError(
                 f"{where}: picture {i} has neither seed nor latent", "take pictures of latent.sample, latent.grid or latent.project"

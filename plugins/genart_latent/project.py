@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,7 @@ def project(images: Images, params: ProjectParams, run: Run) -> Iterator[Batch]:
     Raises:
         DataError: if a space or class is asked for that the model has not.
     """
+    began = time.monotonic()
     model = run.open_model(params.model)
     space = open_space(model, run)
     if params.space == "w" or (params.space is None and space.styled):
@@ -39,7 +41,7 @@ def project(images: Images, params: ProjectParams, run: Run) -> Iterator[Batch]:
     space.kind(getattr(params, "class"))  # refuses one that the model does not know
     count = images.count if images.count is not None else len(images)
     run.expect(count, images.fps)
-    projector = Encoding(space) if hasattr(space.G, "encode") else Optimising(space, params, run, count)
+    projector = Encoding(space) if hasattr(space.G, "encode") else Optimising(space, params, run, count, began)
     for batch in images.batches(1):
         array = over_white(batch.array) if batch.array.shape[3] == 4 else np.array(batch.array)  # what is stored is read-only
         target = torch.from_numpy(square(array, int(model.header["resolution"]))).permute(0, 3, 1, 2).to(run.device)
@@ -78,11 +80,12 @@ class Optimising:
         params: of the stage.
         run: backbone, checkpoints, choices, progress.
         count: number of pictures, among which the budget is divided.
+        began: `time.monotonic()` at the start of the stage.
     """
 
-    def __init__(self, space: Space, params: ProjectParams, run: Run, count: int) -> None:
-        self.space, self.params, self.run, self.count = space, params, run, max(1, count)
-        self.began = time.monotonic()
+    def __init__(self, space: Space, params: ProjectParams, run: Run, count: int, began: float) -> None:
+        self.space, self.params, self.run, self.count, self.began = space, params, run, max(1, count), began
+        self.budget_sec = params.budget if params.iterations is None else None
         self.backbone = run.backbone(params.backbone)
         self.spread = styles(space).std(0).clamp(min=1e-3).to(space.device) if space.name == "w" else None
 
@@ -93,35 +96,58 @@ class Optimising:
             DivergedError: if the distance is not finite.
             Interrupted: after Ctrl-C, when the step is finished and everything is saved.
         """
+        since = time.monotonic()
         distance = perceptual_distance(self.backbone, to_unit(target))
         starts = best_starts(self.space, distance, self.params.starts, label, self.run.generator("starts", index))
         work = Projection(self.space, distance, starts, self.params.lr, self.spread)
-        total = self._iterations(Projection(self.space, distance, starts, self.params.lr, self.spread))
-        for iteration in range(self._resume(work, index), total):
-            nearest = work.step(iteration / total)
-            if nearest != nearest or nearest == float("inf"):
-                raise DivergedError(f"{self.run.stage_id}: the distance is no longer finite", "lower `lr`")
-            self.run.progress(index + (iteration + 1) / total, self.count)
-            if self.run.stopping or self.run.checkpoints.due():
-                self._save(work, index, iteration + 1)
-                self.run.check()
+        total = self._iterations(Projection(self.space, distance, starts, self.params.lr, self.spread), since)
+        self._optimise(work, index, total)
         latent, kind, nearest = work.result()
         return latent, kind, {"distance": round(nearest, 6)}
 
-    def _iterations(self, trial: Projection) -> int:
+    def _optimise(self, work: Projection, index: int, total: int) -> None:
+        """Go on with a picture until its iterations are done, or its share of the time; where it ended once it ends again."""
+        name = f"iterations of picture {index}, done"
+        before, deadline = self.run.choices.get(name), self._deadline(index)
+        iteration = self._resume(work, index)
+        while iteration < (total if before is None else before):
+            if before is None and iteration and time.monotonic() > deadline:
+                break
+            nearest = work.step(iteration / total)
+            if nearest != nearest or nearest == float("inf"):
+                raise DivergedError(f"{self.run.stage_id}: the distance is no longer finite", "lower `lr`")
+            iteration += 1
+            self.run.progress(index + iteration / total, self.count)
+            if self.run.stopping or self.run.checkpoints.due():
+                self._save(work, index, iteration)
+                self.run.check()
+        if self.budget_sec is not None:
+            self.run.choose(name, lambda: iteration)
+
+    def _deadline(self, index: int) -> float:
+        """When a picture has to be done: those that are left have equal shares of what is left of the time for all since `run.start`."""
+        if self.budget_sec is None:
+            return math.inf
+        now, mine = time.monotonic(), (self.count - self.run.start) / self.count
+        return float(now + (budget.DEADLINE * self.budget_sec * mine - (now - self.began)) / (self.count - index))
+
+    def _iterations(self, trial: Projection, since: float) -> int:
         """Iterations of each picture: as told, or as many as the budget is enough for, which is remembered.
+
+        Args:
+            trial: what is measured.
+            since: when the search for this picture's starts began.
 
         Raises:
             DataError: if the budget is too small for one.
         """
-        if self.params.iterations is not None or self.params.budget is None:
+        if self.budget_sec is None:
             return self.params.iterations or ITERATIONS
-        seconds, spent = self.params.budget, time.monotonic() - self.began
+        seconds, searching = self.budget_sec, time.monotonic() - since
 
         def affordable() -> int:
-            start = time.monotonic()
             each = budget.seconds_per_call(lambda: trial.step(0.0), self.run.device, 0.02 * seconds)
-            left = budget.PLANNED * seconds - spent * self.count - (time.monotonic() - start)  # each picture looks for its starts
+            left = budget.PLANNED * seconds - (time.monotonic() - self.began) - searching * (self.count - 1)  # each looks for its starts
             if left < each * self.count:
                 raise DataError(
                     f"{self.run.stage_id}: a budget of {seconds:.3g} s is too small for {self.count} pictures", "give a longer `budget`"

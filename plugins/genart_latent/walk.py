@@ -17,7 +17,7 @@ from genart.nn.latent_space import Space
 
 from ._walk import COURSES, WalkParams
 from .draw import Course, Drawn, draw, open_space
-from .keys import Key, key_count, keys_of, lies_in_w, records
+from .keys import Key, key_count, keys_of, lies_in_w, records, truncation_of
 
 
 def walk(model: Model, params: WalkParams, run: Run) -> Iterator[Batch]:
@@ -35,13 +35,14 @@ def course_of(model: Model, params: WalkParams, run: Run) -> tuple[Space, Course
         UsageError: if keys, classes or rests do not go together.
     """
     found = records(params, run)
-    space = open_space(model, run, truncation_psi=params.truncation_psi)
+    psi = truncation_of(found, params, run)
+    space = open_space(model, run, truncation_psi=psi)
     wanted = wanted_space(params, space, in_w=lies_in_w(found))
     name = params.space or wanted
     if params.direction is not None and name != wanted:
         raise UsageError(f"{run.stage_id}.space: directions of '{params.method}' lie in {wanted} of this model", "leave out `space`")
     if name == "w":
-        space = Space(model, space.G, run.device, "w", params.truncation_psi)
+        space = Space(model, space.G, run.device, "w", psi)
     keys = keys_of(space, found, params, run.stage_id)
     if params.direction is not None:
         course = along(space, keys, params, run.stage_id)
@@ -139,6 +140,7 @@ def closed(space: Space, keys: Sequence[Key], params: WalkParams, run: Run) -> C
         raise DataError(f"{run.stage_id}: a {params.interpolation} goes in z, and a key is a style", "walk from key to key instead")
     first, second, third = (key.latent for key in keys[:3])
     turns, seed = key_count(params), run.seed("noise")
+    about = {} if params.interpolation == "noise" and params.radius == 1 else keys[0].meta  # which such a loop never sees
 
     def course(i: int) -> Drawn:
         angle = angle_of(i, params.frames)
@@ -149,7 +151,7 @@ def closed(space: Space, keys: Sequence[Key], params: WalkParams, run: Run) -> C
         if params.radius < 1:
             z = around(first, z, params.radius)
         kind, labels = kind_at(space, keys[0], params, i)
-        return Drawn(space.point(z, kind), kind, {"frame": i} | keys[0].meta | labels)
+        return Drawn(space.point(z, kind), kind, {"frame": i} | about | labels)
 
     return course
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,23 +79,25 @@ def quality(images: Images, params: QualityParams, run: Run) -> Iterator[Batch]:
     run.expect(1)
     embedding = metrics.EMBEDDINGS[params.features]
     size = common_size(images, params, run, embedding)
-    gen, gen_names = pictures_of(images, params.count, size)
-    real, real_names = real_pictures(params, run, size)
-    check_counts(len(real), len(gen), params, run)
-    backbone = run.backbone(params.features)
-    seen = Seen(backbone, embedding, run, len(real) + len(gen))
-    real_features, gen_features = seen.features(real), seen.features(gen)
+    gen, real = FromStage(images, params.count, size), training_pictures(params, run, size)
+    check_enough("generated", gen.count, params, run)
+    seen = Seen(run.backbone(params.features), embedding, run, real.count + gen.count)
+    real_features = seen.features(real.read())
+    check_enough("training", len(real_features), params, run)
+    gen_features = seen.features(gen.read())
+    warn_of_few(min(len(real_features), len(gen_features)), run)
     measured = measure(real_features, gen_features, params.k)
     run.metric(**asdict(measured))
     run.note(", ".join(f"{name} {number}" for name, number, _ in measured.table()))
     share, index = metrics.closeness(gen_features, real_features)
     order = share.argsort(stable=True)[:PAIRS].tolist()
-    about: dict[str, Any] = {"pictures": len(gen), "real": len(real), "features": params.features, "k": params.k, **asdict(measured)}
+    counts = {"pictures": len(gen_features), "real": len(real_features)}
+    about: dict[str, Any] = {**counts, "features": params.features, "k": params.k, **asdict(measured)}
     about["nearest"] = [
-        {"picture": gen_names[i], "real": real_names[int(index[i])], "closeness": round(min(float(share[i]), 1e6), 4)} for i in order
+        {"picture": gen.names[i], "real": real.names[int(index[i])], "closeness": round(min(float(share[i]), 1e6), 4)} for i in order
     ]
-    pairs = torch.stack([gen[order], real[index[order]]], 1).flatten(0, 1)
-    yield Batch.from_array(sheet(measured, pairs, len(gen), len(real)), [about])
+    pairs = torch.stack([gen.again(order), real.again(index[order].tolist())], 1).flatten(0, 1)
+    yield Batch.from_array(sheet(measured, pairs, *counts.values()), [about])
 
 
 def measure(real: Tensor, gen: Tensor, k: int) -> Quality:
@@ -120,14 +125,13 @@ class Seen:
         self.backbone, self.embedding, self.run, self.total = backbone, embedding, run, total
         self.done = 0
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """Features of (N, 3, H, W) uint8: (N, D)."""
-        parts = []
-        for at in range(0, len(pictures), BATCH):
-            part = pictures[at : at + BATCH]
-            images = to_unit(part.to(self.run.device))
+    def features(self, pictures: Iterable[Tensor]) -> Tensor:
+        """Features of pictures that come in parts, (n, 3, H, W) uint8: (N, D). Only one batch of them is held."""
+        parts, single = [], (picture for part in pictures for picture in part)
+        while held := list(islice(single, BATCH)):
+            images = to_unit(torch.stack(held).to(self.run.device))
             parts.append(metrics.embed(self.backbone, images, batch_size=BATCH, embedding=self.embedding))
-            self.done += len(part)
+            self.done += len(held)
             self.run.progress(self.done, self.total)
             self.run.check()
         return torch.cat(parts)
@@ -136,21 +140,24 @@ class Seen:
 # the pictures
 
 
-def check_counts(real: int, gen: int, params: QualityParams, run: Run) -> None:
-    """Refuse too few pictures, and warn of few.
+def check_enough(side: str, found: int, params: QualityParams, run: Run) -> None:
+    """Refuse too few pictures of a side, "training" or "generated".
 
     Raises:
-        DataError: if one side has no more than k.
+        DataError: if it has no more than k.
     """
     least = max(3, params.k + 1)
-    for name, found in (("training", real), ("generated", gen)):
-        if found < least:
-            raise DataError(
-                f"{run.stage_id}: {found} {name} picture{'s' * (found != 1)}, and k = {params.k} needs at least {least}",
-                "give more pictures, or a smaller `k`" if found > 1 else "give more pictures",
-            )
-    if min(real, gen) < FEW:
-        run.warn(f"{min(real, gen)} pictures are few: take the numbers as a hint, above all the Fréchet distance, which is too large then")
+    if found < least:
+        raise DataError(
+            f"{run.stage_id}: {found} {side} picture{'s' * (found != 1)}, and k = {params.k} needs at least {least}",
+            "give more pictures, or a smaller `k`" if found > 1 else "give more pictures",
+        )
+
+
+def warn_of_few(found: int, run: Run) -> None:
+    """Warn of numbers that are measured from few pictures."""
+    if found < FEW:
+        run.warn(f"{found} pictures are few: take the numbers as a hint, above all the Fréchet distance, which is too large then")
 
 
 def common_size(images: Images, params: QualityParams, run: Run, embedding: metrics.Embedding) -> Size:
@@ -182,48 +189,107 @@ def spread_over(total: int, count: int) -> list[int]:
     return [i * total // count for i in range(count)]
 
 
-def pictures_of(images: Images, count: int, size: Size) -> tuple[Tensor, list[str]]:
-    """At most `count` pictures, evenly spread, as (N, 3, *size) uint8, transparency over white, and a name of each."""
-    wanted = set(spread_over(len(images), count))
-    pictures, names = [], []
-    for batch in images.settled():
-        chosen = [i for i in range(len(batch)) if batch.start + i in wanted]
-        if chosen:
-            array = batch.array[chosen]
-            pictures.append(covering(over_white(array) if array.shape[3] == 4 else array, size))
-            names += [str(batch.meta[i].get("source", f"picture {batch.start + i + 1}")) for i in chosen]
-    return torch.cat(pictures) if pictures else torch.empty(0, 3, *size, dtype=torch.uint8), names
+class Pictures(ABC):
+    """One side of the comparison, read as it is looked at rather than held.
 
-
-def real_pictures(params: QualityParams, run: Run, size: Size) -> tuple[Tensor, list[str]]:
-    """The training pictures, of a stage or a folder: as `pictures_of`.
-
-    Raises:
-        DataError: if a folder has none that can be read.
+    Attributes:
+        count: of pictures that are compared, if all can be read.
+        names: one for each that was read.
     """
-    side = run.sides.get(str(params.real))
-    if isinstance(side, Images):
-        return pictures_of(side, params.count, size)
-    files = picture_files(params.real)
-    pictures, names, skipped = [], [], []
-    for i in spread_over(len(files), params.count):
+
+    count: int
+    names: list[str]
+
+    @abstractmethod
+    def read(self) -> Iterator[Tensor]:
+        """Yield all, transparency over white, in parts: (n, 3, *size) uint8."""
+
+    @abstractmethod
+    def again(self, chosen: Sequence[int]) -> Tensor:
+        """Read some of those that were read again, by their numbers: (P, 3, *size) uint8."""
+
+
+class FromStage(Pictures):
+    """At most `count` pictures of a stage, evenly spread."""
+
+    def __init__(self, images: Images, count: int, size: Size) -> None:
+        self.images, self.size = images.settled(), size
+        self.places = spread_over(len(images), count)
+        self.count, self.names = len(self.places), []
+
+    def read(self) -> Iterator[Tensor]:
+        """Yield all in parts."""
+        wanted = set(self.places)
+        for batch in self.images:
+            chosen = [i for i in range(len(batch)) if batch.start + i in wanted]
+            if chosen:
+                self.names += [str(batch.meta[i].get("source", f"picture {batch.start + i + 1}")) for i in chosen]
+                yield self._covering(batch.array[chosen])
+
+    def again(self, chosen: Sequence[int]) -> Tensor:
+        """Read some again."""
+        return torch.cat([self._covering(self.images[self.places[i]].array) for i in chosen])
+
+    def _covering(self, array: np.ndarray) -> Tensor:
+        return covering(over_white(array) if array.shape[3] == 4 else array, self.size)
+
+
+class FromFolder(Pictures):
+    """At most `count` pictures of a folder, evenly spread; what cannot be read is skipped."""
+
+    def __init__(self, params: QualityParams, run: Run, size: Size) -> None:
+        self.folder, self.run, self.size = params.real, run, size
+        files = picture_files(params.real)
+        self.files = [files[i] for i in spread_over(len(files), params.count)]
+        self.count, self.names, self.found = len(self.files), [], list[Path]()
+
+    def read(self) -> Iterator[Tensor]:
+        """Yield all, each by itself.
+
+        Raises:
+            DataError: if none can be read.
+        """
+        skipped = []
+        for file in self.files:
+            try:
+                picture = self._decoded(file)
+            except Unreadable as error:
+                skipped.append(f"{file.name} ({error})")
+                continue
+            self.found.append(file)
+            self.names.append(file.name)
+            yield picture
+        if not self.found:
+            raise DataError(
+                f"{self.run.stage_id}.real: {self.folder.name}: none can be read, such as {skipped[0]}",
+                "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, or takes a stage's id",
+            )
+        if skipped:
+            self.run.warn(f"skipped {len(skipped)} of the training pictures, such as {skipped[0]}")
+
+    def again(self, chosen: Sequence[int]) -> Tensor:
+        """Read some again.
+
+        Raises:
+            DataError: if one was changed meanwhile.
+        """
         try:
-            array = np.asarray(decode(files[i], Want((size[1], size[0]))))
-        except Unread as error:
-            raise error.named(files[i].name) from error
+            return torch.cat([self._decoded(self.found[i]) for i in chosen])
         except Unreadable as error:
-            skipped.append(f"{files[i].name} ({error})")
-            continue
-        pictures.append(torch.from_numpy(array.copy()).permute(2, 0, 1))
-        names.append(files[i].name)
-    if not pictures:
-        raise DataError(
-            f"{run.stage_id}.real: {params.real.name}: none can be read, such as {skipped[0]}",
-            "it reads PNG, JPEG, WebP, GIF, BMP and TIFF, or takes a stage's id",
-        )
-    if skipped:
-        run.warn(f"skipped {len(skipped)} of the training pictures, such as {skipped[0]}")
-    return torch.stack(pictures), names
+            raise DataError(f"{self.run.stage_id}.real: a training picture was changed while it was compared: {error}") from error
+
+    def _decoded(self, file: Path) -> Tensor:
+        try:
+            array = np.asarray(decode(file, Want((self.size[1], self.size[0]))))
+        except Unread as error:
+            raise error.named(file.name) from error
+        return torch.from_numpy(array.copy()).permute(2, 0, 1)[None]
+
+
+def training_pictures(params: QualityParams, run: Run, size: Size) -> Pictures:
+    """Those of a stage or a folder."""
+    side = run.sides.get(str(params.real))
+    return FromStage(side, params.count, size) if isinstance(side, Images) else FromFolder(params, run, size)
 
 
 def covering(array: np.ndarray, size: Size) -> Tensor:

@@ -33,7 +33,8 @@ class MosaicParams(genart.Params):
 def procedural_mosaic(images: genart.Images, params: MosaicParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Turn pictures into mosaics of Voronoi cells or Delaunay triangles, finer where there is more to see.
 
-    Each piece has the mean colour of what it covers. Transparency is kept. The frames of a film begin with the same points.
+    Each piece has the mean colour of what it covers. Transparency is kept. Where the frames of a film show
+    the same, most pieces stay as they are.
 
     Example:
         [[stage]]

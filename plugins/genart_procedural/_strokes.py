@@ -43,7 +43,7 @@ def procedural_strokes(images: genart.Images, params: StrokesParams, run: genart
     """Paint pictures over with curved strokes, from broad brushes to fine ones (Hertzmann 1998).
 
     A finer brush paints only where the canvas is still far from the photograph, along its lines. Transparency is kept. The frames of a
-    film are painted with the same hand.
+    film are painted with the same hand, stroke by stroke.
 
     Example:
         [[stage]]

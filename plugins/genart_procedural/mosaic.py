@@ -86,9 +86,27 @@ def dense(density: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
 
     In two dimensions relaxed points lie as densely as the square root of their weight (Gersho 1979), hence the square.
     """
-    height, width = density.shape
     flat = rng.choice(density.size, count, p=(density / density.sum()).reshape(-1))
-    places = np.stack([flat % width, flat // width], 1) + rng.uniform(size=(count, 2))
+    return _settled(flat, rng.uniform(size=(count, 2)), density)
+
+
+def steady(density: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """As `dense`, but with random numbers that belong to places of the raster: where a density stays the same, so do most points.
+
+    Points are drawn without replacement, as far as there are places (Efraimidis and Spirakis 2006, "Weighted random sampling with a
+    reservoir").
+    """
+    if count >= density.size:
+        return dense(density, count, rng)
+    arrival = rng.exponential(size=density.size) / density.reshape(-1)
+    flat = np.sort(np.argpartition(arrival, count)[:count])
+    return _settled(flat, rng.uniform(size=(density.size, 2))[flat], density)
+
+
+def _settled(flat: np.ndarray, jitter: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Relax points that begin in these places of the raster, (N,), and there at (N, 2) in [0, 1)."""
+    height, width = density.shape
+    places = np.stack([flat % width, flat // width], 1) + jitter
     return settle(places / min(height, width), density**2)
 
 
@@ -109,7 +127,7 @@ def detail_of(picture: np.ndarray, detail: float, size: tuple[int, int]) -> np.n
 def of_photograph(picture: np.ndarray, look: Look, ground: np.ndarray, detail: float, rng: np.random.Generator) -> np.ndarray:
     """A photograph as a mosaic: (H, W, 3) uint8 to the same; every piece has the mean of what it covers, in linear light."""
     height, width = picture.shape[:2]
-    points = dense(detail_of(picture, detail, raster((width, height), look.points)), look.points, rng)
+    points = steady(detail_of(picture, detail, raster((width, height), look.points)), look.points, rng)
     light = to_linear(picture / 255.0)
     if look.shape == "delaunay":
         points, triangles = meshed(points, (width, height))

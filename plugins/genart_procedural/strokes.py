@@ -14,9 +14,10 @@ from the upper left shows them, after Hertzmann 2002, "Fast Paint Texture".
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -69,6 +70,28 @@ class Manner:
     relief: float
 
 
+class Hand(NamedTuple):
+    """What is drawn at random for the stroke of each cell of a layer, whether it is painted or not.
+
+    So a stroke that comes or goes, as from frame to frame of a film, changes no other.
+
+    Attributes:
+        turn: (N,), the place in the order of painting.
+        change: (N, 6) in [-0.25, 0.25), of the colour.
+        tones: (N, bristles) uint8, the grey of each bristle.
+    """
+
+    turn: np.ndarray
+    change: np.ndarray
+    tones: np.ndarray
+
+    @classmethod
+    def of(cls, cells: int, bristles: int, rng: np.random.Generator) -> Hand:
+        """Draw for so many cells and bristles of a brush."""
+        change = 0.5 * rng.random((cells, 6), np.float32) - 0.25
+        return cls(rng.permutation(cells), change, rng.integers(40, 216, (cells, bristles), np.uint8))
+
+
 def paint(picture: np.ndarray, manner: Manner, rng: np.random.Generator) -> np.ndarray:
     """Paint a photograph: (H, W, 3) uint8 to the same."""
     source = picture.astype(np.float32) / 255
@@ -79,18 +102,30 @@ def paint(picture: np.ndarray, manner: Manner, rng: np.random.Generator) -> np.n
     for number, brush in enumerate(sorted(manner.brushes, reverse=True)):
         radius = max(0.7, brush * factor)
         reference = cv2.GaussianBlur(source, (0, 0), max(0.3, manner.blur * radius))
-        starts = wanted(reference, None if number == 0 else canvas, radius, manner)
+        brushwork = Brush(canvas, body, radius, manner.opacity)
+        hand = Hand.of(math.prod(grid_of(source, radius, manner)), brushwork.bristles, rng)
+        starts, cells = wanted(reference, None if number == 0 else canvas, radius, manner)
         if not len(starts):
             continue
-        colours = _jittered(reference[starts[:, 1], starts[:, 0]], manner.jitter, rng)
+        colours = _jittered(reference[starts[:, 1], starts[:, 0]], manner.jitter, hand.change[cells])
         lines, lengths = trace(reference, canvas, starts, radius, manner)
-        brushwork = Brush(canvas, body, radius, manner.opacity, rng)
-        for i in rng.permutation(len(starts)):
-            brushwork.stroke(spline(lines[i, : lengths[i]]), colours[i])
+        for i in hand.turn[cells].argsort():
+            brushwork.stroke(spline(lines[i, : lengths[i]]), colours[i], hand.tones[cells[i]])
     return to_bytes(canvas + manner.relief * _light(body)[..., None])
 
 
-def wanted(reference: np.ndarray, canvas: np.ndarray | None, radius: float, manner: Manner) -> np.ndarray:
+def grid_of(picture: np.ndarray, radius: float, manner: Manner) -> tuple[int, int]:
+    """Rows and columns of the cells in which a brush of this radius looks for starts: by the picture's size alone."""
+    cell = _cell(radius, manner)
+    return -(-picture.shape[0] // cell), -(-picture.shape[1] // cell)
+
+
+def _cell(radius: float, manner: Manner) -> int:
+    """Pixels along the side of a cell."""
+    return max(1, round(manner.spacing * radius))
+
+
+def wanted(reference: np.ndarray, canvas: np.ndarray | None, radius: float, manner: Manner) -> tuple[np.ndarray, np.ndarray]:
     """Where strokes begin: the worst pixel of each cell whose mean difference is above the threshold; of a bare canvas, each cell's.
 
     Args:
@@ -100,20 +135,19 @@ def wanted(reference: np.ndarray, canvas: np.ndarray | None, radius: float, mann
         manner: spacing and threshold.
 
     Returns:
-        (N, 2), x and y.
+        Places, (N, 2), x and y, and the numbers of their cells, (N,), row by row.
     """
-    cell = max(1, round(manner.spacing * radius))
+    cell, (rows, columns) = _cell(radius, manner), grid_of(reference, radius, manner)
     height, width = reference.shape[:2]
-    rows, columns = -(-height // cell), -(-width // cell)
     difference = np.ones((height, width), np.float32) if canvas is None else np.linalg.norm(canvas - reference, axis=2)
     padded = np.full((rows * cell, columns * cell), -1, np.float32)
     padded[:height, :width] = difference
     cells = padded.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, cell * cell)
     mean = np.where(cells < 0, 0, cells).sum(2) / (cells >= 0).sum(2)
     worst = cells.argmax(2) if canvas is not None else np.full((rows, columns), (cell // 2) * cell + cell // 2)
-    j, i = np.nonzero(mean > manner.threshold)
+    j, i = np.nonzero((mean > manner.threshold) | (canvas is None))
     x, y = i * cell + worst[j, i] % cell, j * cell + worst[j, i] // cell
-    return np.stack([x.clip(0, width - 1), y.clip(0, height - 1)], 1)
+    return np.stack([x.clip(0, width - 1), y.clip(0, height - 1)], 1), j * columns + i
 
 
 def trace(reference: np.ndarray, canvas: np.ndarray, starts: np.ndarray, radius: float, manner: Manner) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +173,8 @@ def trace(reference: np.ndarray, canvas: np.ndarray, starts: np.ndarray, radius:
         last = heading[going]
         normal = np.where(steep[y, x][:, None], normals[y, x], last)  # where there is no gradient a stroke goes straight on, or ends
         normal = np.where(((normal * last).sum(1) < 0)[:, None], -normal, normal)
-        bent = manner.curvature * normal + (1 - manner.curvature) * last
+        curvature = manner.curvature if k else 1.0  # the first step has no heading to keep
+        bent = curvature * normal + (1 - curvature) * last
         size = np.hypot(bent[:, 0], bent[:, 1])
         ahead = lines[going, k] + radius * bent / size.clip(1e-6)[:, None]
         keep = (size > 1e-6) & (ahead >= 0).all(1) & (ahead <= (width - 1, height - 1)).all(1)
@@ -181,12 +216,12 @@ def _basis(count: int) -> np.ndarray:
     return np.stack([*rows, np.eye(count, dtype=np.float32)[-1]])
 
 
-def _jittered(colours: np.ndarray, jitter: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """Change colours at random, (N, 3) in [0, 1]: first hue, saturation and value, then red, green and blue.
+def _jittered(colours: np.ndarray, jitter: tuple[float, ...], change: np.ndarray) -> np.ndarray:
+    """Change colours, (N, 3) in [0, 1], by random numbers, (N, 6): first hue, saturation and value, then red, green and blue.
 
     The paper does not say how far a jitter of 1 goes: here by a quarter of the scale either way.
     """
-    change = rng.uniform(-0.25, 0.25, (len(colours), 6)).astype(np.float32) * np.array(jitter, np.float32)
+    change = change * np.array(jitter, np.float32)
     hsv = cv2.cvtColor(np.ascontiguousarray(colours[None]), cv2.COLOR_RGB2HSV)[0]
     hsv = np.stack([(hsv[:, 0] + 360 * change[:, 0]) % 360, hsv[:, 1] * (1 + change[:, 1]), hsv[:, 2] * (1 + change[:, 2])], 1)
     hsv[:, 1:] = hsv[:, 1:].clip(0, 1)
@@ -201,17 +236,18 @@ class Brush:
         body: (H, W) float32, the height of the paint, likewise.
         radius: in pixels.
         opacity: 0 to 1.
-        rng: of the bristles.
+
+    Attributes:
+        bristles: how many are seen.
     """
 
-    def __init__(self, canvas: np.ndarray, body: np.ndarray, radius: float, opacity: float, rng: np.random.Generator) -> None:
+    def __init__(self, canvas: np.ndarray, body: np.ndarray, radius: float, opacity: float) -> None:
         self.canvas, self.body, self.radius, self.opacity = canvas, body, radius, opacity
-        count = max(3, round(radius * 1.1))
-        self._places = np.linspace(-0.85, 0.85, count) * radius if radius >= BRISTLES else np.empty(0)
-        self._rng = rng
+        self.bristles = max(3, round(radius * 1.1)) if radius >= BRISTLES else 0
+        self._places = np.linspace(-0.85, 0.85, self.bristles) * radius
 
-    def stroke(self, line: np.ndarray, colour: np.ndarray) -> None:
-        """Paint along a line of places, (N, 2), x and y, in a colour, (3,) in [0, 1]."""
+    def stroke(self, line: np.ndarray, colour: np.ndarray, tones: np.ndarray) -> None:
+        """Paint along a line of places, (N, 2), x and y, in a colour, (3,) in [0, 1], with bristles of these greys, 0 to 255."""
         height, width = self.body.shape
         reach = self.radius + 2
         left, top = (int(v) for v in np.floor(line.min(0) - reach).clip(0))
@@ -221,18 +257,18 @@ class Brush:
         mask = _drawn(places, size, 2 * self.radius * FINE)
         cover = (mask.astype(np.float32) * (self.opacity / 255))[..., None]
         here = (slice(top, bottom), slice(left, right))
-        streaks = self._streaks(places, size) if len(self._places) and len(line) > 1 else None
+        streaks = self._streaks(places, size, tones) if self.bristles and len(line) > 1 else None
         paint = colour if streaks is None else colour * (1 + 0.10 * streaks[..., None])
         self.canvas[here] += cover * (paint - self.canvas[here])
         thickness = self.radius * (1 if streaks is None else 1 + 0.7 * streaks)
         self.body[here] += cover[..., 0] * (thickness - self.body[here])
 
-    def _streaks(self, places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def _streaks(self, places: np.ndarray, size: tuple[int, int], tones: np.ndarray) -> np.ndarray:
         """What the bristles leave, about -1 to 1, in pixels of the picture."""
         along = np.gradient(places, axis=0)
         normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.hypot(along[:, 0], along[:, 1]).clip(1e-6)[:, None]
         tone = np.full(size, 128, np.uint8)
-        for offset, grey in zip(self._places, self._rng.integers(40, 216, len(self._places)), strict=True):
+        for offset, grey in zip(self._places, tones, strict=True):
             _line(tone, places + normal * offset * FINE, 1.2 * FINE, int(grey))
         return (_reduced(tone).astype(np.float32) - 128) / 88
 

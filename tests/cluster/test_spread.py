@@ -112,6 +112,18 @@ def test_many_make_what_one_makes(recipe, run_toy, home, stages):
     assert not made_of(told)
 
 
+def test_copies_of_pictures_are_made_in_parts(recipe, run_toy, home, monkeypatch):
+    monkeypatch.setattr("genart_augment.pipeline.CHUNK", 2)
+    path = recipe(
+        '[[stage]]\nuses = "toy.noise"\ncount = 5\n[[stage]]\nuses = "augment"\ncopies = 2\n'
+        'ops = [{op = "RandomRotation", degrees = 30, p = 1.0}]\nsave = "augmented"\n'
+    )
+    assert run_toy(path).code == 0
+    hands, _ = run_spread(order_of(path, home / "another"))
+    assert_same()
+    assert len([task for task in hands.tasks if task.stage == "augment" and task.part]) > 3
+
+
 def test_pictures_are_made_in_parts_and_nothing_is_left_of_these(recipe, home):
     hands, told = run_spread(order_of(recipe(CHAIN), home / "store"))
     of_noise = sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise")

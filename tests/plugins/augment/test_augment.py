@@ -28,7 +28,8 @@ from genart_augment.catalogue import (
     functions_of_kornia,
 )
 from genart_augment.operations import BY_ITSELF, ROWWISE, make
-from genart_augment.pipeline import Draws, _alone, _rowwise
+from genart_augment.pipeline import Draws, _alone, _chunks, _rowwise
+from tests.conftest import tree
 
 ROOT = Path(__file__).parents[3]
 #: parameters for operations that need some, or do nothing without
@@ -286,6 +287,28 @@ def test_a_film_draws_once_or_moves_smoothly(tmp_path):
     assert np.array_equal(run(fewer, tmp_path / "few", ops, film="smooth", period=8).array(), smooth[:5])
 
 
+@pytest.mark.parametrize("name", ["RandomRotation", "ColorJitter", "RandomGamma", "RandomPosterize"])
+def test_a_smooth_film_does_not_jump(tmp_path, name):
+    """With p = 0.5 each copy is changed in all of its frames or in none, and in one order; of ten copies some are."""
+    picture = tiny_images(1, 32)[0].pixels
+    still = Images.from_batches([Batch(picture.expand(24, -1, -1, -1))])
+    film = run(still, tmp_path, [table(name, p=0.5)], film="smooth", period=4, copies=10).array().astype(float)
+    copies = film.reshape(24, 10, *film.shape[1:])
+    changed = (copies != still.array()[:1]).any((2, 3, 4))
+    assert 0 < changed.all(0).sum() < 10
+    assert (changed.mean(0) > 0.9).sum() + (changed.mean(0) == 0).sum() == 10
+    span = np.abs(copies[:, None] - copies[None]).mean((3, 4, 5)).max((0, 1))
+    step = np.abs(np.diff(copies, axis=0)).mean((2, 3, 4)).max(0)
+    assert (step <= 0.6 * span).all()
+
+
+@pytest.mark.parametrize("name", sorted(ROWWISE - {"RandomElasticTransform"}))
+def test_every_rowwise_operation_can_move(tmp_path, name):
+    pixels = noise(1).expand(5, -1, -1, -1)
+    film = run(Images.from_batches([Batch(pixels)]), tmp_path, [table(name)], film="smooth", period=2)
+    assert film.count == 5
+
+
 def test_what_draws_while_it_is_applied_cannot_move(tmp_path):
     with pytest.raises(UsageError, match=r"RandomRain cannot move from picture to picture"):
         run(tiny_images(2, 16), tmp_path, [table("RandomRain")], film="smooth")
@@ -333,6 +356,64 @@ def test_a_picture_does_not_depend_on_the_others(tmp_path, name):
     assert np.array_equal(a[4].array, few[4].array)
 
 
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("film", ["each", "smooth"])
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch, copies, film):
+    """At any picture, also within a chunk or among the copies of one, and where the pictures are of several sizes."""
+    monkeypatch.setattr("genart_augment.pipeline.CHUNK", 4)
+    given_images = Images.from_batches([Batch(noise(6)), Batch(noise(3, size=16)), Batch(noise(4))])
+    params = {"ops": NEEDED_BY_THE_ISSUE, "copies": copies, "film": film}
+    whole = [(batch.array, batch.meta) for batch in run_stage(augment, given_images, work=tmp_path, **params)["output"].batches(1)]
+    assert len(whole) == 13 * copies
+    for start in (1, 4, 5, 7, 9 * copies - 1, 13 * copies - 1):
+        kept = Images.from_batches([Batch.from_array(*one) for one in whole[:start]])
+        rest = list(run_stage(augment, given_images, work=tmp_path, kept=kept, **params)["output"].batches(1))
+        assert len(rest) == len(whole) - start
+        for made, (array, meta) in zip(rest, whole[start:], strict=True):
+            assert np.array_equal(made.array, array)
+            assert made.meta == meta
+
+
+RECIPE = """
+[[stage]]
+uses = "toy.noise"
+count = 9
+
+[[stage]]
+uses = "augment"
+ops = [{op = "RandomRotation", degrees = 30, p = 1.0}]
+copies = 2
+save = "augmented"
+"""
+CRASH = """
+[[stage]]
+uses = "toy.crash"
+how = "value"
+"""
+
+
+def test_a_run_that_failed_goes_on_with_the_copies_of_a_picture(run_toy, recipe, home, monkeypatch):
+    """What comes before was not finished either: it is, and read from the store."""
+    monkeypatch.setattr("genart_augment.pipeline.CHUNK", 2)
+    assert run_toy(recipe(RECIPE + CRASH)).code == 4
+    resumed = run_toy(recipe(RECIPE))
+    assert resumed.code == 0
+    assert 0 < resumed.started()["augment"]["resumed_at"] < 18
+    ours = tree(Path("out"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "another"))
+    assert run_toy(recipe(RECIPE)).started()["augment"]["resumed_at"] == 0
+    assert tree(Path("out")) == ours
+
+
+def test_chunks_are_the_same_wherever_a_run_begins():
+    pictures = Images.from_batches([Batch(noise(300, size=2)), Batch(noise(5, size=3)), Batch(noise(300, size=2))])
+    chunks = [(chunk.start, len(chunk)) for chunk in _chunks(pictures, 1, 0)]
+    assert chunks == [(0, 256), (256, 44), (300, 5), (305, 207), (512, 93)]
+    for start in (1, 255, 256, 257, 302, 310, 604):
+        assert [(chunk.start, len(chunk)) for chunk in _chunks(pictures, 1, start)] == [(a, n) for a, n in chunks if a + n > start]
+    assert [len(chunk) for chunk in _chunks(pictures, 3, 0)][:5] == [64] * 4 + [44]
+
+
 def test_seed_decides(tmp_path):
     given_images = tiny_images(6, 16)
     first = run(given_images, tmp_path / "a", NEEDED_BY_THE_ISSUE, seed=1).array()
@@ -352,6 +433,40 @@ def test_an_operation_draws_the_same_whatever_follows(tmp_path):
     alone = run(given_images, tmp_path / "a", [table("RandomAffine")]).array()
     followed = run(given_images, tmp_path / "b", [table("RandomAffine"), {"op": "RandomHorizontalFlip", "p": 0.0}]).array()
     assert np.array_equal(alone, followed)
+
+
+NOTHING = {"op": "RandomGamma", "p": 0.0}
+
+
+@pytest.mark.parametrize("last", [table("RandomAffine"), table("RandomPlasmaShadow"), "ImageSequential", "PatchSequential"])
+def test_an_operation_draws_the_same_whatever_comes_before(tmp_path, last):
+    given_images = tiny_images(6, 16)
+    within = {"ImageSequential": {}, "PatchSequential": {"grid_size": [2, 2], "patchwise_apply": False}}
+
+    def made(name, *ops):
+        if isinstance(last, str):
+            ops = [{"op": last, **within[last], "ops": list(ops)}]
+        return run(given_images, tmp_path / name, list(ops)).array()
+
+    own = table("RandomAffine") if isinstance(last, str) else last
+    assert np.array_equal(made("a", own), made("b", NOTHING, own))
+
+
+@pytest.mark.parametrize("within", [None, "ImageSequential"])
+def test_two_operations_of_one_name_draw_each_for_itself(tmp_path, within):
+    """Two flips that drew the same would leave every picture as it was."""
+    pictures, flips = Images.from_batches([Batch(noise(60))]), ["RandomHorizontalFlip"] * 2
+    result = run(pictures, tmp_path, flips if within is None else [{"op": within, "ops": flips}]).array()
+    same = [np.array_equal(*pair) for pair in zip(pictures.array(), result, strict=True)]
+    assert 15 < sum(same) < 45
+
+
+def test_patches_draw_each_for_itself(tmp_path):
+    same = Images.from_batches([Batch(noise(1, size=8).repeat(1, 1, 2, 2))])
+    ops = [{"op": "PatchSequential", "grid_size": [2, 2], "patchwise_apply": False, "ops": [table("RandomAffine")]}]
+    [picture] = run(same, tmp_path, ops).array()
+    patches = {picture[y : y + 8, x : x + 8].tobytes() for y in (0, 8) for x in (0, 8)}
+    assert len(patches) == 4
 
 
 def test_nothing_global_changes(tmp_path):
@@ -458,6 +573,7 @@ def test_wrong_names_are_refused_with_the_recipe(ops, words):
         {"op": "ColorJitter", "hue": 7.0},
         {"op": "RandomCrop", "size": [1]},
         {"op": "box_blur", "kernel_size": [3]},
+        {"op": "box_blur", "kernel_size": [130]},
         {"op": "PatchSequential", "grid_size": [2, 2], "ops": ["invert"]},
     ],
 )
@@ -468,6 +584,31 @@ def test_wrong_values_are_refused_before_the_first_picture(tmp_path, op):
     with pytest.raises(UsageError, match=rf"augment\.ops\[1\] {op['op']}") as caught:
         run(Images(untouched), tmp_path, ["RandomInvert", op])
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        {"op": "crop_by_indices", "src_box": [[70, 70], [90, 70], [90, 90], [70, 90]]},
+        {"op": "gaussian_blur2d", "kernel_size": 129, "sigma": [9.0, 9.0]},
+        {"op": "box_blur", "kernel_size": 131},
+        {"op": "unsharp_mask", "kernel_size": 129, "sigma": [9.0, 9.0]},
+        {"op": "guided_blur", "kernel_size": 129, "eps": 0.1},
+        {"op": "motion_blur", "kernel_size": 129, "angle": 45.0, "direction": 0.5},
+        {"op": "CenterCrop", "size": [80, 80], "p": 1.0},
+        {"op": "ImageSequential", "ops": [{"op": "box_blur", "kernel_size": 129}]},
+    ],
+)
+def test_kernels_and_crops_may_be_as_large_as_the_pictures(tmp_path, op):
+    pixels = noise(1, size=96)
+    result = run(Images.from_batches([Batch(pixels)]), tmp_path, [op]).array()
+    assert not np.array_equal(result, Images.from_batches([Batch(pixels)]).array())
+
+
+def test_a_crop_that_no_picture_for_trial_is_large_enough_for_waits_for_the_first(tmp_path):
+    far = {"op": "crop_by_indices", "src_box": [[9000, 9000], [9010, 9000], [9010, 9010], [9000, 9010]]}
+    with pytest.raises(StageError, match=r"augment\.ops\[0\] crop_by_indices failed on pictures 0 to 0"):
+        run(Images.from_batches([Batch(noise(1))]), tmp_path, [far])
 
 
 def test_chance_that_would_mix_sizes_is_refused(tmp_path):

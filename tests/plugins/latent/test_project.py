@@ -107,6 +107,56 @@ def test_a_budget_is_remembered(tmp_path):
     assert metas(one) == metas(again)
 
 
+class Clock:
+    """Stands for the module `time`: each look at the clock takes as long as it is told to."""
+
+    def __init__(self, seconds=0.0):
+        self.now, self.seconds = 0.0, seconds
+
+    def monotonic(self):
+        self.now += self.seconds
+        return self.now
+
+
+def in_time(work, pictures, clock, monkeypatch, start_up=0.0, **params):
+    """Project with a budget by a clock of its own, on a machine whose steps take 0.01 s: (run, pictures)."""
+    monkeypatch.setattr("genart_latent.project.time", clock)
+    monkeypatch.setattr("genart.nn.budget.seconds_per_call", lambda *_: 0.01)
+
+    def backbone(name, device):
+        clock.now += start_up
+        return Eye()
+
+    made = run_for(work, sides={"train": model("plain")}, backbone=backbone)
+    values = resolve(latent_project.params, "latent.project", {**PLAIN, "iterations": None, "budget": "1s", **params})
+    return made, Images.from_batches(list(latent_project(pictures, values, made)))
+
+
+def test_a_budget_counts_the_start_up_once(tmp_path, monkeypatch):
+    pictures = draw(tmp_path / "a", latent_sample, count=3)
+    made, _ = in_time(tmp_path / "b", pictures, Clock(), monkeypatch, start_up=0.3)
+    assert made.choices["iterations"] == int((0.9 - 0.3) / 0.01 / 3 + 1e-6)
+
+
+def test_a_late_projection_ends_in_time_and_is_followed_by_a_remake(tmp_path, monkeypatch):
+    pictures = draw(tmp_path / "a", latent_sample, count=2)
+    clock = Clock(seconds=0.02)
+    made, late = in_time(tmp_path / "b", pictures, clock, monkeypatch)
+    assert clock.now < 1.0
+    done = [made.choices[f"iterations of picture {i}, done"] for i in range(2)]
+    assert 5 < min(done) <= max(done) < made.choices["iterations"]
+    for seconds in (0.0, 1.0):
+        again, remade = in_time(tmp_path / "b", pictures, Clock(seconds), monkeypatch)
+        assert metas(remade) == metas(late)
+        assert again.choices == made.choices
+
+
+def test_a_projection_in_time_does_all_its_iterations(tmp_path, monkeypatch):
+    pictures = draw(tmp_path / "a", latent_sample, count=2)
+    made, _ = in_time(tmp_path / "b", pictures, Clock(), monkeypatch)
+    assert {made.choices[f"iterations of picture {i}, done"] for i in range(2)} == {made.choices["iterations"]} == {45}
+
+
 class Encoder(NETS["plain"]):
     """One with an encoder."""
 

@@ -193,6 +193,63 @@ def test_latents_of_projected_pictures_are_keys(tmp_path):
         draw(tmp_path, latent_walk, "styled", keys_from=str(picture(tmp_path / "2.png", {"cells": [{"latent": [1.0, 2.0]}] * 2})))
 
 
+@pytest.mark.parametrize("meta", [{"source": "cat", "box": [0, 0, 4, 4]}, {"palette": "ink"}])
+def test_seeds_that_are_not_of_latents_are_refused(tmp_path, meta):
+    for i in range(2):
+        picture(tmp_path / f"{i}.png", {"seed": i, **meta})
+    with pytest.raises(DataError, match="picture 0 was not drawn by a model") as caught:
+        draw(tmp_path, latent_walk, keys_from=str(tmp_path))
+    assert "latent.project" in caught.value.hint
+    for i in range(2):  # what a projection kept of its photograph does not matter
+        picture(tmp_path / f"{i}.png", {"latent": [float(i)] * 6, "space": "z", "source": "cat"})
+    assert draw(tmp_path, latent_walk, keys_from=str(tmp_path), frames=2).count == 2
+
+
+@pytest.mark.parametrize("kind", ["plain", "styled"])
+@pytest.mark.parametrize("more", [{}, {"interpolation": "circle", "radius": 0.5}])
+def test_a_walk_passes_the_pictures_of_a_truncated_sheet(tmp_path, kind, more):
+    sheet = draw(tmp_path, latent_grid, kind, count=4, truncation_psi=0.5)
+    cells = metas(sheet)[0]["cells"]
+    assert {cell["truncation_psi"] for cell in cells} == {0.5}
+    params = {"keys_from": "sheet", "sides": {"sheet": sheet}, "frames": 4, **more}
+    seeds = [cell["seed"] for cell in cells]
+    told = draw(tmp_path, latent_walk, kind, seeds=seeds, truncation_psi=0.5, frames=4, **more)
+    assert (draw(tmp_path, latent_walk, kind, **params).array() == told.array()).all()
+    if not more:
+        samples = draw(tmp_path, latent_sample, kind, seeds=seeds, truncation_psi=0.5)
+        assert (abs(told.array().astype(int) - samples.array()) <= 1).all()
+        assert "truncation_psi" not in metas(draw(tmp_path, latent_sample, kind, count=1))[0]
+
+
+def test_another_truncation_than_the_keys_have_is_warned_of(tmp_path):
+    sheet = draw(tmp_path, latent_grid, count=4, truncation_psi=0.5)
+    run = run_for(tmp_path, sides={"sheet": sheet})
+    values = resolve(latent_walk.params, "latent.walk", {"keys_from": "sheet", "truncation_psi": 0.8})
+    course_of(model(), values, run)
+    assert run.warnings == ["pictures of `keys_from` were drawn with truncation_psi = 0.5: with 0.8 the walk passes others"]
+    for params in ({}, {"cells": [1], "interpolation": "circle"}):  # of which two keys are new
+        run = run_for(tmp_path, sides={"sheet": sheet})
+        course_of(model(), resolve(latent_walk.params, "latent.walk", {"keys_from": "sheet", **params}), run)
+        assert run.warnings == []
+
+
+@pytest.mark.parametrize("psi", ["x", 0, 3.0, True])
+def test_a_forged_truncation_is_refused(tmp_path, psi):
+    for i in range(2):
+        picture(tmp_path / f"{i}.png", {"seed": i, "truncation_psi": psi})
+    with pytest.raises(DataError, match="truncation_psi"):
+        draw(tmp_path, latent_walk, keys_from=str(tmp_path))
+
+
+def test_a_loop_that_never_sees_its_key_does_not_name_it(tmp_path):
+    whole = course(tmp_path, "plain", {"interpolation": "noise", "seeds": [9]})
+    other = course(tmp_path, "plain", {"interpolation": "noise", "seeds": [8]})
+    assert torch.equal(whole(3).point, other(3).point)
+    assert whole(3).meta == {"frame": 3}
+    near = course(tmp_path, "plain", {"interpolation": "noise", "seeds": [9], "radius": 0.5})
+    assert near(3).meta == {"frame": 3, "seed": 9}
+
+
 @pytest.mark.parametrize(
     "meta",
     [{}, {"seed": -1}, {"seed": "7"}, {"seed": True}, {"seed": 1 << 63}, {"seed": 7, "frame": 3}, {"latent": "x"}, {"latent": [[1.0]]}],
@@ -243,12 +300,35 @@ def test_pictures_without_metadata_are_refused(tmp_path):
         ({"mix_layers": [1, 3], "space": "z"}, "mix_layers"),
         ({"mix_seed": 3}, "mix_seed"),
         ({"class": "a", "classes": ["a", "b"]}, "class"),
+        ({"radius": 0.5}, "radius"),
+        ({"radius": 0.5, "interpolation": "spline"}, "radius"),
+        ({"easing": "linear", "interpolation": "circle"}, "easing"),
+        ({"direction": 0, "hold": 0.5}, "direction"),
+        ({"direction": 0, "interpolation": "lerp"}, "direction"),
+        ({"direction": 0, "interpolation": "circle"}, "direction"),
+        ({"direction": 0, "easing": "linear"}, "direction"),
+        ({"strength": 2.0}, "strength"),
+        ({"method": "pca"}, "method"),
     ],
 )
 def test_parameters_that_do_not_go_together(params, name):
     with pytest.raises(ParamProblem) as problem:
         resolve(latent_walk.params, "latent.walk", params)
     assert problem.value.name == name
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"direction": 0, "easing": "linear", "loop": False, "strength": 2.0, "method": "pca"},
+        {"interpolation": "noise", "radius": 0.5},
+        {"interpolation": "spline", "easing": "smooth", "hold": 0.5},
+    ],
+)
+def test_parameters_that_go_together(params):
+    values = resolve(latent_walk.params, "latent.walk", params)
+    told = {name: value for name, value in values.model_dump(mode="json").items() if value is not None}
+    assert resolve(latent_walk.params, "latent.walk", told) == values, "what a file tells of them can be made again"
 
 
 # sheets and directions
@@ -272,11 +352,12 @@ def test_a_grid_writes_what_it_is_asked_to(tmp_path):
 
 
 def test_directions_are_the_models_own(tmp_path):
-    strips = draw(tmp_path, latent_directions, count=3, steps=5, seed=1)
-    again = draw(tmp_path, latent_directions, count=2, steps=5, seed=1)
+    strips = draw(tmp_path, latent_directions, count=3, steps=5, latent_seed=1)
+    again = draw(tmp_path, latent_directions, count=2, steps=5, latent_seed=1)
     assert (strips.array()[:10] == again.array()).all()
     middle = draw(tmp_path, latent_sample, seeds=[metas(strips)[0]["seed"]]).array()[0]
     assert (strips.array()[[2, 7, 12]] == middle).all()
+    assert metas(strips)[0]["seed"] == 1
     assert [meta["offset"] for meta in metas(strips)[:5]] == [-3.0, -1.5, 0.0, 1.5, 3.0]
     with pytest.raises(UsageError, match="has 6 directions, not 7"):
         draw(tmp_path, latent_directions, count=7)
@@ -289,7 +370,7 @@ def test_principal_directions_of_styles_come_in_the_order_of_their_spread(tmp_pa
 
 
 def test_styles_are_changed_by_sefa_about_their_latent(tmp_path):
-    strips = draw(tmp_path, latent_directions, "styled", count=5, method="sefa", seed=1)
+    strips = draw(tmp_path, latent_directions, "styled", count=5, method="sefa", latent_seed=1)
     middle = draw(tmp_path, latent_sample, "styled", seeds=[metas(strips)[0]["seed"]]).array()[0]
     assert (abs(strips.array()[3::7].astype(int) - middle) <= 1).all()
     assert (strips.array()[0] != strips.array()[6]).any()

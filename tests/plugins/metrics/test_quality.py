@@ -8,7 +8,7 @@ from PIL import Image
 from genart.artifacts import Batch, Images
 from genart.errors import DataError
 from genart.nn import vgg
-from genart.nn.pictures import picture_files
+from genart.nn.pictures import decode, picture_files
 from genart.params import ParamProblem
 from genart.testing import run_stage, tiny_images
 from genart_metrics import metrics_quality
@@ -142,6 +142,33 @@ def test_many_pictures_are_compared_evenly():
 def test_the_count_bounds_both_sides(measured):
     about, *_ = measured(images(blobs(30, 0)), images(blobs(40, 1)), count=12)
     assert (about["pictures"], about["real"]) == (12, 12)
+
+
+def test_pictures_are_read_as_they_are_looked_at(network, tmp_path, monkeypatch):
+    """When the network looks at a batch, none of the next has been read; the pairs of the sheet are read once more."""
+    read, looks = [], []
+
+    def open_batches(start, size):
+        for i in range(start, 70):
+            read.append("gen")
+            yield Batch(blobs(70, 0)[i : i + 1], start=i)
+
+    def decoded(*given):
+        read.append("real")
+        return decode(*given)
+
+    def backbone(pictures, layers):
+        looks.append((read.count("real"), read.count("gen") - 1))  # the first tells the size
+        return network(pictures, layers)
+
+    (tmp_path / "photos").mkdir()
+    for i, array in enumerate(images(blobs(70, 1)).array()):
+        Image.fromarray(array).save(tmp_path / "photos" / f"{i}.png")
+    monkeypatch.setattr("genart_metrics.quality.decode", decoded)
+    given = {"work": tmp_path / "work", "backbone": lambda *_: backbone, "real": str(tmp_path / "photos")}
+    run_stage(metrics_quality, Images(open_batches, count=70), **given)
+    assert looks == [(32, 0), (64, 0), (70, 0), (70, 32), (70, 64), (70, 70)]
+    assert (read.count("real"), read.count("gen") - 1) == (70 + 24, 70 + 24)
 
 
 def test_a_folder_of_pictures_serves_too(measured, tmp_path):

@@ -170,6 +170,38 @@ def test_joints_show_the_ground(shape):
     assert shares[1] < shares[0] - 0.15
 
 
+def touched(photo):
+    """The same photograph with a small patch painted over in a corner."""
+    other = photo.copy()
+    other[:12, :38] = np.random.default_rng(7).integers(0, 256, (12, 38, 3))
+    return other
+
+
+def test_where_a_film_does_not_change_a_mosaic_keeps_its_points():
+    photo = cv2.resize(data.coffee(), (180, 120), interpolation=cv2.INTER_AREA)
+    size = mosaic.raster((180, 120), 400)
+    before, after = (
+        mosaic.steady(mosaic.detail_of(picture, 0.85, size), 400, np.random.default_rng(3)) for picture in (photo, touched(photo))
+    )
+    usual = np.sqrt(1.5 / 400)
+    moved = cKDTree(after).query(before)[0] / usual
+    assert np.median(moved[before[:, 0] > 0.75]) < 0.05
+    assert (moved[before[:, 0] > 0.75] < 0.1).mean() > 0.6
+    assert moved[(before < (0.3, 0.1)).all(1)].mean() > 0.1, "the patch itself does change"
+    look = mosaic.Look("voronoi", 400, 0.1, 0.0)
+    frames = [mosaic.of_photograph(picture, look, BLACK, 0.85, np.random.default_rng(3)).astype(int) for picture in (photo, touched(photo))]
+    assert (np.abs(frames[1] - frames[0]).max(2)[:, 90:] > 16).mean() < 0.35
+
+
+def test_points_of_a_film_lie_as_densely_as_those_of_a_picture():
+    density = np.full((120, 120), 1.0)
+    density[:, :60] = 5.0
+    points = mosaic.steady(density, 600, np.random.default_rng(1))
+    left = int((points[:, 0] < 0.5).sum())
+    assert left / (600 - left) == pytest.approx(5, rel=0.2)
+    assert len(mosaic.steady(np.ones((4, 5)), 30, np.random.default_rng(1))) == 30, "more points than places"
+
+
 def test_detail_draws_points():
     picture = np.full((100, 200, 3), 128, np.uint8)
     picture[:, 100:] = np.random.default_rng(0).integers(0, 256, (100, 100, 3))
@@ -274,21 +306,34 @@ def test_strokes_run_along_the_photographs_lines():
         assert np.ptp(line[:length, 1]) > 8
 
 
+def test_strokes_without_curvature_are_straight_and_no_dots():
+    picture = stripes() + np.linspace(0, 0.3, 64, dtype=np.float32)[:, None, None] ** 2
+    starts = np.array([[20, 30], [35, 20], [40, 40]])
+    lines, lengths = strokes.trace(picture, np.zeros_like(picture), starts, 2.0, manner(curvature=0.0))
+    assert (lengths > 5).all()
+    for line, length in zip(lines, lengths, strict=True):
+        steps = np.diff(line[:length], axis=0)
+        assert np.allclose(steps, steps[0], atol=1e-3)
+
+
 def test_strokes_begin_where_the_canvas_is_wrong():
     reference = np.full((40, 40, 3), 0.5, np.float32)
     canvas = reference.copy()
     canvas[22:26, 9:13] = 1.0
-    starts = strokes.wanted(reference, canvas, 4.0, manner(threshold=0.1))
+    starts, cells = strokes.wanted(reference, canvas, 4.0, manner(threshold=0.1))
     assert len(starts)
     assert (starts >= (9, 22)).all()
     assert (starts < (13, 26)).all()
-    assert len(strokes.wanted(reference, None, 4.0, manner())) == 100, "a bare canvas is painted everywhere"
-    assert not len(strokes.wanted(reference, reference, 4.0, manner()))
+    assert cells.tolist() == [y // 4 * 10 + x // 4 for x, y in starts]
+    for threshold in (0.2, 1.0):
+        assert len(strokes.wanted(reference, None, 4.0, manner(threshold=threshold))[0]) == 100, "a bare canvas is painted everywhere"
+    assert not len(strokes.wanted(reference, reference, 4.0, manner())[0])
 
 
 def test_a_dab_covers_a_disc_and_opacity_lets_through():
     canvas, body = np.zeros((40, 40, 3), np.float32), np.zeros((40, 40), np.float32)
-    strokes.Brush(canvas, body, 6.0, 0.5, np.random.default_rng(0)).stroke(np.array([[20.0, 20.0]]), np.ones(3))
+    brush = strokes.Brush(canvas, body, 6.0, 0.5)
+    brush.stroke(np.array([[20.0, 20.0]]), np.ones(3), np.full(brush.bristles, 128))
     assert canvas[..., 0].sum() == pytest.approx(0.5 * np.pi * 36, abs=0.5 * 12 * np.pi * FAT)
     assert canvas.max() == pytest.approx(0.5, abs=0.01)
 
@@ -303,3 +348,20 @@ def test_finer_brushes_come_nearer_to_the_photograph():
     ]
     assert distance[0] > 1.15 * distance[1] > 1.15**2 * distance[2]
     assert distance[2] < 14
+
+
+@pytest.mark.parametrize(
+    ("params", "most"),
+    [
+        ({"manner": "impressionist"}, 0.03),
+        ({"manner": "expressionist"}, 0.03),
+        ({"manner": "pointillist"}, 0.01),
+        ({"manner": "expressionist", "brushes": [16, 8], "threshold": 0.1}, 0.05),  # of which both have bristles
+    ],
+)
+def test_where_a_film_does_not_change_its_strokes_stay(params, most):
+    photo = cv2.resize(data.coffee(), (180, 120), interpolation=cv2.INTER_AREA)
+    before, after = (strokes.paint(picture, manner(**params), np.random.default_rng(0)).astype(int) for picture in (photo, touched(photo)))
+    change = np.abs(after - before).max(2)
+    assert (change[:, 90:] > 8).mean() < most
+    assert (change[:12, :38] > 8).mean() > 0.3, "the patch itself does change"
