@@ -46,6 +46,8 @@ BATCH_BYTES = 4 << 20
 THREADS = 2
 #: Milliseconds that a frame of an animation is shown if it says 10 or less: so do browsers.
 LEAST_MSEC, SHORT_MSEC = 10, 100
+#: Milliseconds by which frames of a regular animation may differ: a GIF of 30 frames per second shows them for 30 and for 40.
+ROUNDING_MSEC = 10
 
 #: Seconds by which an MKV may end before it says, without being taken for damaged.
 SHORTFALL_SEC = 0.25
@@ -86,11 +88,13 @@ class Timeline:
         times: seconds from the first frame, ascending.
         last_sec: how long the last frame is shown.
         rates: frames per second as the file states them, the most trusted first.
+        each_sec: seconds from one frame to the next where these are rounded; None where they are not.
     """
 
     times: np.ndarray
     last_sec: float
     rates: Sequence[float] = ()
+    each_sec: float | None = None
 
     @property
     def duration(self) -> float:
@@ -100,6 +104,8 @@ class Timeline:
     @property
     def interval(self) -> float:
         """Seconds from one frame to the next, usually."""
+        if self.each_sec is not None:
+            return self.each_sec
         return float(np.median(np.diff(self.times))) if len(self.times) > 1 else self.last_sec
 
     @property
@@ -461,8 +467,10 @@ class Animation:
             self.damage = "it ends early"
         if not shown_msec:
             raise Unreadable(self.damage or "there are no pictures in this film")
-        seconds = np.array([SHORT_MSEC if msec <= LEAST_MSEC else msec for msec in shown_msec]) / 1000
-        return Timeline(np.concatenate([[0.0], np.cumsum(seconds)[:-1]]), float(seconds[-1]))
+        msec = np.array([SHORT_MSEC if msec <= LEAST_MSEC else msec for msec in shown_msec])
+        alike = msec[np.abs(msec - np.sort(msec)[len(msec) // 2]) <= ROUNDING_MSEC]
+        seconds = msec / 1000
+        return Timeline(np.concatenate([[0.0], np.cumsum(seconds)[:-1]]), float(seconds[-1]), each_sec=float(alike.mean()) / 1000)
 
     def _decoded(self) -> Iterator[tuple[int, ImageFile.ImageFile]]:
         with self._open() as picture:

@@ -148,10 +148,10 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     """Encode pictures as a GIF, an animated WebP or APNG, or as MP4, WebM or ProRes.
 
     GIFs get one palette fitted to the whole film, an ordered dither that stands still where the picture does, and only the
-    pixels that change. A GIF counts in 1/100 s, and players honour no less than 2 of them: it takes the nearest of 50, 33.3, 25, 20, ...
-    frames per second. A training's `progress` is captioned with its kimg count and losses. Films of odd size are widened by one
-    repeated row or column, since they store colour for blocks of two. Picture N of a closed walk is its picture 0 and
-    is not among its frames, so the film loops as it is, without a stutter: nothing is repeated and nothing blended.
+    pixels that change. A GIF counts in 1/100 s: each frame begins at the nearest one to its time, so that the film keeps its rate, up to
+    the 50 frames per second that players honour. A training's `progress` is captioned with its kimg count and losses. Films of
+    odd size are widened by one repeated row or column, since they store colour for blocks of two. Picture N of a closed walk is its
+    picture 0 and is not among its frames, so the film loops as it is, without a stutter: nothing is repeated and nothing blended.
 
     ```toml
     [[stage]]

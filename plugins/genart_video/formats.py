@@ -13,8 +13,8 @@ from genart import Batch, Images, Run, Video
 
 from . import CODECS, budget
 from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_brought, write_film
-from .frames import Frames, rate
-from .gif import FASTEST, write_gif
+from .frames import DEFAULT_FPS, Frames, rate
+from .gif import FASTEST, SLOWEST, write_gif
 
 if TYPE_CHECKING:
     from . import AssembleParams, FramesParams
@@ -44,12 +44,14 @@ class Job:
         name: its format.
         path: where.
         images: the pictures.
+        own_fps: the rate of pictures that have none, which fewer frames to save bytes do not change.
         run: told of progress.
     """
 
     name: str
     path: Path
     images: Images
+    own_fps: float
     run: Run
 
     @property
@@ -73,12 +75,13 @@ class Job:
         whole = params.max_mb is not None
         if self.brought:
             writer = self.run.extension("genart_writers", self.name)
-            frames = Frames(self.images, params, self.run, keeps_alpha=writer.alpha, whole=whole)
+            frames = Frames(self.images, params, self.run, own_fps=self.own_fps, keeps_alpha=writer.alpha, whole=whole)
             return write_brought(writer, frames, self.path, params, self.run, limit)
         if codec is None:
-            fps = min(FASTEST, rate(self.images, params))
-            return write_gif(Frames(self.images, params, self.run, fps=fps, whole=True), self.path, params, self.run, limit)
-        frames = Frames(self.images, params, self.run, keeps_alpha=codec.alpha_format is not None, whole=whole)
+            fps = min(FASTEST, max(SLOWEST, rate(self.images, params)))
+            frames = Frames(self.images, params, self.run, fps=fps, own_fps=self.own_fps, whole=True)
+            return write_gif(frames, self.path, params, self.run, limit)
+        frames = Frames(self.images, params, self.run, own_fps=self.own_fps, keeps_alpha=codec.alpha_format is not None, whole=whole)
         return write_film(codec, frames, self.path, params, self.run, limit)
 
 

@@ -303,6 +303,14 @@ def test_the_frames_shown_are_those_on_the_screen(gaps, fps, every, count, start
     assert (len(wanted) == 0) == (start >= timeline.duration)
     rate = fps or timeline.fps
     for k, index in enumerate(wanted):
+@pytest.mark.parametrize(("fps", "durations"), [(30, [30, 40, 30]), (24, [40, 40, 40, 50, 40, 40]), (15, [70, 60, 70])])
+def test_hundredths_of_a_second_do_not_change_the_rate(fps, durations, tmp_path):
+    path = animate(tmp_path / "a.gif", frames(24), durations * (24 // len(durations)))
+    images, _ = read(path, tmp_path / "work")
+    assert images.fps == pytest.approx(fps)
+    assert levels(images) == list(range(24))
+
+
         moment = start + k * every / rate
         assert times[index] <= moment + 0.25 / rate + 1e-9, "it has begun"
         assert index + 1 == len(times) or times[index + 1] > moment - 1e-9, "and the next one has not"

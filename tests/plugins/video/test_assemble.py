@@ -111,11 +111,28 @@ def test_format_defaults_to_mp4_and_the_own_fps(tmp_path: Path) -> None:
     assert run_stage(assemble, tiny_images(), work=tmp_path / "b")["output"].fps == 24
 
 
-@pytest.mark.parametrize(("fps", "expected"), [(24, 40), (25, 40), (30, 30), (10, 100), (50, 20), (0.5, 2000)])
-def test_gif_takes_the_nearest_delay_that_players_honour(tmp_path: Path, fps: float, expected: int) -> None:
-    video = film(tmp_path, smooth(3), format="gif", fps=fps)
-    assert delays(video.path) == [expected] * 3
-    assert video.fps == pytest.approx(1000 / expected)
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        (24, [40, 40, 40, 50, 40, 40]),
+        (25, [40] * 6),
+        (30, [30, 40, 30, 30, 40, 30]),
+        (15, [70, 60, 70, 70, 60, 70]),
+        (50, [20] * 6),
+        (0.5, [2000] * 6),
+    ],
+)
+def test_a_gif_lasts_as_long_as_its_rate_says(tmp_path: Path, fps: float, expected: list[int]) -> None:
+    video = film(tmp_path, smooth(6), format="gif", fps=fps)
+    assert delays(video.path) == expected
+    assert video.fps == fps
+
+
+def test_a_gif_shows_no_frame_longer_than_it_can_say(tmp_path: Path) -> None:
+    """Slower films show their pictures twice, each at its time."""
+    video = film(tmp_path, smooth(2, 8, 8), format="gif", fps=0.001)
+    assert video.count == 4
+    assert sum(delays(video.path)) == pytest.approx(4 * 655_350)
 
 
 @pytest.mark.parametrize("loop", [-1, 0, 1, 7])
