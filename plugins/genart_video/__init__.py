@@ -36,7 +36,9 @@ class FramesParams(Params):
     )
     speed: float = Field(1.0, gt=0, le=1000, description="How fast it plays: 2 is twice as fast, 0.5 half as fast.")
     seconds: Duration | None = Field(
-        None, description="Length in which longer films are played, by showing fewer of their pictures, evenly chosen: for timelapses."
+        None,
+        description="Length in which longer films are played, `ping_pong`, `hold` and `loop_fade` and all, by showing fewer of their "
+        "pictures, evenly chosen: for timelapses.",
     )
     scale: float = Field(1.0, gt=0, le=64, description="Enlargement of each picture, such as 4 for 64 px made 256 px; below 1 reduces.")
     filter: Literal["smooth", "nearest"] = Field(

@@ -165,8 +165,15 @@ class Frames:
         parts = [(len(part), self._step(part)) for part in images.joined if len(part)]
         if not parts:
             raise _nothing()
-        most = None if self.params.seconds is None else max(1, self._frames_in(self.params.seconds))
-        return timeline.joined(parts, self._frames_in(self.params.crossfade) if len(parts) > 1 else 0, most)
+        return timeline.joined(parts, self._frames_in(self.params.crossfade) if len(parts) > 1 else 0, self._most)
+
+    @property
+    def _most(self) -> int | None:
+        """Frames of a track of which a film that lasts `seconds` is made, with its way back, its hold and its fade."""
+        if self.params.seconds is None:
+            return None
+        shown = self._frames_in(self.params.seconds) - (self._held - 1)
+        return max(1, shown // 2 + 1 if self.params.ping_pong else shown) + self._frames_in(self.params.loop_fade)
 
     def _cells(self, positions: Iterable[int]) -> Iterator[tuple[int, list[tuple[np.ndarray, int, Meta]]]]:
         empty = True
