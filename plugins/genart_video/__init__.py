@@ -13,6 +13,11 @@ Codec = Literal["h264", "vp9", "av1", "prores"]
 
 #: Codecs of each container; the first is its default.
 CODECS: dict[str, tuple[str, ...]] = {"mp4": ("h264", "av1"), "webm": ("vp9", "av1"), "mov": ("prores", "h264")}
+#: Formats that tell how often they play again, and all.
+LOOPING = ("gif", "webp", "apng")
+FORMATS = (*LOOPING, *CODECS)
+#: The worst `quality` of each codec, and of WebP; others have none.
+WORST_QUALITY = {"h264": 51, "vp9": 63, "av1": 63, "webp": 63}
 
 
 def _one_or_more(value: Any) -> Any:
@@ -73,6 +78,13 @@ class FramesParams(Params):
         if ping_pong and info.data.get("loop_fade") is not None:
             raise ValueError("`ping_pong` and `loop_fade` both make a loop; give one of them")
         return ping_pong
+
+    @field_validator("columns", "gap")
+    @classmethod
+    def _montage_only(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and "beside" in info.data and not info.data["beside"]:
+            raise ValueError(f"`{info.field_name}` is for the montage that `beside` makes; give both, or neither")
+        return value
 
     @field_validator("title")
     @classmethod
@@ -135,6 +147,28 @@ class AssembleParams(FramesParams):
             fitting = f"it takes {' or '.join(CODECS[name])}" if name in CODECS else "it has no choice of codecs"
             raise ValueError(f"format {name} cannot hold {codec}; {fitting}")
         return codec
+
+    @field_validator("quality")
+    @classmethod
+    def _codec_has_it(cls, quality: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("format") or "mp4"
+        coder = info.data.get("codec") or CODECS.get(name, (name,))[0]
+        if quality is None or name not in FORMATS:
+            return quality
+        if coder not in WORST_QUALITY:
+            raise ValueError(f"{coder} has no `quality`; {', '.join(WORST_QUALITY)} have")
+        if quality > WORST_QUALITY[coder]:
+            raise ValueError(f"the worst of {coder} is {WORST_QUALITY[coder]}")
+        return quality
+
+    @field_validator("loop", "palette", "colours", "dither", "lossy")
+    @classmethod
+    def _format_has_it(cls, value: Any, info: ValidationInfo) -> Any:
+        name, param = info.data.get("format") or "mp4", str(info.field_name)
+        having = LOOPING if param == "loop" else ("gif",)
+        if name in FORMATS and name not in having and value != cls.model_fields[param].default:
+            raise ValueError(f"format {name} has no `{param}`; it is for {', '.join(having)}")
+        return value
 
     @field_validator("audio")
     @classmethod

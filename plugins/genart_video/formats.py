@@ -11,7 +11,7 @@ import numpy as np
 
 from genart import Batch, Images, Run, Video
 
-from . import CODECS, budget
+from . import CODECS, FORMATS, budget
 from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_brought, write_film
 from .frames import DEFAULT_FPS, Frames, rate
 from .gif import FASTEST, SLOWEST, write_gif
@@ -33,7 +33,6 @@ FILMS: dict[tuple[str, str], Codec] = {
     ("mov", "h264"): H264_MOV,
 }
 ANIMATIONS: dict[str, Codec] = {"webp": WEBP, "apng": APNG}
-FORMATS = ("gif", *ANIMATIONS, *CODECS)
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,15 @@ class Job:
         name: its format.
         path: where.
         images: the pictures.
-        own_fps: the rate of pictures that have none, which fewer frames to save bytes do not change.
         run: told of progress.
+        own_fps: the rate of pictures that have none, which fewer frames to save bytes do not change.
     """
 
     name: str
     path: Path
     images: Images
-    own_fps: float
     run: Run
+    own_fps: float
 
     @property
     def brought(self) -> bool:
@@ -96,7 +95,7 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     name = params.format or DEFAULT_FORMAT
     if name == "gif" or params.max_mb is not None:
         images = images.settled()
-    job = Job(name, run.file(f"film.{name}"), images, run)
+    job = Job(name, run.file(f"film.{name}"), images, run, params.fps or DEFAULT_FPS)
     write: Callable[[AssembleParams, int | None], tuple[float, int]] = job.write
     if params.max_mb is None:
         fps, count = write(params, None)
