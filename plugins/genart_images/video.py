@@ -307,6 +307,7 @@ class Streamed:
     format: str
     damage: str | None = field(default=None, init=False)
     note: str | None = field(default=None, init=False)
+    _aspect: float = field(default=1.0, init=False)
 
     @contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -325,12 +326,18 @@ class Streamed:
             raise Unreadable("there are no pictures in this film")
         if stream.codec_context is None:
             raise Unreadable("its pictures are in a format that is not known here")
+        self._aspect = float(stream.sample_aspect_ratio or 1)
         self._check_size(stream.codec_context.width, stream.codec_context.height)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = THREADS
         return stream
 
+    def _width(self, width: int) -> int:
+        """Width in pixels of a frame of so many columns, whose pixels need not be square."""
+        return max(1, round(width * self._aspect))
+
     def _check_size(self, width: int, height: int) -> None:
+        width = self._width(width)
         if width * height > MAX_PIXELS:
             raise Unreadable(f"{width}x{height} is {width * height / 1e6:,.0f} megapixels, above the limit of {MAX_PIXELS / 1e6:.0f}")
 
@@ -393,11 +400,12 @@ class Streamed:
             self.damage = str(error)
 
     def picture(self, frame: av.VideoFrame) -> Image.Image:
-        """Bring a frame to RGB by its matrix and range, and turn it upright."""
+        """Bring a frame to RGB by its matrix and range, to square pixels, and turn it upright."""
         if frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67):
             self.note = "its brightness has a high dynamic range (HDR), which is not brought to sRGB: it looks flat"
         transparent = any(component.is_alpha for component in frame.format.components)
         rgb = frame.reformat(
+            width=self._width(frame.width),
             format="rgba" if transparent else "rgb24",
             src_colorspace=matrix(frame),
             src_color_range=ColorRange.JPEG if full_range(frame) else ColorRange.MPEG,
