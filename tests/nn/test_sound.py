@@ -1,3 +1,4 @@
+import tracemalloc
 import wave
 
 import numpy as np
@@ -63,6 +64,30 @@ def test_silence_has_no_onsets_and_no_pitch(tmp_path):
     assert np.isfinite(heard.bands).all()
 
 
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_curves_do_not_depend_on_how_many_windows_are_held(monkeypatch, block):
+    samples = np.random.default_rng(0).normal(0, 0.1, 40 * sound.WINDOW) * np.abs(np.sin(np.arange(40 * sound.WINDOW) / 5000))
+    monkeypatch.setattr(sound, "BLOCK", 1 << 20)
+    whole = sound.listen(samples.astype(np.float32))
+    monkeypatch.setattr(sound, "BLOCK", block)
+    heard = sound.listen(samples.astype(np.float32))
+    for name in ("times", "onsets", "chroma", "bands"):
+        np.testing.assert_allclose(getattr(heard, name), getattr(whole, name), atol=1e-5)
+
+
+def test_a_long_sound_takes_little_beside_its_samples(monkeypatch):
+    """Of the spectra of a minute, 10 MB, few are held."""
+    monkeypatch.setattr(sound, "BLOCK", 64)
+    samples = np.random.default_rng(0).normal(0, 0.1, 60 * sound.RATE).astype(np.float32)
+    tracemalloc.start()
+    try:
+        sound.listen(samples)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 6 << 20
+
+
 def test_curves_are_read_at_any_time_and_smoothed():
     curve = np.zeros((200, 1))
     curve[100] = 1
@@ -93,5 +118,5 @@ def test_what_is_no_sound_is_told(tmp_path):
 def test_a_list_leads_to_no_other_file(tmp_path, content):
     write(tmp_path / "secret.wav", tone(440, 1))
     (tmp_path / "song.mp3").write_text(content)
-    with pytest.raises(DataError, match="song.mp3: this sound cannot be read"):
+    with pytest.raises(DataError, match=r"song\.mp3: this sound cannot be read"):
         sound.read_samples(tmp_path / "song.mp3")
