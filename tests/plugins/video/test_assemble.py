@@ -128,6 +128,11 @@ def test_a_gif_lasts_as_long_as_its_rate_says(tmp_path: Path, fps: float, expect
     assert video.fps == fps
 
 
+def test_after_a_held_picture_a_gif_goes_on_in_time(tmp_path: Path) -> None:
+    video = film(tmp_path, smooth(3), format="gif", fps=15, ping_pong=True, hold=2 / 15)
+    assert delays(video.path) == [70, 60, 140, 60]
+
+
 def test_a_gif_shows_no_frame_longer_than_it_can_say(tmp_path: Path) -> None:
     """Slower films show their pictures twice, each at its time."""
     video = film(tmp_path, smooth(2, 8, 8), format="gif", fps=0.001)
