@@ -129,14 +129,19 @@ class Set:
         """
         import numpy as np
 
-        from .pictures import from_array
+        from .pictures import Unreadable, from_array
 
-        picture, label = self._data[index]
+        try:
+            picture, label = self._data[index]
+        except IndexError as error:  # its files list fewer classes than pictures
+            raise Unreadable("it has no class") from error
         if not isinstance(picture, np.ndarray):
             picture = from_array(np.asarray(picture), self.want)
         label = int(label)
         if label < 0:  # of a picture without a class
             return picture, None
+        if self.classes and label >= len(self.classes):
+            raise Unreadable(f"its class {label} has no name")
         return picture, self.classes[label] if self.classes else str(label)
 
 

@@ -6,6 +6,7 @@ would bring a compiler and a toolkit for machine learning, for these three curve
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,8 @@ READERS = "wav,w64,aiff,mp3,flac,ogg,aac,caf,au,mov,mp4,m4a,3gp,3g2,mj2,matroska
 CLOSED = {"format_whitelist": READERS, "protocol_whitelist": "", "enable_drefs": "0", "use_absolute_path": "0"}
 #: Samples per second that a sound is brought to, samples of a window, and from one window to the next.
 RATE, WINDOW, HOP = 22_050, 2048, 512
+#: Windows whose spectra are held at a time: those of an hour would take gigabytes.
+BLOCK = 1024
 #: Longest sound, in seconds: an hour.
 LONGEST_SEC = 3600
 #: Edges of bass, middle and treble in hertz.
@@ -75,32 +78,43 @@ def read_samples(path: Path) -> np.ndarray:
     samples = np.concatenate(parts)[: LONGEST_SEC * RATE] if parts else np.zeros(0, np.float32)
     if len(samples) < WINDOW:
         raise DataError(f"{path.name}: the sound is too short: {len(samples) / RATE:.2g} s", "give at least a tenth of a second")
-    return np.nan_to_num(samples.astype(np.float32), posinf=0, neginf=0)
+    np.nan_to_num(samples, copy=False, posinf=0, neginf=0)
+    return samples
 
 
 def listen(samples: np.ndarray) -> Sound:
     """The curves of a sound, (N,) float32 at `RATE`, N at least `WINDOW`."""
-    power = spectrogram(samples)
     frequencies = np.fft.rfftfreq(WINDOW, 1 / RATE)
-    times = (np.arange(len(power)) * HOP + WINDOW / 2) / RATE
-    loudness = np.stack([power[:, (frequencies >= a) & (frequencies < b)].sum(1) for a, b in pairwise(BANDS_HZ)], 1)
-    return Sound(len(samples) / RATE, times, onsets(power), chroma(power, frequencies), stretched(np.log1p(loudness)))
+    bands = [(frequencies >= a) & (frequencies < b) for a, b in pairwise(BANDS_HZ)]
+    flux: list[np.ndarray] = [np.zeros(1)]
+    pitches: list[np.ndarray] = []
+    loudness: list[np.ndarray] = []
+    last = np.empty((0, len(frequencies)), np.float32)
+    for power in spectra(samples):
+        flux.append(gains(np.concatenate([last, power])))
+        pitches.append(chroma(power, frequencies))
+        loudness.append(np.stack([power[:, band].sum(1) for band in bands], 1))
+        last = power[-1:]
+    onsets = np.concatenate(flux)
+    top = np.percentile(onsets, 99)
+    onsets = np.clip(onsets / top, 0, 1) if top > 0 else np.zeros_like(onsets)
+    times = (np.arange(len(onsets)) * HOP + WINDOW / 2) / RATE
+    return Sound(len(samples) / RATE, times, onsets, np.concatenate(pitches), stretched(np.log1p(np.concatenate(loudness))))
 
 
-def spectrogram(samples: np.ndarray) -> np.ndarray:
-    """Power of each window at each frequency: (N,) to (T, WINDOW / 2 + 1) float32, the loudest sound at about 1."""
+def spectra(samples: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the power of some windows after others at each frequency: (N,) to (T, WINDOW / 2 + 1) float32, the loudest sound at about 1."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     shape = np.hanning(WINDOW).astype(np.float32)
-    parts = [np.abs(np.fft.rfft(windows[at : at + 1024] * shape)).astype(np.float32) for at in range(0, len(windows), 1024)]
-    return np.concatenate(parts) ** 2 / (WINDOW / 4) ** 2
+    for at in range(0, len(windows), BLOCK):
+        yield np.abs(np.fft.rfft(windows[at : at + BLOCK] * shape)).astype(np.float32) ** 2 / (WINDOW / 4) ** 2
 
 
-def onsets(power: np.ndarray) -> np.ndarray:
-    """Spectral flux: (T, F) to (T,), the sum over frequencies of what the compressed spectrum gains; see `Sound`."""
+def gains(power: np.ndarray) -> np.ndarray:
+    """Spectral flux: (T, F) to (T - 1,), the sum over frequencies of what the compressed spectrum gains; see `Sound`."""
     spectrum = np.log1p(1000 * np.sqrt(power))
-    flux = np.concatenate([[0.0], np.maximum(np.diff(spectrum, axis=0), 0).sum(1)])
-    top = np.percentile(flux, 99)
-    return np.clip(flux / top, 0, 1) if top > 0 else np.zeros_like(flux)
+    flux: np.ndarray = np.maximum(np.diff(spectrum, axis=0), 0).sum(1)
+    return flux
 
 
 def chroma(power: np.ndarray, frequencies: np.ndarray) -> np.ndarray:

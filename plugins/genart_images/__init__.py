@@ -316,9 +316,9 @@ class VideoParams(Params):
 def images_video(_: None, params: VideoParams, run: Run) -> Iterator[Batch]:
     """Read the frames of a film: MP4, MOV, MKV, WebM, GIF, animated WebP and APNG, however long.
 
-    The frames come upright, in the colours that the film's matrix and range say, and at a regular rate: where a film has another, each
-    picture is what is on the screen at its moment. Of a damaged film the frames before the damage are given, and a warning tells.
-    Nothing that a file says of other files or addresses is followed. Sound is left out.
+    The frames come upright, in the proportions that the film is shown in, in the colours that its matrix and range say, and at a regular
+    rate: where a film has another, each picture is what is on the screen at its moment. Of a damaged film the frames before the damage are
+    given, and a warning tells. Nothing that a file says of other files or addresses is followed. Sound is left out.
 
     Example:
         [[stage]]

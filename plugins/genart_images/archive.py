@@ -294,7 +294,7 @@ class _Allowance:
 def _of_zip(file: BinaryIO, name: str) -> Iterator[Entry]:
     with zipfile.ZipFile(file) as archive:
         spent = _Allowance(file, name)
-        found = [(_path(info.filename), info) for info in archive.infolist() if not info.is_dir() and _is_regular(info)]
+        found = [(_path(info.filename), info) for info in archive.infolist() if info.filename and not info.is_dir() and _is_regular(info)]
         for path, info in sorted(found, key=lambda pair: (pair[0].parts, pair[1].header_offset)):
             yield Entry(path, info.file_size, partial(_read_zipped, archive, info, spent))
 

@@ -84,7 +84,7 @@ def read_given(
     if run.skipped:
         run.warn(f"skipped {len(run.skipped)} of {total} files: {first_of(run.skipped)}")
         if len(run.skipped) > NAMES_LISTED:
-            run.note("run.json and --json name every skipped file")
+            run.note("--json names every skipped file, and so does the run.json that a recipe's run writes")
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,29 @@ def sheets(
     per_sheet = None if rows is None or columns is None else columns * rows
     run.expect(1 if per_sheet is None else None)
     made = 0
-    while held := list(islice(pictures, per_sheet)):
+    while held := _gathered(islice(pictures, per_sheet), columns, gap, cell):
         made += 1
         labels = [str(meta.get(label, "")) for _, meta in held] if label is not None else []
         told = {"pictures": len(held), **_origins([meta for _, meta in held])}
         yield _sheet([picture for picture, _ in held], labels, columns, gap, cell, background, told)
     if not made:
         raise DataError("images.grid: there is no picture to lay out", "the stage before gave none")
+
+
+def _gathered(pictures: Iterator[Picture], columns: int | None, gap: int, cell: tuple[int, int] | None) -> list[Picture]:
+    """The pictures of one sheet.
+
+    Raises:
+        UsageError: as soon as they are too many for one.
+    """
+    held: list[Picture] = []
+    width, height = cell or (0, 0)
+    for picture in pictures:
+        held.append(picture)
+        if cell is None:
+            width, height = max(width, picture[0].shape[2]), max(height, picture[0].shape[1])
+        _check_size(len(held), width, height, columns, gap)
+    return held
 
 
 def _origins(metas: Sequence[Meta]) -> Meta:
@@ -155,23 +171,31 @@ def _sheet(
     widest: int = 0,
 ) -> Batch:
     """Lay pictures, each (3 or 4, h, w) uint8, out on one sheet; cells without a given size become up to `widest` for their labels."""
-    tiles = _tiles(pictures, labels, cell, background, widest)
-    columns = columns or math.ceil(math.sqrt(len(tiles)))
-    _check_size(tiles, columns, gap)
+    tiles = _tiles(pictures, labels, columns, gap, cell, background, widest)
     sheet = grid(tiles, columns, gap, _fill(background))
     return Batch.from_array(sheet.permute(1, 2, 0)[None].contiguous().numpy(), [told])
 
 
-def _check_size(tiles: Tensor, columns: int, gap: int) -> None:
-    rows = math.ceil(len(tiles) / columns)
-    height, width = gap + rows * (tiles.shape[2] + gap), gap + columns * (tiles.shape[3] + gap)
+def _check_size(count: int, width: int, height: int, columns: int | None, gap: int) -> None:
+    """Refuse a sheet of so many cells, each of this width and height, that is too large."""
+    columns = columns or math.ceil(math.sqrt(count))
+    width, height = gap + columns * (width + gap), gap + math.ceil(count / columns) * (height + gap)
     if max(height, width) > MAX_SHEET_SIDE:
         raise UsageError(
-            f"a sheet of {width}x{height} pixels is too large", "give fewer pictures, a smaller `resolution`, or `rows` for several sheets"
+            f"{count} pictures make a sheet of {width}x{height} pixels, which is too large",
+            "give fewer pictures, a smaller `resolution`, or `rows` for several sheets",
         )
 
 
-def _tiles(pictures: Sequence[Tensor], labels: Sequence[str], cell: tuple[int, int] | None, background: str, widest: int) -> Tensor:
+def _tiles(
+    pictures: Sequence[Tensor],
+    labels: Sequence[str],
+    columns: int | None,
+    gap: int,
+    cell: tuple[int, int] | None,
+    background: str,
+    widest: int,
+) -> Tensor:
     """Bring pictures to cells of one size, on the background, with a strip for each line of the labels below: (N, 3, H, W) uint8."""
     width, height = cell or (max(picture.shape[2] for picture in pictures), max(picture.shape[1] for picture in pictures))
     strip = label_height(width)
@@ -180,6 +204,7 @@ def _tiles(pictures: Sequence[Tensor], labels: Sequence[str], cell: tuple[int, i
     if cell is None:
         wanted = max((label_width(text, strip) for texts in lines for text in texts), default=0)
         width = max(width, min(widest, wanted))
+    _check_size(len(pictures), width, height + below, columns, gap)
     tiles = _fill(background)[None, :, None, None].repeat(len(pictures), 1, height + below, width)
     for i, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
         _place(tile[:, :height], picture, enlarge=cell is not None)

@@ -46,6 +46,8 @@ BATCH_BYTES = 4 << 20
 THREADS = 2
 #: Milliseconds that a frame of an animation is shown if it says 10 or less: so do browsers.
 LEAST_MSEC, SHORT_MSEC = 10, 100
+#: Milliseconds by which frames of a regular animation may differ: a GIF of 30 frames per second shows them for 30 and for 40.
+ROUNDING_MSEC = 10
 
 #: Seconds by which an MKV may end before it says, without being taken for damaged.
 SHORTFALL_SEC = 0.25
@@ -86,11 +88,13 @@ class Timeline:
         times: seconds from the first frame, ascending.
         last_sec: how long the last frame is shown.
         rates: frames per second as the file states them, the most trusted first.
+        each_sec: seconds from one frame to the next where these are rounded; None where they are not.
     """
 
     times: np.ndarray
     last_sec: float
     rates: Sequence[float] = ()
+    each_sec: float | None = None
 
     @property
     def duration(self) -> float:
@@ -100,6 +104,8 @@ class Timeline:
     @property
     def interval(self) -> float:
         """Seconds from one frame to the next, usually."""
+        if self.each_sec is not None:
+            return self.each_sec
         return float(np.median(np.diff(self.times))) if len(self.times) > 1 else self.last_sec
 
     @property
@@ -301,6 +307,7 @@ class Streamed:
     format: str
     damage: str | None = field(default=None, init=False)
     note: str | None = field(default=None, init=False)
+    _aspect: float = field(default=1.0, init=False)
 
     @contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -319,12 +326,18 @@ class Streamed:
             raise Unreadable("there are no pictures in this film")
         if stream.codec_context is None:
             raise Unreadable("its pictures are in a format that is not known here")
+        self._aspect = float(stream.sample_aspect_ratio or 1)
         self._check_size(stream.codec_context.width, stream.codec_context.height)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = THREADS
         return stream
 
+    def _width(self, width: int) -> int:
+        """Width in pixels of a frame of so many columns, whose pixels need not be square."""
+        return max(1, round(width * self._aspect))
+
     def _check_size(self, width: int, height: int) -> None:
+        width = self._width(width)
         if width * height > MAX_PIXELS:
             raise Unreadable(f"{width}x{height} is {width * height / 1e6:,.0f} megapixels, above the limit of {MAX_PIXELS / 1e6:.0f}")
 
@@ -387,11 +400,12 @@ class Streamed:
             self.damage = str(error)
 
     def picture(self, frame: av.VideoFrame) -> Image.Image:
-        """Bring a frame to RGB by its matrix and range, and turn it upright."""
+        """Bring a frame to RGB by its matrix and range, to square pixels, and turn it upright."""
         if frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67):
             self.note = "its brightness has a high dynamic range (HDR), which is not brought to sRGB: it looks flat"
         transparent = any(component.is_alpha for component in frame.format.components)
         rgb = frame.reformat(
+            width=self._width(frame.width),
             format="rgba" if transparent else "rgb24",
             src_colorspace=matrix(frame),
             src_color_range=ColorRange.JPEG if full_range(frame) else ColorRange.MPEG,
@@ -461,8 +475,10 @@ class Animation:
             self.damage = "it ends early"
         if not shown_msec:
             raise Unreadable(self.damage or "there are no pictures in this film")
-        seconds = np.array([SHORT_MSEC if msec <= LEAST_MSEC else msec for msec in shown_msec]) / 1000
-        return Timeline(np.concatenate([[0.0], np.cumsum(seconds)[:-1]]), float(seconds[-1]))
+        msec = np.array([SHORT_MSEC if msec <= LEAST_MSEC else msec for msec in shown_msec])
+        alike = msec[np.abs(msec - np.sort(msec)[len(msec) // 2]) <= ROUNDING_MSEC]
+        seconds = msec / 1000
+        return Timeline(np.concatenate([[0.0], np.cumsum(seconds)[:-1]]), float(seconds[-1]), each_sec=float(alike.mean()) / 1000)
 
     def _decoded(self) -> Iterator[tuple[int, ImageFile.ImageFile]]:
         with self._open() as picture:

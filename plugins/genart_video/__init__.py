@@ -13,6 +13,11 @@ Codec = Literal["h264", "vp9", "av1", "prores"]
 
 #: Codecs of each container; the first is its default.
 CODECS: dict[str, tuple[str, ...]] = {"mp4": ("h264", "av1"), "webm": ("vp9", "av1"), "mov": ("prores", "h264")}
+#: Formats that tell how often they play again, and all.
+LOOPING = ("gif", "webp", "apng")
+FORMATS = (*LOOPING, *CODECS)
+#: The worst `quality` of each codec, and of WebP; others have none.
+WORST_QUALITY = {"h264": 51, "vp9": 63, "av1": 63, "webp": 63}
 
 
 def _one_or_more(value: Any) -> Any:
@@ -36,7 +41,9 @@ class FramesParams(Params):
     )
     speed: float = Field(1.0, gt=0, le=1000, description="How fast it plays: 2 is twice as fast, 0.5 half as fast.")
     seconds: Duration | None = Field(
-        None, description="Length in which longer films are played, by showing fewer of their pictures, evenly chosen: for timelapses."
+        None,
+        description="Length in which longer films are played, `ping_pong`, `hold` and `loop_fade` and all, by showing fewer of their "
+        "pictures, evenly chosen: for timelapses.",
     )
     scale: float = Field(1.0, gt=0, le=64, description="Enlargement of each picture, such as 4 for 64 px made 256 px; below 1 reduces.")
     filter: Literal["smooth", "nearest"] = Field(
@@ -71,6 +78,13 @@ class FramesParams(Params):
         if ping_pong and info.data.get("loop_fade") is not None:
             raise ValueError("`ping_pong` and `loop_fade` both make a loop; give one of them")
         return ping_pong
+
+    @field_validator("columns", "gap")
+    @classmethod
+    def _montage_only(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and "beside" in info.data and not info.data["beside"]:
+            raise ValueError(f"`{info.field_name}` is for the montage that `beside` makes; give both, or neither")
+        return value
 
     @field_validator("title")
     @classmethod
@@ -134,6 +148,28 @@ class AssembleParams(FramesParams):
             raise ValueError(f"format {name} cannot hold {codec}; {fitting}")
         return codec
 
+    @field_validator("quality")
+    @classmethod
+    def _codec_has_it(cls, quality: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("format") or "mp4"
+        coder = info.data.get("codec") or CODECS.get(name, (name,))[0]
+        if quality is None or name not in FORMATS:
+            return quality
+        if coder not in WORST_QUALITY:
+            raise ValueError(f"{coder} has no `quality`; {', '.join(WORST_QUALITY)} have")
+        if quality > WORST_QUALITY[coder]:
+            raise ValueError(f"the worst of {coder} is {WORST_QUALITY[coder]}")
+        return quality
+
+    @field_validator("loop", "palette", "colours", "dither", "lossy")
+    @classmethod
+    def _format_has_it(cls, value: Any, info: ValidationInfo) -> Any:
+        name, param = info.data.get("format") or "mp4", str(info.field_name)
+        having = LOOPING if param == "loop" else ("gif",)
+        if name in FORMATS and name not in having and value != cls.model_fields[param].default:
+            raise ValueError(f"format {name} has no `{param}`; it is for {', '.join(having)}")
+        return value
+
     @field_validator("audio")
     @classmethod
     def _can_sound(cls, audio: Any, info: ValidationInfo) -> Any:
@@ -148,10 +184,10 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     """Encode pictures as a GIF, an animated WebP or APNG, or as MP4, WebM or ProRes.
 
     GIFs get one palette fitted to the whole film, an ordered dither that stands still where the picture does, and only the
-    pixels that change. A GIF counts in 1/100 s, and players honour no less than 2 of them: it takes the nearest of 50, 33.3, 25, 20, ...
-    frames per second. A training's `progress` is captioned with its kimg count and losses. Films of odd size are widened by one
-    repeated row or column, since they store colour for blocks of two. Picture N of a closed walk is its picture 0 and
-    is not among its frames, so the film loops as it is, without a stutter: nothing is repeated and nothing blended.
+    pixels that change. A GIF counts in 1/100 s: each frame begins at the nearest one to its time, so that the film keeps its rate, up to
+    the 50 frames per second that players honour. A training's `progress` is captioned with its kimg count and losses. Films of
+    odd size are widened by one repeated row or column, since they store colour for blocks of two. Picture N of a closed walk is its
+    picture 0 and is not among its frames, so the film loops as it is, without a stutter: nothing is repeated and nothing blended.
 
     ```toml
     [[stage]]

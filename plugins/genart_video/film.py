@@ -49,7 +49,7 @@ class Codec:
     Attributes:
         name: FFmpeg's name of the encoder.
         container: FFmpeg's name of the container.
-        crf: default constant rate factor, or None where there is none; `crf_worst` the greatest.
+        crf: default constant rate factor, or None where there is none.
         worst_step: the greatest that a film is compressed with to be small; 0 where there is none.
         pixel_format: FFmpeg's name of what it encodes; `alpha_format` with transparency, None if it has none.
         options: of the encoder.
@@ -61,7 +61,6 @@ class Codec:
     name: str
     container: str
     crf: int | None = None
-    crf_worst: int = 0
     worst_step: int = 0
     pixel_format: str = "yuv420p"
     alpha_format: str | None = None
@@ -78,7 +77,7 @@ class Codec:
         """Options of the encoder at a quality; None takes the default."""
         if self.crf is None:
             return self.options
-        crf = self.crf if quality is None else min(quality, self.crf_worst)
+        crf = self.crf if quality is None else quality
         # WebP counts the other way round, to 100
         return {**self.options, **({"quality": str(100 - crf)} if self.container == "webp" else {"crf": str(crf)})}
 
@@ -99,7 +98,6 @@ H264 = Codec(
     "libx264",
     "mp4",
     17,
-    51,
     40,
     options={"preset": "medium", "profile": "high", **_assembly()},
     container_options={"movflags": "+faststart"},
@@ -107,9 +105,9 @@ H264 = Codec(
 )
 H264_MOV = replace(H264, container="mov")
 # cpu-used 4 is several times as fast as the default of 1, for about a tenth more bytes.
-VP9 = Codec("libvpx-vp9", "webm", 28, 63, 54, options={"deadline": "good", "cpu-used": "4", "row-mt": "1", "b": "0"}, audio="libopus")
+VP9 = Codec("libvpx-vp9", "webm", 28, 54, options={"deadline": "good", "cpu-used": "4", "row-mt": "1", "b": "0"}, audio="libopus")
 # lp is its level of parallelism; left out, it is the machine's.
-AV1 = Codec("libsvtav1", "webm", 28, 63, 54, options={"preset": "8", "svtav1-params": "lp=2"}, audio="libopus")
+AV1 = Codec("libsvtav1", "webm", 28, 54, options={"preset": "8", "svtav1-params": "lp=2"}, audio="libopus")
 PRORES = Codec(
     "prores_ks",
     "mov",
@@ -119,7 +117,7 @@ PRORES = Codec(
     container_options={"movflags": "+faststart"},
     audio="pcm_s16le",
 )
-WEBP = Codec("libwebp_anim", "webp", 20, 63, 60, "bgra", "bgra", options={"compression_level": "4"}, plays="loop")
+WEBP = Codec("libwebp_anim", "webp", 20, 60, "bgra", "bgra", options={"compression_level": "4"}, plays="loop")
 APNG = Codec("apng", "apng", pixel_format="rgb24", alpha_format="rgba", options={"pred": "mixed"}, plays="plays")
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from genart import Batch, Images, Run, Video
 
-from . import CODECS, budget
+from . import CODECS, FORMATS, budget
 from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_brought, write_film
-from .frames import Frames, rate
-from .gif import FASTEST, write_gif
+from .frames import DEFAULT_FPS, Frames, rate
+from .gif import FASTEST, SLOWEST, write_gif
 
 if TYPE_CHECKING:
     from . import AssembleParams, FramesParams
@@ -33,7 +33,6 @@ FILMS: dict[tuple[str, str], Codec] = {
     ("mov", "h264"): H264_MOV,
 }
 ANIMATIONS: dict[str, Codec] = {"webp": WEBP, "apng": APNG}
-FORMATS = ("gif", *ANIMATIONS, *CODECS)
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,14 @@ class Job:
         path: where.
         images: the pictures.
         run: told of progress.
+        own_fps: the rate of pictures that have none, which fewer frames to save bytes do not change.
     """
 
     name: str
     path: Path
     images: Images
     run: Run
+    own_fps: float
 
     @property
     def brought(self) -> bool:
@@ -73,12 +74,13 @@ class Job:
         whole = params.max_mb is not None
         if self.brought:
             writer = self.run.extension("genart_writers", self.name)
-            frames = Frames(self.images, params, self.run, keeps_alpha=writer.alpha, whole=whole)
+            frames = Frames(self.images, params, self.run, own_fps=self.own_fps, keeps_alpha=writer.alpha, whole=whole)
             return write_brought(writer, frames, self.path, params, self.run, limit)
         if codec is None:
-            fps = min(FASTEST, rate(self.images, params))
-            return write_gif(Frames(self.images, params, self.run, fps=fps, whole=True), self.path, params, self.run, limit)
-        frames = Frames(self.images, params, self.run, keeps_alpha=codec.alpha_format is not None, whole=whole)
+            fps = min(FASTEST, max(SLOWEST, rate(self.images, params)))
+            frames = Frames(self.images, params, self.run, fps=fps, own_fps=self.own_fps, whole=True)
+            return write_gif(frames, self.path, params, self.run, limit)
+        frames = Frames(self.images, params, self.run, own_fps=self.own_fps, keeps_alpha=codec.alpha_format is not None, whole=whole)
         return write_film(codec, frames, self.path, params, self.run, limit)
 
 
@@ -93,7 +95,7 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     name = params.format or DEFAULT_FORMAT
     if name == "gif" or params.max_mb is not None:
         images = images.settled()
-    job = Job(name, run.file(f"film.{name}"), images, run)
+    job = Job(name, run.file(f"film.{name}"), images, run, params.fps or DEFAULT_FPS)
     write: Callable[[AssembleParams, int | None], tuple[float, int]] = job.write
     if params.max_mb is None:
         fps, count = write(params, None)

@@ -74,16 +74,26 @@ class Frames:
         params: how to show them.
         run: holds what `beside` names, and is told of a crossfade without parts.
         fps: frames per second; by default as the parameters or the pictures say.
+        own_fps: the rate of pictures that have none; by default that of the parameters.
         keeps_alpha: give RGBA where pictures have transparency and the parameters name no background.
         whole: the frames are read more than once, so the pictures must all be made.
     """
 
     def __init__(
-        self, images: Images, params: FramesParams, run: Run, *, fps: float | None = None, keeps_alpha: bool = False, whole: bool = False
+        self,
+        images: Images,
+        params: FramesParams,
+        run: Run,
+        *,
+        fps: float | None = None,
+        own_fps: float | None = None,
+        keeps_alpha: bool = False,
+        whole: bool = False,
     ) -> None:
         self.params = params
         self.fps = fps or rate(images, params)
-        self.caption = Caption(params.caption, (images.fps or params.fps or DEFAULT_FPS) * params.speed)
+        self._own_fps = own_fps or params.fps or DEFAULT_FPS
+        self.caption = Caption(params.caption, (images.fps or self._own_fps) * params.speed)
         self.background = _rgb(params.background or WHITE)
         #: whether frames are RGBA; None until the first picture tells
         self.alpha: bool | None = None if keeps_alpha and params.background is None else False
@@ -149,14 +159,21 @@ class Frames:
         return 0 if seconds is None else round(seconds * self.fps)
 
     def _step(self, images: Images) -> Fraction:
-        return timeline.step_of(images.fps or self.params.fps or DEFAULT_FPS, self.fps, self.params.speed)
+        return timeline.step_of(images.fps or self._own_fps, self.fps, self.params.speed)
 
     def _track(self, images: Images) -> timeline.Track:
         parts = [(len(part), self._step(part)) for part in images.joined if len(part)]
         if not parts:
             raise _nothing()
-        most = None if self.params.seconds is None else max(1, self._frames_in(self.params.seconds))
-        return timeline.joined(parts, self._frames_in(self.params.crossfade) if len(parts) > 1 else 0, most)
+        return timeline.joined(parts, self._frames_in(self.params.crossfade) if len(parts) > 1 else 0, self._most)
+
+    @property
+    def _most(self) -> int | None:
+        """Frames of a track of which a film that lasts `seconds` is made, with its way back, its hold and its fade."""
+        if self.params.seconds is None:
+            return None
+        shown = self._frames_in(self.params.seconds) - (self._held - 1)
+        return max(1, shown // 2 + 1 if self.params.ping_pong else shown) + self._frames_in(self.params.loop_fade)
 
     def _cells(self, positions: Iterable[int]) -> Iterator[tuple[int, list[tuple[np.ndarray, int, Meta]]]]:
         empty = True

@@ -32,38 +32,45 @@ LONGEST = 65535
 TRIAL_EVERY = 8
 #: Bytes of the graphic control extension and of the image descriptor that follows it.
 EXTENSION_BYTES, DESCRIPTOR_BYTES = 8, 10
-#: Frames per second at most.
-FASTEST = 100 / SHORTEST
+#: Frames per second at least and at most.
+SLOWEST, FASTEST = 100 / LONGEST, 100 / SHORTEST
 
 
-def delay(fps: float) -> int:
-    """Frame time in 1/100 s that is nearest to a frame rate and honoured by players."""
-    return min(LONGEST, max(SHORTEST, round(100 / fps)))
+def delay(shown: int, times: int, fps: float) -> int:
+    """How long a frame stays, in 1/100 s; it begins at the nearest one to its time, so that a film is as long as its rate says.
+
+    Args:
+        shown: frame times before it.
+        times: frame times that it stays.
+        fps: frames per second.
+    """
+    return min(LONGEST, max(SHORTEST, round(100 * (shown + times) / fps) - round(100 * shown / fps)))
 
 
 def write_gif(frames: Frames, path: Path, params: AssembleParams, run: Run, limit: int | None = None) -> tuple[float, int]:
     """Write a GIF: look at a sample of the film, then write it.
 
     Returns:
-        Frames per second as played, and the number of frames.
+        Frames per second, and the number of frames.
 
     Raises:
         budget.TooLarge: as soon as more than `limit` bytes are written.
     """
     inks = frames.drawn_colours()
     shared = survey(frames, inks, params, run) if params.palette == "global" else None
-    wait = delay(frames.fps)
+    shown = 0
     with open(path, "wb") as file:
         writer = GifWriter(file.write, shared.colours if shared else None, loop=params.loop, lossy=params.lossy)
         for frame in frames:
             painter = shared or of_frame(frame.pixels, inks, params)
-            writer.add(painter(frame.pixels), min(LONGEST, wait * frame.times), frame.pixels, painter.colours)
+            writer.add(painter(frame.pixels), delay(shown, frame.times, frames.fps), frame.pixels, painter.colours)
+            shown += frame.times
             run.progress(writer.count, frames.count, "frames")
             run.check()
             if limit is not None and file.tell() > limit:
                 raise budget.TooLarge
         writer.end()
-    return 100 / wait, writer.count
+    return frames.fps, writer.count
 
 
 def survey(frames: Frames, inks: tuple[tuple[int, int, int], ...], params: AssembleParams, run: Run) -> Painter:

@@ -20,7 +20,7 @@ from typing import Literal
 #: healed: what it belongs to is made again, the same to the byte.
 Expected = Literal["ok", "skip", "either", "data", "usage", "refused", "healed", "silent", "different", "any"]
 #: The command that a user would give it to; see `law.WORDS`.
-Use = Literal["folder", "alone", "check", "model", "film", "show", "remake", "run", "report"]
+Use = Literal["folder", "alone", "check", "model", "film", "archive", "show", "remake", "run", "report"]
 Content = bytes | Callable[[Path], None]
 
 

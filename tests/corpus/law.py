@@ -33,6 +33,7 @@ WORDS: dict[Use, str] = {
     "check": f"check @ -p {TOYS}",
     "model": f"apply latent.grid --count 1 -i @ -o out/made.png -p {TOYS}",
     "film": "apply images.video @ -o out/made",
+    "archive": "apply images.archive @ -o out/made",
     "show": "show @",
     "remake": f"remake @ -p {TOYS}",
     "run": f"run r.toml -p {TOYS} --out out",
@@ -137,6 +138,8 @@ class Court:
             return
         if case.expected == "healed" and saved(folder) != saved(self.finished):
             yield f"other bytes than before: {outcome.err[-600:]}"
+        if case.use == "archive" and (made == 1) != (case.expected == "ok"):
+            yield f"{made} pictures were used: {outcome.err[-600:]}"
         if outcome.code not in CODES[case.expected]:
             yield f"ended with {outcome.code}, not {' or '.join(map(str, sorted(CODES[case.expected])))}: {outcome.err[-600:]}"
         if outcome.code and not names(outcome.out if outcome.code == DIFFERENT else outcome.err, [case.file.rpartition("/")[2]]):

@@ -116,7 +116,7 @@ def fuzz(name: str, folder: Path, seconds: float, seed: int) -> None:
     """In the child: fuzz until the time is up. Does not return."""
     import atheris
 
-    with atheris.instrument_imports(include=["genart", "tests.fuzz"]):
+    with atheris.instrument_imports(include=["genart", "genart_images", "tests.fuzz"]):
         from .targets import PLANTED, TARGETS, attempt
 
     target = {**TARGETS, "planted": PLANTED}[name]

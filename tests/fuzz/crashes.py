@@ -5,6 +5,7 @@ What `python -m tests.fuzz` prints of a new one goes through `base64.b85decode`,
 
 from __future__ import annotations
 
+import struct
 from functools import cache
 
 from PIL import Image, ImageCms
@@ -26,6 +27,11 @@ def odd_profile() -> bytes:
     return seeds.encoded(Image.fromarray(seeds.noise(2, 2, 3)), "PNG", icc_profile=bytes(profile))
 
 
+def nameless() -> bytes:
+    """A ZIP with an entry that has no name, and nothing in it."""
+    return b"PK\3\4" + bytes(26) + b"PK\1\2" + bytes(42) + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 46, 30, 0)
+
+
 HEADER = (b"IHDR", b"\0\0\0\1\0\0\0\1\x08\2\0\0\0")
 
 
@@ -33,6 +39,7 @@ HEADER = (b"IHDR", b"\0\0\0\1\0\0\0\1\x08\2\0\0\0")
 def crashes() -> dict[str, tuple[str, bytes]]:
     """Target and input by what is wrong with it."""
     deep = b"[" * 100_000
+    seeds.set_files()  # imports what reads them
     return {
         "save is a space": ("save", b" "),
         "save ends in a dot": ("save", b"film./a.png"),
@@ -41,6 +48,9 @@ def crashes() -> dict[str, tuple[str, bytes]]:
         "size of 400 digits": ("words", b"9" * 400),
         "colour profile for a space that is no text": ("picture", b"\0" + odd_profile()),
         "PNG in a pipe with a second, short header": ("stream", b"\0" + png(HEADER, (b"IHDR", b"\0\0\0"), (b"IEND", b""))),
+        "entry of a ZIP without a name": ("many", b"\0" + nameless()),
+        "class without a name": ("many", b"\2" + seeds.classes(3, 200, 9)),
+        "fewer classes than pictures": ("many", b"\2" + seeds.classes(3)),
         "note of a result nested too deeply": ("store", b"\2" + deep),
         "history nested too deeply": ("store", b"\3" + deep),
         "choices nested too deeply": ("store", b"\4" + deep),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
 import json
+import lzma
+import struct
+import tarfile
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +44,10 @@ FILM_WORDS = (
     b"ftyp", b"moov", b"mvhd", b"trak", b"udta", b"meta", b"ilst", b"data", b"\xa9cmt", b"keys", b"mdta", b"mdat", b"stsz", b"stco",
     b"stsc", b"dref", b"url ", b"alis", b"\x1a\x45\xdf\xa3", b"webm", b"\x18\x53\x80\x67", b"\x12\x54\xc3\x67", b"COMMENT", b"file:",
     b"http:", b"\xff\xff\xff\xff",
+)  # fmt: skip
+ARCHIVE_WORDS = (
+    b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\6", b"ustar\0", b"ustar  \0", b"././@LongLink", b"a.png", b"a.cls", b"a.json", b"../a.png",
+    b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\0\0\x08\3", b"\0\0\x08\1", b"\xff\xff\xff\x7f",
 )  # fmt: skip
 JSON_WORDS = (
     b'"', b"{}", b"[]", b"null", b"NaN", b"1e999", b"-1", b"9" * 64, b"\\u202e", b"\\u001b[2J", b"\\ud800", b'"__metadata__"',
@@ -186,6 +196,51 @@ def any_streams() -> list[bytes]:
     for name in (b"420", b"422", b"mono XCOLORRANGE=LIMITED", b"444 XCOLORRANGE=FULL"):
         files.append(b"YUV4MPEG2 W2 H2 F25:1 C" + name + b"\n" + 2 * (b"FRAME\n" + bytes(range(12))))
     return [b"\0" + data for data in files]
+
+
+# many pictures in one file
+
+
+def any_many() -> list[bytes]:
+    """An archive of each kind, and files of data sets, each after the byte that says which one it is."""
+    files = {"rose/a.png": pictures()[0], "rose/a.cls": b"3", "tulip/b.jpg": pictures()[2], "notes.txt": b"nothing"}
+    zipped, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    with tarfile.open(fileobj=tarred, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, data in list(files.items())[:2]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    tar = tarred.getvalue()[:4095]  # whole, but for some of the zeros at its end
+    archives = [zipped.getvalue(), tar, gzip.compress(tar, mtime=0), bz2.compress(tar), lzma.compress(tar)]
+    return [b"\0" + data for data in archives] + [bytes([which]) + set_files()[name] for which, (_, name) in SET_FILES.items()]
+
+
+#: Files of data sets, each in the place of the byte that chooses it.
+SET_FILES = {
+    1: ("MNIST", "MNIST/raw/t10k-images-idx3-ubyte"),
+    2: ("MNIST", "MNIST/raw/t10k-labels-idx1-ubyte"),
+    3: ("CIFAR10", "cifar-10-batches-bin/test_batch.bin"),
+}
+
+
+@cache
+def set_files() -> dict[str, bytes]:
+    """MNIST of three pictures and the test part of CIFAR10 of one, by the names of their files."""
+    import torchvision.datasets  # noqa: F401 - takes seconds, which are not the first input's
+
+    files = {"cifar-10-batches-bin/batches.meta.txt": b"airplane\nbird\n", SET_FILES[3][1]: b"\1" + noise(32, 32, 3).tobytes()}
+    for part in ("train", "t10k"):
+        files[f"MNIST/raw/{part}-images-idx3-ubyte"] = struct.pack(">4I", 0x803, 3, 4, 5) + noise(3, 4, 5).tobytes()
+        files[f"MNIST/raw/{part}-labels-idx1-ubyte"] = classes(3, 0, 9)
+    return files
+
+
+def classes(*numbers: int) -> bytes:
+    """The file in which MNIST has the classes of its pictures."""
+    return struct.pack(">2I", 0x801, len(numbers)) + bytes(numbers)
 
 
 # what files say of themselves

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from pydantic import ValidationError
 
@@ -24,6 +25,7 @@ from genart import cli, provenance, recipe, report, show, streams, tags
 from genart.artifacts import SEAL, ImagesWriter, Model, sealed, sha256_of_json
 from genart.drafts import Draft
 from genart.errors import GenartError, printable
+from genart.events import Events
 from genart.folders import Folder
 from genart.nn import pictures
 from genart.origin import recipe_of
@@ -33,6 +35,8 @@ from genart.plugins import Plugins
 from genart.run import Run
 from genart.stages import Stage
 from genart.store import Store
+from genart_images import archive
+from genart_images.sets import read_set
 
 from . import seeds
 
@@ -298,6 +302,48 @@ def read_stream(data: bytes) -> None:
             json.dumps(batch.meta, allow_nan=False)
 
 
+# many pictures in one file
+
+
+def retarred(data: bytes) -> bytes:
+    """A tar whose heads have sums that fit, so that what they say is read."""
+    out = bytearray(data)
+    for at in range(0, len(out) - 511, 512):
+        if out[at + 257 : at + 262] == b"ustar":
+            out[at + 148 : at + 156] = b" " * 8
+            out[at + 148 : at + 156] = b"%06o\0 " % sum(out[at : at + 512])
+    return bytes(out)
+
+
+def read_many(data: bytes) -> None:
+    """An archive, or a file of a data set: its pictures are given, or skipped and named, or all of it is refused.
+
+    The first byte says which it is, and whether the sums of a tar are mended.
+    """
+    choice, rest = data[0] if data else 0, data[1:]
+    which = (choice & 0x7F) % 4
+    run = Run(stage_id="s", seed=1, device="cpu", work=folder() / "work", events=Events())
+    with small_pictures(), mock.patch.multiple(archive, FREE_BYTES=1 << 24, MAX_PICTURE_BYTES=1 << 20):
+        if which == 0:
+            path = written(rest if choice & 0x80 else retarred(rest), "many.archive")
+            given = archive.read_archives(run, [path], pictures.Want())
+        else:
+            given = read_set(run, seeds.SET_FILES[which][0], laid_out(which, rest), "test", pictures.Want())
+        for batch in given:
+            assert batch.array.dtype == "uint8"
+            assert len(batch.meta) == len(batch) >= 1
+            assert not any(sign in meta.get("source", "") for meta in batch.meta for sign in "/\\")
+            json.dumps(batch.meta, allow_nan=False)
+    assert all(one["file"] and one["reason"] for one in run.skipped)
+
+
+def laid_out(which: int, data: bytes) -> Path:
+    """A folder of data sets with a few pictures, in one file of which are these bytes."""
+    for name, content in {**seeds.set_files(), seeds.SET_FILES[which][1]: data}.items():
+        written(content, f"sets/{name}")
+    return folder() / "sets"
+
+
 # what files say of themselves
 
 
@@ -463,6 +509,7 @@ TARGETS = {
     "words": Target(read_words, seeds.words, 1.0, 512, (b".", b"=", b"1e9", b"m", b"GiB", b"'''", b"[[", b"\x1b[2J", b"\xe2\x80\xae")),
     "picture": Target(read_picture, seeds.any_pictures, 2.0, 4096, seeds.PICTURE_WORDS),
     "stream": Target(read_stream, seeds.any_streams, 1.5, 4096, seeds.PICTURE_WORDS + seeds.Y4M_WORDS),
+    "many": Target(read_many, seeds.any_many, 1.5, 4096, seeds.PICTURE_WORDS + seeds.ARCHIVE_WORDS),
     "tags": Target(read_tags, seeds.any_tagged, 3.0, 4096, seeds.PICTURE_WORDS + seeds.JSON_WORDS),
     "film": Target(read_tags, seeds.films, 1.0, 4096, seeds.FILM_WORDS),
     "provenance": Target(read_provenance, seeds.provenances, 1.5, 4096, seeds.JSON_WORDS),

@@ -1,3 +1,4 @@
+import tracemalloc
 import wave
 
 import numpy as np
@@ -61,6 +62,30 @@ def test_silence_has_no_onsets_and_no_pitch(tmp_path):
     assert not heard.onsets.any()
     assert not heard.chroma.any()
     assert np.isfinite(heard.bands).all()
+
+
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_curves_do_not_depend_on_how_many_windows_are_held(monkeypatch, block):
+    samples = np.random.default_rng(0).normal(0, 0.1, 40 * sound.WINDOW) * np.abs(np.sin(np.arange(40 * sound.WINDOW) / 5000))
+    monkeypatch.setattr(sound, "BLOCK", 1 << 20)
+    whole = sound.listen(samples.astype(np.float32))
+    monkeypatch.setattr(sound, "BLOCK", block)
+    heard = sound.listen(samples.astype(np.float32))
+    for name in ("times", "onsets", "chroma", "bands"):
+        np.testing.assert_allclose(getattr(heard, name), getattr(whole, name), atol=1e-5)
+
+
+def test_a_long_sound_takes_little_beside_its_samples(monkeypatch):
+    """Of the spectra of a minute, 10 MB, few are held."""
+    monkeypatch.setattr(sound, "BLOCK", 64)
+    samples = np.random.default_rng(0).normal(0, 0.1, 60 * sound.RATE).astype(np.float32)
+    tracemalloc.start()
+    try:
+        sound.listen(samples)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 6 << 20
 
 
 def test_curves_are_read_at_any_time_and_smoothed():

@@ -463,6 +463,8 @@ def test_the_list_of_skipped_files_is_bounded(tmp_path):
     (warning,) = [event["message"] for event in events if event["event"] == "warning"]
     assert warning.startswith("skipped 30 of 31 files: bad00.png (empty file), ")
     assert warning.endswith("and 25 more")
+    (note,) = [event["message"] for event in events if event["event"] == "note"]
+    assert note.endswith("--json names every skipped file, and so does the run.json that a recipe's run writes")
 
 
 def test_names_of_skipped_files_cannot_speak_to_a_terminal(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from genart import Batch, DataError, Images, UsageError
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage, tiny_images
-from genart_images import images_grid
+from genart_images import images_grid, sheet
 
 
 def sheets(given, work, **params):
@@ -101,6 +101,29 @@ def test_no_picture_and_too_large(tmp_path):
         run_stage(images_grid, Images.from_batches([]), work=tmp_path)
     with pytest.raises(UsageError, match="too large"):
         run_stage(images_grid, tiny_images(40, 8), work=tmp_path, columns=40, gap=1000)
+
+
+@pytest.mark.parametrize("params", [{}, {"columns": 2}, {"resolution": 8}])
+def test_pictures_that_are_too_many_for_a_sheet_are_not_gathered(tmp_path, monkeypatch, params):
+    monkeypatch.setattr(sheet, "MAX_SHEET_SIDE", 100)
+    drawn = 0
+
+    def batches(start, size):
+        nonlocal drawn
+        for i in range(1000):
+            drawn += 1
+            yield Batch.from_array(np.zeros((1, 8, 8, 3), np.uint8), start=i)
+
+    with pytest.raises(UsageError, match=r"pictures make a sheet of \d+x10\d pixels"):
+        run_stage(images_grid, Images(batches, count=1000), work=tmp_path, gap=1, **params)
+    assert drawn <= 122
+
+
+def test_a_sheet_that_its_labels_make_too_large_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(sheet, "MAX_SHEET_SIDE", 80)
+    monkeypatch.setattr(sheet, "_place", lambda *_, **__: pytest.fail("it is being made"))
+    with pytest.raises(UsageError, match="4 pictures make a sheet of 64x92 pixels"):
+        run_stage(images_grid, tiny_images(4, 32), work=tmp_path, gap=0, label="number")
 
 
 def test_wrong_parameters():

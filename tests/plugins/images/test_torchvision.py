@@ -347,6 +347,20 @@ def test_a_class_without_a_name_is_skipped(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("classes", "expected", "why"),
+    [
+        ((3, 200, 9, 3), ["3 - three", "9 - nine", "3 - three"], "its class 200 has no name"),
+        ((3, 0), ["3 - three", "0 - zero"], "no class"),
+    ],
+)
+def test_pictures_whose_class_is_not_there_are_skipped(tmp_path, classes, expected, why):
+    mnist(tmp_path / "root", "MNIST", classes=classes)
+    events = []
+    assert labels(read("MNIST", tmp_path / "root", tmp_path, events)) == expected
+    assert why in next(event["message"] for event in events if event["event"] == "warning")
+
+
+@pytest.mark.parametrize(
     ("params", "words"),
     [
         ({"name": "MNIST"}, "required"),

@@ -41,12 +41,14 @@ def frames(count, width=64, height=48):
     return found
 
 
-def write(path, pictures, *, rate=25, times=None, codec="libx264", pix_fmt="yuv420p", options=None):
-    """Encode RGB frames; `times` are in 90,000ths of a second."""
+def write(path, pictures, *, rate=25, times=None, codec="libx264", pix_fmt="yuv420p", options=None, aspect=None):
+    """Encode RGB frames; `times` are in 90,000ths of a second, `aspect` is the width of a pixel for its height."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 90_000)
         for i, picture in enumerate(pictures):
@@ -234,6 +236,26 @@ def test_a_turned_film_is_turned_upright(matrix, quarters, tmp_path):
     assert np.abs(turned - np.rot90(plain, -quarters)).max() <= 2
 
 
+@pytest.mark.parametrize(("aspect", "width"), [(Fraction(1), 64), (Fraction(16, 11), 93), (Fraction(1, 2), 32)])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_film_of_oblong_pixels_keeps_its_proportions(name, aspect, width, tmp_path):
+    path = write(tmp_path / name, frames(3), aspect=aspect)
+    picture = next(iter(read(path, tmp_path / "a")[0])).array[1].astype(int)
+    assert picture.shape == (48, width, 3)
+    assert np.abs(picture[12, : width // 2 - 3] - (255, 0, 0)).max() < 24
+    assert np.abs(picture[12, width // 2 + 3 :] - grey(1)).max() < 24
+    if name == "a.mp4":
+        turn(path, (0, 1, -1, 0))
+        assert next(iter(read(path, tmp_path / "b")[0])).array.shape[1:] == (width, 48, 3)
+
+
+def test_pixels_so_wide_that_a_frame_becomes_too_large_are_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mp4", frames(3), aspect=Fraction(3))
+    monkeypatch.setattr(video, "MAX_PIXELS", 2 * 64 * 48)
+    with pytest.raises(DataError, match=r"192x48 is .*limit"):
+        read(path, tmp_path / "work")
+
+
 @pytest.mark.parametrize(
     ("params", "shape"),
     [({"crop": 20}, (20, 20)), ({"resolution": [40, 30]}, (30, 40)), ({"resolution": 32, "fit": "letterbox"}, (32, 32))],
@@ -279,6 +301,14 @@ def test_an_irregular_film_becomes_regular(tmp_path):
     images, _ = read(path, tmp_path / "work")
     assert images.fps == pytest.approx(25)
     assert levels(images) == [0, 1, 2, 3, 3, 3, 3, 3, 3, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("fps", "durations"), [(30, [30, 40, 30]), (24, [40, 40, 40, 50, 40, 40]), (15, [70, 60, 70])])
+def test_hundredths_of_a_second_do_not_change_the_rate(fps, durations, tmp_path):
+    path = animate(tmp_path / "a.gif", frames(24), durations * (24 // len(durations)))
+    images, _ = read(path, tmp_path / "work")
+    assert images.fps == pytest.approx(fps)
+    assert levels(images) == list(range(24))
 
 
 def test_a_pause_in_an_animation_is_kept(tmp_path):

@@ -52,10 +52,23 @@ def test_fps_drops_and_repeats_by_time(tmp_path: Path) -> None:
     assert (levels(array), made.fps) == ([0, 40, 80], 5)
 
 
-def test_a_timelapse_of_any_length_lasts_as_long_as_asked(tmp_path: Path) -> None:
-    array, _ = shown(flat(*range(200)), tmp_path, seconds=2, hold="0.5s")
-    assert len(array) == 20 + 4
-    assert (levels(array)[0], levels(array)[-5:]) == (0, [199] * 5)
+@pytest.mark.parametrize("ping_pong", [False, True])
+@pytest.mark.parametrize("hold", [{}, {"hold": "0.5s"}])
+def test_a_timelapse_of_any_length_lasts_as_long_as_asked(tmp_path: Path, hold: dict, ping_pong: bool) -> None:
+    found = levels(shown(flat(*range(200)), tmp_path, seconds=2, ping_pong=ping_pong, **hold)[0])
+    assert len(found) == 20
+    assert found[0] == 0
+    assert found.count(199) == (5 if hold else 1)
+    assert (found[-1] == 199) != ping_pong
+
+
+@pytest.mark.parametrize("hold", [{}, {"hold": "0.5s"}])
+def test_a_timelapse_that_fades_into_its_beginning_lasts_as_long_as_asked(tmp_path: Path, hold: dict) -> None:
+    assert len(shown(flat(*range(200)), tmp_path, seconds=2, loop_fade="0.3s", **hold)[0]) == 20
+
+
+def test_a_hold_longer_than_the_film_leaves_one_picture(tmp_path: Path) -> None:
+    assert levels(shown(flat(*range(9)), tmp_path, seconds=0.2, hold="0.5s")[0]) == [0] * 5
 
 
 def test_crossfades_follow_each_part_at_its_own_rate(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from genart import Batch, DataError, Images
-from genart.testing import run_stage
-from genart_video import assemble
+from genart import Batch, DataError, Images, Run
+from genart.events import Events
+from genart.testing import run_stage, tiny_images
+from genart_video import AssembleParams, assemble
+from genart_video.frames import Frames
 from genart_video.gif import delay
 from genart_video.palette import COARSE, FINE, LEVELS, SMOOTH, TEXTURED, Dither, Histogram, cells, centres, packed, split, unpacked
 
@@ -108,11 +110,19 @@ def test_gradients_are_mixed_more_than_texture() -> None:
     assert SMOOTH - 0.05 < histogram.strength <= SMOOTH
 
 
-@given(st.floats(0.01, 240))
-def test_delay(fps: float) -> None:
-    assert 2 <= delay(fps) <= 65535
-    if fps <= 50:
-        assert abs(delay(fps) - 100 / fps) <= 0.5
+@given(st.floats(0.02, 50), st.lists(st.integers(1, 9), min_size=1, max_size=60))
+def test_frames_begin_at_the_nearest_moment_to_their_times(fps: float, times: list[int]) -> None:
+    shown = now = 0
+    for stays in times:
+        wait = delay(shown, stays, fps)
+        assert 2 <= wait <= 65535
+        shown, now = shown + stays, now + wait
+        assert abs(now - 100 * shown / fps) <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize(("fps", "wait"), [(0.001, 65535), (240, 2)])
+def test_a_frame_stays_as_long_as_a_gif_can_say_and_players_honour(fps: float, wait: int) -> None:
+    assert delay(7, 1, fps) == wait
 
 
 def scenes() -> np.ndarray:
@@ -185,6 +195,21 @@ def test_a_film_keeps_to_its_size(tmp_path: Path, name: str, max_mb: float) -> N
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {f"film.{name}"}
 
 
+@pytest.mark.parametrize("given_fps", [None, 24.0])
+def test_what_is_made_smaller_loses_frames_and_no_time(tmp_path: Path, given_fps: float | None) -> None:
+    """The pictures of a training have no rate of their own, and a film has one."""
+    made = film(tmp_path, noisy(), fps=given_fps, format="gif", max_mb=0.05)
+    assert (made.count, made.fps) == (12, 12)
+    assert sum(delays(made.path)) == 1000
+
+
+def test_what_is_made_smaller_tells_the_same_seconds(tmp_path: Path) -> None:
+    run = Run(stage_id="s", seed=0, device="cpu", work=tmp_path, events=Events())
+    params = AssembleParams(fps=12, caption="{seconds}")
+    assert Frames(tiny_images(), params, run, own_fps=24).caption.text({}, 48) == "2"
+    assert Frames(tiny_images(), params, run).caption.text({}, 48) == "4"
+
+
 def test_a_film_that_is_small_enough_stays_as_it_is(tmp_path: Path) -> None:
     pictures = smooth()
     paths = [film(tmp_path / str(i), pictures, format="gif", **kept).path for i, kept in enumerate(({}, {"max_mb": 1.0}))]
@@ -194,7 +219,7 @@ def test_a_film_that_is_small_enough_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("max_mb", [0.001, 0.018])
 def test_a_film_that_cannot_be_so_small(tmp_path: Path, max_mb: float) -> None:
     with pytest.raises(DataError, match=f"cannot be made as small as max_mb = {max_mb}") as caught:
-        film(tmp_path, noisy(60), format="gif", max_mb=max_mb)
+        film(tmp_path, noisy(120), format="gif", max_mb=max_mb)
     assert caught.value.exit_code == 3
     assert len(str(caught.value).splitlines()) <= 3
 
