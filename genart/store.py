@@ -805,7 +805,7 @@ def is_alive(pid: int) -> bool:
     """True if a process of this machine has this id."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has so large an id
         return False
     except OSError:
         return True

@@ -541,6 +541,46 @@ def test_leftovers_of_a_killed_save_are_swept(run_toy, recipe):
     assert {p.name for p in Path("out").iterdir()} == {"pics", "x.gif", "run.json", mine.name}
 
 
+def test_a_kill_between_two_names_of_a_folder_costs_no_output(run_toy, recipe, monkeypatch):
+    """The old folder has made way, the new one has not taken its place; then the next save fails."""
+    from genart.folders import Folder
+
+    path = recipe(CHAIN)
+    assert run_toy(path).code == 0
+    before = tree(Path("out"))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    Path("out/pics").rename(f"out/.pics.{gone.pid}.old")
+
+    def full(folder, name):
+        raise OSError(28, "No space left on device", name)
+
+    with monkeypatch.context() as context:
+        context.setattr(Folder, "sync_file", full)
+        assert run_toy(path, "--set", "inv.amount=0.5").code == 5
+    assert tree(Path("out")) == before
+    assert run_toy(path).code == 0
+    assert tree(Path("out")) == before
+
+
+def test_leftovers_of_a_process_of_the_same_id_are_swept(run_toy, recipe):
+    """In a container, every run has the id 1."""
+    path = recipe(CHAIN)
+    assert run_toy(path).code == 0
+    old = Path(f"out/.pics.{os.getpid()}.old")
+    old.mkdir()
+    (old / "00000.png").write_text("old")
+    assert run_toy(path, "--set", "inv.amount=0.5").code == 0
+    assert {p.name for p in Path("out").iterdir()} == {"pics", "run.json"}
+
+
+def test_a_leftover_of_a_process_that_there_cannot_be(run_toy, recipe):
+    Path("out").mkdir()
+    Path("out/.run.json.99999999999999999999.old").write_text("")
+    assert run_toy(recipe(CHAIN)).code == 0
+    assert {p.name for p in Path("out").iterdir()} == {"pics", "run.json"}
+
+
 def test_a_failed_save_leaves_the_old_output(run_toy, recipe, monkeypatch):
     path = recipe(
         '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "inv"\nsave = "pics"\n[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n'  # noqa: E501
