@@ -89,6 +89,7 @@ class Runner:
         self.rebuild: Callable[[Model, str], Any] = planner.plugins.rebuild
         self.backbone: Callable[[str, str], Any] = planner.plugins.load_backbone
         self._before: dict[str, Any] = {}
+        self._stages_before: dict[str, Any] = {}
         self._hashes: dict[str, str | None] = {}
 
     def run(self) -> list[dict[str, Any]]:
@@ -474,13 +475,17 @@ class Runner:
         assert step.entry is not None
         if not record or record.get("key") != step.entry.key or record.get("mark") != self._mark(step):
             return False
+        return bool(self._hash_of(save) == record.get("sha256"))
+
+    def _hash_of(self, save: str) -> str | None:
+        """SHA-256 of what stands under an output name; None if nothing can be read there."""
         if save not in self._hashes:
             try:
                 with self._place(save) as (folder, name):
                     self._hashes[save] = _sha256_of_any(folder, name)
-            except (OSError, RefusedError):
+            except (OSError, ValueError, RefusedError):
                 self._hashes[save] = None
-        return bool(self._hashes[save] == record.get("sha256"))
+        return self._hashes[save]
 
     def _save(self, step: Step) -> None:
         assert step.node.save is not None
@@ -591,7 +596,13 @@ class Runner:
         try:
             with Folder.open(self.out) as out, out.read(RUN_JSON) as file:
                 found = unsealed(json.loads(file.read()), RUN_JSON)
-            return {record["path"]: record for record in found["outputs"]} if found else {}
+            if not found:
+                return {}
+            self._stages_before = {
+                str(stage["id"]): {**stage, "reads": list(map(str, stage["reads"])), "outputs": dict(stage["outputs"])}
+                for stage in found["stages"]
+            }
+            return {str(record["path"]): {**record, "stage": str(record["stage"])} for record in found["outputs"]}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
 
@@ -600,7 +611,10 @@ class Runner:
         if self.out.is_dir():
             with Folder.open(self.out) as out:
                 sweep(out, RUN_JSON)
-        if self._nothing_new():
+        stages = [self._told(step) | self._outcome(step) for step in self.steps.values()]
+        more_stages, more_outputs = self._carried(stages)
+        outputs = [*self.saved, *more_outputs]
+        if self._nothing_new(outputs):
             return
         recipe = self.planner.recipe
         names = ("torch", "torchvision", "kornia", "numpy", "pillow", "av")
@@ -612,14 +626,36 @@ class Runner:
             "versions": {name: version_of(name) for name in names},
             "device": self.planner.device,
             "seconds": round(seconds, 3),
-            "stages": [self._told(step) | self._outcome(step) for step in self.steps.values()],
-            "outputs": self.saved,
+            "stages": [*stages, *more_stages],
+            "outputs": outputs,
         }
         with Folder.open(self.out, make=True) as out:
             out.write(RUN_JSON, json.dumps(sealed(document, RUN_JSON), indent=1).encode())
 
-    def _nothing_new(self) -> bool:
-        same = {record["path"]: record for record in self.saved} == self._before
+    def _carried(self, stages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What earlier runs saved and this one has nothing to do with, as with --until: if it is still there, made of the same results.
+
+        Args:
+            stages: of this run, as run.json tells of them.
+
+        Returns:
+            (stages that are none of this run, outputs), as run.json told of them.
+        """
+        before, now = self._stages_before, {stage["id"]: stage for stage in stages}
+        saved = {record["path"] for record in self.saved}
+        kept: set[str] = set()
+        outputs = []
+        for path, record in self._before.items():
+            chain = _chain_told(before, record["stage"])
+            holds = all(now.get(node, before[node])["outputs"] == before[node]["outputs"] for node in chain)
+            inside = path not in saved and not PurePosixPath(path).is_absolute()
+            if holds and inside and self._hash_of(path) == str(record.get("sha256")):
+                outputs.append(record)
+                kept |= chain
+        return [stage for node, stage in before.items() if node in kept - now.keys()], outputs
+
+    def _nothing_new(self, outputs: list[dict[str, Any]]) -> bool:
+        same = {record["path"]: record for record in outputs} == self._before
         return same and bool(self._before) and all(record["cached"] for record in self.records.values())
 
 
@@ -896,6 +932,15 @@ def _files_of(step: Step) -> dict[str, Any]:
         found[name].append({"stage": str(path)} if str(path) in sides else {"name": name_of(path), "content": content})
     many = {name for name in found if isinstance(getattr(step.node.params, name), tuple | list)}
     return {name: records if name in many else records[0] for name, records in found.items()}
+
+
+def _chain_told(stages: dict[str, Any], last: str) -> set[str]:
+    """Ids of a stage and of all that it is made of, by what run.json tells of stages, in order."""
+    chain = {last}
+    for node, stage in reversed(stages.items()):
+        if node in chain:
+            chain |= {text if text in stages else text.rpartition(".")[0] for text in stage["reads"]}
+    return chain & stages.keys()
 
 
 def _sync_quietly(writer: ImagesWriter) -> None:

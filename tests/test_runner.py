@@ -619,6 +619,37 @@ def test_run_json_tells_all_and_no_path(run_toy, recipe, home):
         assert secret not in text, secret
 
 
+def told() -> dict[str, dict]:
+    """What run.json says, by id and path."""
+    document = json.loads(Path("out/run.json").read_text())
+    return {"stages": {stage["id"]: stage for stage in document["stages"]}, "outputs": {one["path"]: one for one in document["outputs"]}}
+
+
+def test_run_json_keeps_what_until_leaves_out(run_toy, recipe):
+    path = recipe(CHAIN + '[[stage]]\nuses = "toy.film"\nid = "film"\nfrom = "toy.noise"\nsave = "x.gif"\n')
+    assert run_toy(path).code == 0
+    whole = Path("out/run.json").read_bytes()
+    before = told()
+    assert run_toy(path, "--until", "inv").code == 0
+    assert Path("out/run.json").read_bytes() == whole, "nothing is new"
+    assert run_toy(path, "--until", "inv", "--set", "inv.amount=0.5").code == 0
+    after = told()
+    assert after["outputs"]["x.gif"] == before["outputs"]["x.gif"]
+    assert after["outputs"]["pics"]["sha256"] != before["outputs"]["pics"]["sha256"]
+    assert after["stages"]["film"] == before["stages"]["film"]
+    assert list(after["stages"]) == ["toy.noise", "inv", "film"]
+    assert run_toy(path, "--until", "inv", "--set", "toy.noise.size=4").code == 0
+    assert (list(told()["outputs"]), list(told()["stages"])) == (["pics"], ["toy.noise", "inv"]), "the film is of other pictures"
+
+
+def test_run_json_forgets_what_was_changed(run_toy, recipe):
+    path = recipe(CHAIN + '[[stage]]\nuses = "toy.film"\nid = "film"\nfrom = "toy.noise"\nsave = "x.gif"\n')
+    assert run_toy(path).code == 0
+    Path("out/x.gif").write_bytes(b"mine")
+    assert run_toy(path, "--until", "inv").code == 0
+    assert (list(told()["outputs"]), list(told()["stages"])) == (["pics"], ["toy.noise", "inv"])
+
+
 def provenance_of(path: Path) -> dict:
     """Read what an output says of itself, with independent readers."""
     from PIL import Image
