@@ -51,6 +51,8 @@ RUN_JSON = "run.json"
 SYNC_EVERY = 3.0
 #: What to do when a worker and its driver do not see the same results.
 SAME_STORE = "the workers must see the same store: by --store, or XDG_CACHE_HOME names a folder that all machines share"
+#: File of a work folder that says that its stage was begun anew because of --force; who finds it goes on.
+FORCED = "forced"
 #: How often a result that a clean-up took away before it could be read is made again.
 HOLDING_TRIES = 20
 
@@ -144,12 +146,15 @@ class Runner:
     def _consumers(self, step: Step) -> list[Step]:
         return [other for other in self.steps.values() if any(source.node == step.node.id for source in other.node.sources)]
 
-    def _needed(self, step: Step) -> bool:
-        """False for a result that is gone from the store while everything made of it is still there."""
-        consumers = self._consumers(step)
-        return (
-            step.forced or bool(step.node.save) or not consumers or any(other.entry is None and self._needed(other) for other in consumers)
-        )
+    def _needed(self) -> set[str]:
+        """Ids of all stages but those whose results are gone from the store while everything made of them is still there."""
+        needed: set[str] = set()
+        for step in reversed(self.steps.values()):
+            consumers = self._consumers(step)
+            read = any(other.entry is None and other.node.id in needed for other in consumers)
+            if step.forced or step.node.save or not consumers or read:
+                needed.add(step.node.id)
+        return needed
 
     def wanted(self) -> Iterator[Step]:
         """Steps whose results are there or are needed, in order."""
@@ -186,7 +191,8 @@ class Runner:
         if step.entry is not None:
             if self.is_fine(step):
                 self.note_cached(step)
-                self.store.forget(step.ancestry)
+                if not self._was_forced(step):
+                    self.store.forget(step.ancestry)
                 return step.entry
             step.entry, step.damaged = None, True
         live = self.live.get(step.node.id)
@@ -229,7 +235,8 @@ class Runner:
         with self.locked(step):
             if self.found(step):
                 self.note_cached(step)
-                self.store.drop_work(step.ancestry)
+                if not self._was_forced(step):
+                    self.store.drop_work(step.ancestry)
                 return
             try:
                 self._make(step)
@@ -247,10 +254,19 @@ class Runner:
         if step.damaged:
             self.events.emit("note", message=f"the stored result of '{step.node.id}' was damaged and is made again")
             step.changes, step.damaged = ["its stored result was damaged"], False
-        choices = self.store.work(step.ancestry) / CHOICES
+        work = self.store.work(step.ancestry)
+        if step.forced and not self._was_forced(step):
+            self.store.drop_work(step.ancestry)
+            work.mkdir(parents=True, exist_ok=True)
+            (work / FORCED).touch()
+        choices = work / CHOICES
         if os.path.lexists(choices) and read_sealed(choices) is None:
             self.begin_anew(step)
         return False
+
+    def _was_forced(self, step: Step) -> bool:
+        """True if what is kept of a stage is of a run with --force that was stopped: the next one goes on with it."""
+        return (self.store.work(step.ancestry) / FORCED).exists()
 
     def begin_anew(self, step: Step) -> None:
         """Forget what a killed run of a stage has kept."""
@@ -341,9 +357,6 @@ class Runner:
         """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""
         work = work or self.store.work(step.ancestry)
         work.mkdir(parents=True, exist_ok=True)
-        if step.forced:
-            shutil.rmtree(work / "checkpoints", ignore_errors=True)
-            (work / CHOICES).unlink(missing_ok=True)
         run = Run(
             stage_id=step.node.id,
             seed=step.seed,
@@ -803,7 +816,7 @@ class LiveImages(Images):
         resumed = self._synced_at = time.monotonic()
         busy = 0.0
         writer = ImagesWriter(runner.store.work(step.ancestry) / "outputs" / "output")
-        if step.forced or not step.node.stage.pointwise:
+        if not step.node.stage.pointwise:
             writer.truncate(0)
         run = self._run = runner.new_run(step, start=writer.count)
         run.sides, run.made = sides, writer.picture

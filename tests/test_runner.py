@@ -17,6 +17,9 @@ import pytest
 from PIL import Image
 
 from genart.artifacts import StoredImages
+from genart.errors import Interrupted
+from genart.run import Run
+from genart.runner import Runner
 
 from .conftest import EAGER, ROOT, TOYS, tree
 
@@ -295,6 +298,76 @@ def test_a_stream_that_is_not_pointwise_starts_again_and_its_source_does_not(run
     log = toy_log()
     assert len([x for x in log if x.startswith("fade")]) == 9
     assert len([x for x in log if x.startswith("noise")]) < 9
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Let Ctrl-C come at a step of toy.train, or at none: stop_at(step)."""
+    metric = Run.metric
+
+    def stop(at):
+        def stopping(run, **values):
+            if values["nimg"] == at:
+                raise Interrupted(signal.SIGINT)
+            metric(run, **values)
+
+        monkeypatch.setattr(Run, "metric", stopping)
+
+    return stop
+
+
+def steps_of(log: list[str]) -> list[str]:
+    return [line for line in log if line.startswith("train")]
+
+
+def test_a_forced_training_that_was_stopped_goes_on_with_the_same_command(run_toy, recipe, toy_log, stop_at):
+    path = recipe(TRAINING)
+    assert run_toy(path).code == 0
+    wanted = tree(Path("out"))
+    every = steps_of(toy_log())
+    stop_at(4)
+    assert run_toy(path, "--force", "train").code == 130
+    assert steps_of(toy_log()) == every[:5], "it began anew"
+    stop_at(None)
+    result = run_toy(path)
+    assert (result.code, result.made()) == (0, []), "the old result is there"
+    toy_log()
+    result = run_toy(path, "--force", "train")
+    assert (result.code, result.made()[0]) == (0, "train"), result.err
+    assert result.started()["train"]["reason"] == "going on from its checkpoint"
+    assert steps_of(toy_log()) == every[5:]
+    assert tree(Path("out")) == wanted
+    assert run_toy(path, "--force", "train").code == 0
+    assert steps_of(toy_log()) == every, "and begins anew the next time"
+
+
+def test_force_begins_anew_what_was_stopped_without_it(run_toy, recipe, toy_log, stop_at, monkeypatch):
+    path = recipe(TRAINING)
+    stop_at(4)
+    monkeypatch.setenv("TOY_CHOICE", "5")
+    assert run_toy(path).code == 130
+    stop_at(None)
+    monkeypatch.setenv("TOY_CHOICE", "9")
+    toy_log()
+    assert run_toy(path, "--force", "train").code == 0
+    assert len(steps_of(toy_log())) == 8
+    stages = json.loads(Path("out/run.json").read_text())["stages"]
+    assert next(stage["choices"] for stage in stages if stage["id"] == "train") == {"lucky": 9.0}
+
+
+def test_a_forced_stream_that_failed_goes_on_with_the_same_command(run_toy, recipe, toy_log, monkeypatch):
+    path = recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.crash"\nid = "c"\nsave = "x"\n')
+    monkeypatch.setenv("TOY_CRASH", "0")
+    assert run_toy(path).code == 0
+    wanted = tree(Path("out"))
+    monkeypatch.setenv("TOY_CRASH", "1")
+    toy_log()
+    assert run_toy(path, "--force", "c").code == 4
+    assert toy_log() == ["crash 0", "crash 1", "crash 2"]
+    monkeypatch.setenv("TOY_CRASH", "0")
+    assert run_toy(path, "--force", "c").started()["c"]["resumed_at"] == 3
+    assert toy_log() == ["crash 3", "crash 4", "crash 5"]
+    assert tree(Path("out")) == wanted
 
 
 # failing
