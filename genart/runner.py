@@ -32,7 +32,7 @@ from .artifacts import (
     sealed,
     unsealed,
 )
-from .errors import DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
+from .errors import ChangedError, DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
 from .events import Events
 from .folders import Folder
 from .params import input_paths
@@ -55,6 +55,8 @@ SAME_STORE = "the workers must see the same store: by --store, or XDG_CACHE_HOME
 FORCED = "forced"
 #: How often a result that a clean-up took away before it could be read is made again.
 HOLDING_TRIES = 20
+#: Stages whose pictures flow into each other at once: each takes some of Python's stack, and some open files.
+MOST_LIVE = 50
 
 
 class Runner:
@@ -158,7 +160,8 @@ class Runner:
 
     def wanted(self) -> Iterator[Step]:
         """Steps whose results are there or are needed, in order."""
-        return (step for step in self.steps.values() if step.entry is not None or self._needed(step))
+        needed = self._needed()
+        return (step for step in self.steps.values() if step.entry is not None or step.node.id in needed)
 
     def begin(self, step: Step) -> None:
         """Let a step wait for its first reader, who drives it."""
@@ -172,12 +175,13 @@ class Runner:
         """True if a stage's pictures can flow straight into the next stage.
 
         Not so if a result of that next stage exists that might turn out to be the right one: then this stage runs first,
-        and if its pictures stay the same, the next stage is spared.
+        and if its pictures stay the same, the next stage is spared. Nor if other pictures flow into it already: whoever waits for a
+        stage holds nothing but what is made of it, so no two processes wait for each other, and none for itself.
         """
-        if not step.node.stage.streams:
-            return False
         consumers = self._consumers(step)
-        if not consumers:
+        flowing = {node_id for node_id, live in self.live.items() if not live.finished}
+        merged = any(source.node in flowing for other in consumers for source in other.node.sources if source.side is None)
+        if not step.node.stage.streams or not consumers or merged or len(flowing) >= MOST_LIVE:
             return False
         first = consumers[0]
         return first.entry is None and not first.forced and first.node.stage.takes == "images" and not self.store.has_similar(first.partial)
@@ -275,7 +279,8 @@ class Runner:
         for name in ("checkpoints", "outputs", *(() if read_sealed(work / CHOICES) else (CHOICES,))):
             remove(work / name)
 
-    def locked(self, step: Step) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self, step: Step) -> Iterator[None]:
         """Hold the work folder of a step against other processes.
 
         Raises:
@@ -290,7 +295,12 @@ class Runner:
                 raise Interrupted(self.stop.signal)
 
         check()
-        return self.store.lock(step.ancestry, waiting, check)
+        with self.store.lock(step.ancestry, waiting, check):
+            try:
+                yield
+            except ChangedError:  # nobody is to go on with what was made of it
+                self.store.drop_work(step.ancestry)
+                raise
 
     def _make(self, step: Step) -> None:
         """Run a stage that gives its result at once."""
@@ -299,8 +309,8 @@ class Runner:
             return
         run = self.new_run(step)
         self.announce(step, run.start, resumed=run.checkpoints.any)
+        run.sides = self.sides(step)  # made before anything flows
         given = self.input(step, 0)
-        run.sides = self.sides(step)
         began = time.monotonic()
         try:
             with Named(step):
@@ -414,11 +424,11 @@ class Runner:
             return
         folder.mkdir(parents=True)
         if isinstance(result, Model):
-            os.replace(result.path, folder / "model.safetensors")
+            _take(result.path, folder / "model.safetensors", run.work)
             _check_model(folder / "model.safetensors")
         elif isinstance(result, Video):
             name = f"film{result.path.suffix}"
-            os.replace(result.path, folder / name)
+            _take(result.path, folder / name, run.work)
             about = {"file": name, "fps": result.fps, "count": result.count}
             (folder / "video.json").write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
 
@@ -428,6 +438,7 @@ class Runner:
             for name in step.node.stage.gives:
                 if name != "output":
                     run.sink(name).finish()
+            self._check_files(step)
         run.close()
         for source in step.node.sources:
             self.entry(self.steps[source.node])
@@ -457,6 +468,16 @@ class Runner:
         self.records[step.node.id] = self.record(step, cached=False, seconds=seconds)
         self.events.emit("stage_finished", stage=step.node.id, uses=step.node.stage.name, key=key, seconds=seconds)
         self._remember(step)
+
+    def _check_files(self, step: Step) -> None:
+        """Refuse to keep a result under the content of files that are not the same any more.
+
+        Raises:
+            ChangedError: if a file that the stage reads is another than when the run began.
+        """
+        changed = self.planner.changed(step)
+        if changed is not None:
+            raise ChangedError(f"{changed}: it was changed while the run went on", "run the same command again")
 
     def _remember(self, step: Step) -> None:
         slot, identity = self.planner.slot(step.node), self.planner.identity(step, self.steps)
@@ -898,6 +919,14 @@ class Surroundings:
         with contextlib.suppress(OSError):
             if self._folder is not None and (not os.path.exists(".") or os.getcwd() != self._folder):
                 os.chdir(self._folder)
+
+
+def _take(path: Path, target: Path, work: Path) -> None:
+    """Move a file from a stage's work folder, or copy one from elsewhere: that is somebody's."""
+    if path.resolve().is_relative_to(work.resolve()):
+        os.replace(path, target)
+    else:
+        shutil.copyfile(path, target)
 
 
 def _check_model(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -11,11 +12,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import genart.store
 from genart.artifacts import StoredImages
 from genart.errors import Interrupted
 from genart.run import Run
@@ -203,6 +206,257 @@ def test_fps_passes_along_a_stream(run_toy, recipe, store):
     folders = [p.parent for p in store.glob("entries/??/*/output/index.json")]
     assert len(folders) == 2
     assert {StoredImages(f).fps for f in folders} == {12.5}
+
+
+#: Two stages that are the same, merged at once or at the end of two branches.
+SAME = """
+[[stage]]
+uses = "toy.read"
+id = "a"
+path = "grey"
+[[stage]]
+uses = "toy.read"
+id = "b"
+path = "grey"
+"""
+MERGED_AT_ONCE = (
+    SAME
+    + """
+[[stage]]
+uses = "toy.fade"
+from = ["a", "b"]
+save = "x"
+"""
+)
+MERGED_LATER = (
+    SAME
+    + """
+[[stage]]
+uses = "toy.invert"
+id = "c"
+from = "a"
+[[stage]]
+uses = "toy.fade"
+id = "d"
+from = "b"
+[[stage]]
+uses = "toy.fade"
+from = ["d", "c"]
+save = "x"
+"""
+)
+
+
+@pytest.mark.parametrize("stages", [MERGED_AT_ONCE, MERGED_LATER], ids=["at once", "later"])
+def test_two_stages_that_are_the_same_do_not_wait_for_each_other(run_toy, recipe, toy_log, monkeypatch, stages):
+    def wait(seconds):
+        raise AssertionError("it waits for itself")
+
+    monkeypatch.setattr(genart.store, "time", SimpleNamespace(time=time.time, sleep=wait))
+    Path("grey").write_text("abc")
+    result = run_toy(recipe(stages))
+    assert result.code == 0, result.err
+    assert len(list(Path("out/x").iterdir())) == 2
+    assert toy_log().count("read") == 1
+
+
+#: A stage that gives its result at once, and takes a picture from another.
+WHOLE = """
+import genart
+from pydantic import Field
+
+class Params(genart.Params):
+    by: genart.PictureInput = Field(description="A picture.")
+
+@genart.stage("whole.pass")
+def whole(images: genart.Images, params: Params, run: genart.Run) -> genart.Images:
+    assert isinstance(run.sides[str(params.by)], genart.Images)
+    return images
+"""
+SOURCES = """
+[[stage]]
+uses = "toy.noise"
+id = "p"
+[[stage]]
+uses = "toy.noise"
+id = "q"
+"""
+TWO_BRANCHES = (
+    SOURCES
+    + """
+[[stage]]
+uses = "toy.invert"
+id = "i"
+from = "p"
+[[stage]]
+uses = "toy.invert"
+id = "k"
+from = "p"
+amount = 0.5
+[[stage]]
+uses = "toy.fade"
+from = ["q", "i", "k"]
+save = "x"
+"""
+)
+WITH_A_SIDE = """
+[[stage]]
+uses = "toy.noise"
+id = "source"
+[[stage]]
+uses = "toy.invert"
+id = "side"
+[[stage]]
+uses = "toy.noise"
+id = "p"
+[[stage]]
+uses = "toy.noise"
+id = "q"
+[[stage]]
+uses = "whole.pass"
+from = ["p", "q"]
+by = "side"
+save = "x"
+"""
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [SOURCES + f'[[stage]]\nuses = "toy.fade"\nfrom = {order}\nsave = "x"\n' for order in ('["p", "q"]', '["q", "p"]')]
+    + [TWO_BRANCHES, WITH_A_SIDE, SIDES],
+    ids=["p and q", "q and p", "two branches", "with a side", "sides"],
+)
+def test_whoever_waits_for_a_stage_holds_only_what_is_made_of_it(run_toy, recipe, monkeypatch, stages):
+    """Then no two processes wait for each other, in whatever order their recipes merge the same stages."""
+    Path("whole.py").write_text(WHOLE)
+    locked, held, others, most = Runner.locked, [], [], 0
+
+    @contextlib.contextmanager
+    def watched(runner, step):
+        nonlocal most
+        others.extend((one, step.node.id) for one in held if step not in runner._chain(runner.steps[one]))
+        with locked(runner, step):
+            held.append(step.node.id)
+            most = max(most, len(held))
+            yield
+            held.remove(step.node.id)
+
+    monkeypatch.setattr(Runner, "locked", watched)
+    result = run_toy(recipe(stages), "-p", "whole.py")
+    assert result.code == 0, result.err
+    assert (others, held) == ([], [])
+    assert most > 1, "pictures flow"
+
+
+def test_a_chain_of_any_length(run_toy, recipe):
+    link = '[[stage]]\nuses = "toy.invert"\nid = "link-{}"\namount = {}\n'
+    links = "".join(link.format(i, i / 200) for i in range(150))
+    path = recipe(f'[[stage]]\nuses = "toy.noise"\ncount = 1\nsize = 1\n{links}save = "x"\n')
+    result = run_toy(path)
+    assert result.code == 0, result.err
+    assert len(result.made()) == 151
+    assert len(list(Path("out/x").iterdir())) == 1
+
+
+#: Stages that give files which they did not write.
+GIVES = """
+import genart
+from pydantic import Field
+
+class Params(genart.Params):
+    path: genart.InputPath = Field(description="A file.")
+
+@genart.stage("gives.model")
+def model(_: None, params: Params, run: genart.Run) -> genart.Model:
+    return genart.Model.open(params.path)
+
+@genart.stage("gives.video")
+def video(_: None, params: Params, run: genart.Run) -> genart.Video:
+    return genart.Video(params.path, 10.0, 6)
+
+@genart.stage("gives.on")
+def on(model: genart.Model, params: None, run: genart.Run) -> genart.Model:
+    return model
+"""
+GIVEN = """
+[[stage]]
+uses = "gives.model"
+id = "m"
+path = "out/toy.safetensors"
+[[stage]]
+uses = "gives.on"
+save = "again.safetensors"
+[[stage]]
+uses = "toy.draw"
+from = "m"
+save = "drawn again"
+[[stage]]
+uses = "gives.video"
+path = "out/film/progress.gif"
+save = "again.gif"
+"""
+
+
+def test_files_that_a_stage_gives_and_did_not_write_stay(run_toy, recipe):
+    Path("gives.py").write_text(GIVES)
+    assert run_toy(recipe(TRAINING)).code == 0
+    before = tree(Path("out"))
+    result = run_toy(recipe(GIVEN), "-p", "gives.py")
+    assert result.code == 0, result.err
+    after = tree(Path("out"))
+    assert {name: after.get(name) for name in before} == before
+    assert {"again.safetensors", "again.gif", "drawn again/00000.png"} <= after.keys()
+
+
+#: A stage during which somebody edits a file, if there is one called "edit", and one that reads it then.
+EDITS = """
+from collections.abc import Iterator
+from pathlib import Path
+
+import genart
+from pydantic import Field
+
+class Params(genart.Params):
+    path: genart.InputPath = Field(description="A file or folder.")
+
+@genart.stage("edits.during", pointwise=True)
+def during(images: genart.Images, params: None, run: genart.Run) -> Iterator[genart.Batch]:
+    if (edit := Path("edit")).exists():
+        edit.replace(edit.read_text())
+    yield from images
+
+@genart.stage("edits.read", pointwise=True)
+def read(images: genart.Images, params: Params, run: genart.Run) -> Iterator[genart.Batch]:
+    for batch in images:
+        grey = sum(path.stat().st_size for path in (params.path, *params.path.glob("*")) if path.is_file()) / 255
+        yield batch.with_pixels(batch.pixels * 0 + grey)
+"""
+
+
+@pytest.mark.parametrize(("path", "file"), [("v.txt", "v.txt"), ("folder", "folder/v.txt")])
+def test_a_file_that_is_edited_meanwhile_gives_no_result(cli, run_toy, recipe, store, path, file):
+    """Else the result would be found under the old content for ever, or under that of the next run."""
+    Path("edits.py").write_text(EDITS)
+    Path("folder").mkdir()
+    Path(file).write_text("old")
+    stages = '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "edits.during"\n'
+    stages += f'[[stage]]\nuses = "edits.read"\nid = "r"\npath = "{path}"\n[[stage]]\nuses = "toy.invert"\nsave = "x"\n'
+    assert run_toy(recipe(stages), "-p", "edits.py", "--out", "wanted").code == 0
+    shutil.rmtree(store)
+    Path("edit").write_text(file)  # the edit: this very file takes the other one's place
+    result = run_toy(recipe(stages), "-p", "edits.py")
+    assert result.code == 3, result.err
+    assert (
+        f"stage 'r' (edits.read): {Path(path).absolute()}: it was changed while the run went on\n  run the same command again" in result.err
+    )
+    assert list(store.glob("work/*")) == []
+    edited = len(Path(file).read_text())
+    assert run_toy(recipe(stages), "-p", "edits.py").code == 0
+    with Image.open("out/x/00000.png") as picture:
+        assert picture.getpixel((0, 0)) == (255 - edited,) * 3
+    Path(file).write_text("old")
+    assert run_toy(recipe(stages), "-p", "edits.py").code == 0
+    assert tree(Path("out")) == tree(Path("wanted"))
 
 
 # killing and going on
