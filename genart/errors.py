@@ -4,6 +4,7 @@ GenartError                 exit 1 when raised bare
  ├ UsageError               2   wrong command line
  │  └ RecipeError           2   wrong recipe: has a file and a line
  ├ DataError                3   the pictures, films or models given are not usable
+ │  └ ChangedError          3   a file was changed while it was read; what was made of it is not kept
  ├ StageError               4   a stage or a plugin failed
  │  └ LostWorkError         4   what a killed run had kept is damaged; the runner begins the stage anew
  ├ ResourceError            5   disk, memory, permissions
@@ -65,6 +66,10 @@ class DataError(GenartError):
     """Input pictures, films or models cannot be used."""
 
     exit_code = 3
+
+
+class ChangedError(DataError):
+    """A file that a stage reads was changed while the run went on; what was made of it is not kept."""
 
 
 class StageError(GenartError):

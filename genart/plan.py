@@ -161,6 +161,25 @@ class Planner:
         self._examined[path] = examined(path, self.store.root)
         return self._examined[path].content
 
+    def changed(self, step: Step) -> Path | None:
+        """A file or folder that a step's parameters name and whose content is not that of its key any more; None if there is none."""
+        sides = {source.side for source in step.node.sources}
+        known = {name: iter(contents) for name, contents in step.parts["files"].items()}
+        for name, path in input_paths(step.node.params):
+            content = next(known[name])
+            if str(path) not in sides and content != self._content_now(path):
+                return path
+        return None
+
+    def _content_now(self, path: Path) -> str | None:
+        """Content hash of a file or folder; None if it cannot be read any more."""
+        try:
+            return self.content(path)
+        except (OSError, DataError):
+            return None
+        finally:
+            self._examined.pop(path, None)
+
     def readers(self, path: Path) -> dict[str, dict[str, str]]:
         """Code of the plugins that read pictures of a file or folder: of an archive, which is not looked into, of all that read any.
 

@@ -242,12 +242,19 @@ def _put(folder: Folder, temporary: str, name: str) -> None:
 
 
 def sweep(folder: Folder, name: str) -> None:
-    """Remove what saves under this name left half-done, or could not remove, when they were killed or failed."""
-    form = re.compile(rf"\.{re.escape(name)}\.(\d+)\.(?:tmp{re.escape(PurePath(name).suffix)}|old|[0-9a-f]{{8}}\.tmp)")
+    """Remove what saves under this name left half-done, or could not remove, when they were killed or failed.
+
+    An old output whose place was not taken yet gets its name back.
+    """
+    form = re.compile(rf"\.{re.escape(name)}\.(\d+)\.(?:tmp{re.escape(PurePath(name).suffix)}|(old)|[0-9a-f]{{8}}\.tmp)")
     for found in folder.names():
         match = form.fullmatch(found)
-        if match and not is_alive(int(match[1])):
-            folder.remove(found)
+        # in a container, a killed process may have had the id of this one
+        if match and (int(match[1]) == os.getpid() or not is_alive(int(match[1]))):
+            if match[2] and folder.kind(name) is None:
+                folder.rename(found, name)
+            else:
+                folder.remove(found)
 
 
 # reading it back

@@ -41,12 +41,13 @@ def check_place(folder: Path, quarantine: Path) -> None:
     """Refuse a quarantine from which the pictures would be read all the same.
 
     Raises:
-        UsageError: if it lies within the folder, or is no folder.
+        UsageError: if it or its pictures lie within the folder, or it is no folder.
     """
-    if quarantine.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(
-            f"--quarantine {quarantine}: it lies within {folder}, and would be read with it", "name a place outside the folder"
-        )
+    for place in (quarantine, quarantine / PICTURES):
+        if place.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"--quarantine {quarantine}: {place} lies within {folder}, and would be read with it", "name a place outside the folder"
+            )
     if quarantine.exists() and not quarantine.is_dir():
         raise UsageError(f"--quarantine {quarantine}: it is no folder")
 

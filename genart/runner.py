@@ -32,7 +32,7 @@ from .artifacts import (
     sealed,
     unsealed,
 )
-from .errors import DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
+from .errors import ChangedError, DataError, GenartError, Interrupted, LostWorkError, RefusedError, ResourceError, StageError
 from .events import Events, utf8
 from .folders import Folder
 from .params import input_paths
@@ -51,8 +51,12 @@ RUN_JSON = "run.json"
 SYNC_EVERY = 3.0
 #: What to do when a worker and its driver do not see the same results.
 SAME_STORE = "the workers must see the same store: by --store, or XDG_CACHE_HOME names a folder that all machines share"
+#: File of a work folder that says that its stage was begun anew because of --force; who finds it goes on.
+FORCED = "forced"
 #: How often a result that a clean-up took away before it could be read is made again.
 HOLDING_TRIES = 20
+#: Stages whose pictures flow into each other at once: each takes some of Python's stack, and some open files.
+MOST_LIVE = 50
 
 
 class Runner:
@@ -89,6 +93,7 @@ class Runner:
         self.rebuild: Callable[[Model, str], Any] = planner.plugins.rebuild
         self.backbone: Callable[[str, str], Any] = planner.plugins.load_backbone
         self._before: dict[str, Any] = {}
+        self._stages_before: dict[str, Any] = {}
         self._hashes: dict[str, str | None] = {}
 
     def run(self) -> list[dict[str, Any]]:
@@ -143,16 +148,20 @@ class Runner:
     def _consumers(self, step: Step) -> list[Step]:
         return [other for other in self.steps.values() if any(source.node == step.node.id for source in other.node.sources)]
 
-    def _needed(self, step: Step) -> bool:
-        """False for a result that is gone from the store while everything made of it is still there."""
-        consumers = self._consumers(step)
-        return (
-            step.forced or bool(step.node.save) or not consumers or any(other.entry is None and self._needed(other) for other in consumers)
-        )
+    def _needed(self) -> set[str]:
+        """Ids of all stages but those whose results are gone from the store while everything made of them is still there."""
+        needed: set[str] = set()
+        for step in reversed(self.steps.values()):
+            consumers = self._consumers(step)
+            read = any(other.entry is None and other.node.id in needed for other in consumers)
+            if step.forced or step.node.save or not consumers or read:
+                needed.add(step.node.id)
+        return needed
 
     def wanted(self) -> Iterator[Step]:
         """Steps whose results are there or are needed, in order."""
-        return (step for step in self.steps.values() if step.entry is not None or self._needed(step))
+        needed = self._needed()
+        return (step for step in self.steps.values() if step.entry is not None or step.node.id in needed)
 
     def begin(self, step: Step) -> None:
         """Let a step wait for its first reader, who drives it."""
@@ -166,12 +175,13 @@ class Runner:
         """True if a stage's pictures can flow straight into the next stage.
 
         Not so if a result of that next stage exists that might turn out to be the right one: then this stage runs first,
-        and if its pictures stay the same, the next stage is spared.
+        and if its pictures stay the same, the next stage is spared. Nor if other pictures flow into it already: whoever waits for a
+        stage holds nothing but what is made of it, so no two processes wait for each other, and none for itself.
         """
-        if not step.node.stage.streams:
-            return False
         consumers = self._consumers(step)
-        if not consumers:
+        flowing = {node_id for node_id, live in self.live.items() if not live.finished}
+        merged = any(source.node in flowing for other in consumers for source in other.node.sources if source.side is None)
+        if not step.node.stage.streams or not consumers or merged or len(flowing) >= MOST_LIVE:
             return False
         first = consumers[0]
         return first.entry is None and not first.forced and first.node.stage.takes == "images" and not self.store.has_similar(first.partial)
@@ -185,7 +195,8 @@ class Runner:
         if step.entry is not None:
             if self.is_fine(step):
                 self.note_cached(step)
-                self.store.forget(step.ancestry)
+                if not self._was_forced(step):
+                    self.store.forget(step.ancestry)
                 return step.entry
             step.entry, step.damaged = None, True
         live = self.live.get(step.node.id)
@@ -228,7 +239,8 @@ class Runner:
         with self.locked(step):
             if self.found(step):
                 self.note_cached(step)
-                self.store.drop_work(step.ancestry)
+                if not self._was_forced(step):
+                    self.store.drop_work(step.ancestry)
                 return
             try:
                 self._make(step)
@@ -246,10 +258,19 @@ class Runner:
         if step.damaged:
             self.events.emit("note", message=f"the stored result of '{step.node.id}' was damaged and is made again")
             step.changes, step.damaged = ["its stored result was damaged"], False
-        choices = self.store.work(step.ancestry) / CHOICES
+        work = self.store.work(step.ancestry)
+        if step.forced and not self._was_forced(step):
+            self.store.drop_work(step.ancestry)
+            work.mkdir(parents=True, exist_ok=True)
+            (work / FORCED).touch()
+        choices = work / CHOICES
         if os.path.lexists(choices) and read_sealed(choices) is None:
             self.begin_anew(step)
         return False
+
+    def _was_forced(self, step: Step) -> bool:
+        """True if what is kept of a stage is of a run with --force that was stopped: the next one goes on with it."""
+        return (self.store.work(step.ancestry) / FORCED).exists()
 
     def begin_anew(self, step: Step) -> None:
         """Forget what a killed run of a stage has kept."""
@@ -258,7 +279,8 @@ class Runner:
         for name in ("checkpoints", "outputs", *(() if read_sealed(work / CHOICES) else (CHOICES,))):
             remove(work / name)
 
-    def locked(self, step: Step) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self, step: Step) -> Iterator[None]:
         """Hold the work folder of a step against other processes.
 
         Raises:
@@ -273,7 +295,12 @@ class Runner:
                 raise Interrupted(self.stop.signal)
 
         check()
-        return self.store.lock(step.ancestry, waiting, check)
+        with self.store.lock(step.ancestry, waiting, check):
+            try:
+                yield
+            except ChangedError:  # nobody is to go on with what was made of it
+                self.store.drop_work(step.ancestry)
+                raise
 
     def _make(self, step: Step) -> None:
         """Run a stage that gives its result at once."""
@@ -282,8 +309,8 @@ class Runner:
             return
         run = self.new_run(step)
         self.announce(step, run.start, resumed=run.checkpoints.any)
+        run.sides = self.sides(step)  # made before anything flows
         given = self.input(step, 0)
-        run.sides = self.sides(step)
         began = time.monotonic()
         try:
             with Named(step):
@@ -340,9 +367,6 @@ class Runner:
         """Return the `Run` that a stage is handed; its work folder is the one that a resume finds, unless it is given another."""
         work = work or self.store.work(step.ancestry)
         work.mkdir(parents=True, exist_ok=True)
-        if step.forced:
-            shutil.rmtree(work / "checkpoints", ignore_errors=True)
-            (work / CHOICES).unlink(missing_ok=True)
         run = Run(
             stage_id=step.node.id,
             seed=step.seed,
@@ -400,11 +424,11 @@ class Runner:
             return
         folder.mkdir(parents=True)
         if isinstance(result, Model):
-            os.replace(result.path, folder / "model.safetensors")
+            _take(result.path, folder / "model.safetensors", run.work)
             _check_model(folder / "model.safetensors")
         elif isinstance(result, Video):
             name = f"film{result.path.suffix}"
-            os.replace(result.path, folder / name)
+            _take(result.path, folder / name, run.work)
             about = {"file": name, "fps": result.fps, "count": result.count}
             (folder / "video.json").write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
 
@@ -414,6 +438,7 @@ class Runner:
             for name in step.node.stage.gives:
                 if name != "output":
                     run.sink(name).finish()
+            self._check_files(step)
         run.close()
         for source in step.node.sources:
             self.entry(self.steps[source.node])
@@ -443,6 +468,16 @@ class Runner:
         self.records[step.node.id] = self.record(step, cached=False, seconds=seconds)
         self.events.emit("stage_finished", stage=step.node.id, uses=step.node.stage.name, key=key, seconds=seconds)
         self._remember(step)
+
+    def _check_files(self, step: Step) -> None:
+        """Refuse to keep a result under the content of files that are not the same any more.
+
+        Raises:
+            ChangedError: if a file that the stage reads is another than when the run began.
+        """
+        changed = self.planner.changed(step)
+        if changed is not None:
+            raise ChangedError(f"{changed}: it was changed while the run went on", "run the same command again")
 
     def _remember(self, step: Step) -> None:
         slot, identity = self.planner.slot(step.node), self.planner.identity(step, self.steps)
@@ -474,13 +509,17 @@ class Runner:
         assert step.entry is not None
         if not record or record.get("key") != step.entry.key or record.get("mark") != self._mark(step):
             return False
+        return bool(self._hash_of(save) == record.get("sha256"))
+
+    def _hash_of(self, save: str) -> str | None:
+        """SHA-256 of what stands under an output name; None if nothing can be read there."""
         if save not in self._hashes:
             try:
                 with self._place(save) as (folder, name):
                     self._hashes[save] = _sha256_of_any(folder, name)
-            except (OSError, RefusedError):
+            except (OSError, ValueError, RefusedError):
                 self._hashes[save] = None
-        return bool(self._hashes[save] == record.get("sha256"))
+        return self._hashes[save]
 
     def _save(self, step: Step) -> None:
         assert step.node.save is not None
@@ -591,7 +630,13 @@ class Runner:
         try:
             with Folder.open(self.out) as out, out.read(RUN_JSON) as file:
                 found = unsealed(json.loads(file.read()), RUN_JSON)
-            return {record["path"]: record for record in found["outputs"]} if found else {}
+            if not found:
+                return {}
+            self._stages_before = {
+                str(stage["id"]): {**stage, "reads": list(map(str, stage["reads"])), "outputs": dict(stage["outputs"])}
+                for stage in found["stages"]
+            }
+            return {str(record["path"]): {**record, "stage": str(record["stage"])} for record in found["outputs"]}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
 
@@ -600,7 +645,10 @@ class Runner:
         if self.out.is_dir():
             with Folder.open(self.out) as out:
                 sweep(out, RUN_JSON)
-        if self._nothing_new():
+        stages = [self._told(step) | self._outcome(step) for step in self.steps.values()]
+        more_stages, more_outputs = self._carried(stages)
+        outputs = [*self.saved, *more_outputs]
+        if self._nothing_new(outputs):
             return
         recipe = self.planner.recipe
         names = ("torch", "torchvision", "kornia", "numpy", "pillow", "av")
@@ -612,14 +660,36 @@ class Runner:
             "versions": {name: version_of(name) for name in names},
             "device": self.planner.device,
             "seconds": round(seconds, 3),
-            "stages": [self._told(step) | self._outcome(step) for step in self.steps.values()],
-            "outputs": self.saved,
+            "stages": [*stages, *more_stages],
+            "outputs": outputs,
         }
         with Folder.open(self.out, make=True) as out:
             out.write(RUN_JSON, json.dumps(sealed(utf8(document), RUN_JSON), indent=1).encode())
 
-    def _nothing_new(self) -> bool:
-        same = {record["path"]: record for record in self.saved} == self._before
+    def _carried(self, stages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What earlier runs saved and this one has nothing to do with, as with --until: if it is still there, made of the same results.
+
+        Args:
+            stages: of this run, as run.json tells of them.
+
+        Returns:
+            (stages that are none of this run, outputs), as run.json told of them.
+        """
+        before, now = self._stages_before, {stage["id"]: stage for stage in stages}
+        saved = {record["path"] for record in self.saved}
+        kept: set[str] = set()
+        outputs = []
+        for path, record in self._before.items():
+            chain = _chain_told(before, record["stage"])
+            holds = all(now.get(node, before[node])["outputs"] == before[node]["outputs"] for node in chain)
+            inside = path not in saved and not PurePosixPath(path).is_absolute()
+            if holds and inside and self._hash_of(path) == str(record.get("sha256")):
+                outputs.append(record)
+                kept |= chain
+        return [stage for node, stage in before.items() if node in kept - now.keys()], outputs
+
+    def _nothing_new(self, outputs: list[dict[str, Any]]) -> bool:
+        same = {record["path"]: record for record in outputs} == self._before
         return same and bool(self._before) and all(record["cached"] for record in self.records.values())
 
 
@@ -767,7 +837,7 @@ class LiveImages(Images):
         resumed = self._synced_at = time.monotonic()
         busy = 0.0
         writer = ImagesWriter(runner.store.work(step.ancestry) / "outputs" / "output")
-        if step.forced or not step.node.stage.pointwise:
+        if not step.node.stage.pointwise:
             writer.truncate(0)
         run = self._run = runner.new_run(step, start=writer.count)
         run.sides, run.made = sides, writer.picture
@@ -851,6 +921,14 @@ class Surroundings:
                 os.chdir(self._folder)
 
 
+def _take(path: Path, target: Path, work: Path) -> None:
+    """Move a file from a stage's work folder, or copy one from elsewhere: that is somebody's."""
+    if path.resolve().is_relative_to(work.resolve()):
+        os.replace(path, target)
+    else:
+        shutil.copyfile(path, target)
+
+
 def _check_model(path: Path) -> None:
     """Open a model that a stage gave.
 
@@ -896,6 +974,15 @@ def _files_of(step: Step) -> dict[str, Any]:
         found[name].append({"stage": str(path)} if str(path) in sides else {"name": name_of(path), "content": content})
     many = {name for name in found if isinstance(getattr(step.node.params, name), tuple | list)}
     return {name: records if name in many else records[0] for name, records in found.items()}
+
+
+def _chain_told(stages: dict[str, Any], last: str) -> set[str]:
+    """Ids of a stage and of all that it is made of, by what run.json tells of stages, in order."""
+    chain = {last}
+    for node, stage in reversed(stages.items()):
+        if node in chain:
+            chain |= {text if text in stages else text.rpartition(".")[0] for text in stage["reads"]}
+    return chain & stages.keys()
 
 
 def _sync_quietly(writer: ImagesWriter) -> None:

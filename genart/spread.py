@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from . import parts
-from .errors import Interrupted, ResourceError, UsageError
+from .errors import ChangedError, Interrupted, ResourceError, UsageError
 from .plan import Step, differences
 from .run import Progress
 from .runner import Runner
@@ -275,6 +275,8 @@ class Spread:
             error = error_from_json(news.told["error"])
             if halted and isinstance(error, Interrupted):
                 return False
+            if isinstance(error, ChangedError):  # what is there of it may be made of either
+                self.shelf.forget(runner, job.step)
             raise error
         return job.done(news)
 

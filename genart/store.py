@@ -51,12 +51,15 @@ from .artifacts import (
     write_atomically,
     write_sealed,
 )
-from .errors import ResourceError
+from .errors import RefusedError, ResourceError
 from .tags import SAFETENSORS
 
 #: Version of entries; a manifest without one is of the first.
 FORMAT = 1
 HASH = re.compile(r"[0-9a-f]{64}")
+#: Seconds for which unfinished work stays when nobody comes back to it; and what a process of another machine, which may still be alive,
+#: builds or reads.
+KEPT_SEC, FOREIGN_SEC = 7 * 86400.0, 30 * 86400.0
 
 
 def sha256_of(path: Path) -> str:
@@ -92,13 +95,19 @@ class Entry:
         return sum(size for out in self.manifest["outputs"].values() for size in out["sizes"].values())
 
     def artifact(self, output: str) -> Artifact:
-        """Open one output."""
+        """Open one output.
+
+        Raises:
+            RefusedError: if it names a film that is not among its files.
+        """
         folder, kind = self.folder / output, self.manifest["outputs"][output]["kind"]
         if kind == "images":
             return StoredImages(folder)
         if kind == "model":
             return Model.open(folder / "model.safetensors")
         about = json.loads((folder / "video.json").read_text(encoding="utf-8"))
+        if about["file"] not in self.manifest["outputs"][output]["files"]:  # a stranger's store
+            raise RefusedError(f"the stored result {self.key[:12]} names a film that is not its own", "make its stage again with --force")
         return Video(folder / about["file"], about["fps"], about["count"])
 
     def damaged(self) -> list[str]:
@@ -320,11 +329,7 @@ class Store:
         """Remove what a fault left of a stage's work, or of its lock, after its result was stored; unless another process is at it."""
         if not (self._kept_work(ancestry) or self._lock_path(ancestry).exists()):
             return
-
-        def busy() -> None:
-            raise BlockingIOError
-
-        with contextlib.suppress(BlockingIOError), self.lock(ancestry, busy, busy):
+        with contextlib.suppress(BlockingIOError), self.lock(ancestry, _busy, _busy):
             self.drop_work(ancestry)
             for folder in self._kept_work(ancestry):
                 self._drop(folder)
@@ -595,7 +600,7 @@ class Store:
         return len(wrecks)
 
     def collect(self, max_bytes: int, *, older_than_sec: float | None = None) -> tuple[int, int]:
-        """Remove entries, the longest unused first, until the store fits; and work that no run came back to for a week.
+        """Remove entries, the longest unused first, until the store fits; and what nobody came back to, see `_forget_old`.
 
         Args:
             max_bytes: what may stay.
@@ -615,12 +620,26 @@ class Store:
                 removed, freed = removed + 1, freed + size
             else:
                 kept += size
-        for folder in (*self.root.glob("work/*"), *self.root.glob("remakes/*")):
-            with contextlib.suppress(FileNotFoundError):  # whose work it was has just finished
-                if now - os.lstat(folder).st_mtime > 7 * 86400:
-                    self._drop(folder)
+        self._forget_old(now)
         self._drop_dead_links()
         return removed, freed
+
+    def _forget_old(self, now: float) -> None:
+        """Remove work that was not touched for a week and that nobody holds, and what other machines left half-built for a month."""
+        for kind, name in (("work", ""), ("remakes", "remake-")):
+            for path in self.root.glob(f"{kind}/*"):
+                if now - _touched(path) > KEPT_SEC:
+                    self._drop_unheld(path, name + path.name.partition(".")[0], now - KEPT_SEC)
+        for path in (*self.root.glob("tmp/*"), *self.root.glob("scratch/*")):
+            if path.name.rpartition(".")[0] != socket.gethostname() and now - _touched(path) > FOREIGN_SEC:
+                remove(path)
+
+    def _drop_unheld(self, path: Path, ancestry: str, before: float) -> None:
+        """Remove a folder, if a lock can be had and nothing in it was touched since; of a lock that nobody holds, having it is enough."""
+        with contextlib.suppress(OSError), self.lock(ancestry, _busy, _busy):
+            for folder in {path, self.work(ancestry)} - {self._lock_path(ancestry)}:
+                if _touched(folder) < before:
+                    self._drop(folder)
 
     def _drop_dead_links(self) -> None:
         for path in self.root.glob("ancestry/??/*"):
@@ -717,6 +736,28 @@ def is_in_use(name: str) -> bool:
     return not (host == socket.gethostname() and pid.isdigit()) or is_alive(int(pid))
 
 
+def _busy() -> None:
+    """Do not wait for a lock.
+
+    Raises:
+        BlockingIOError: always.
+    """
+    raise BlockingIOError
+
+
+def _touched(path: Path) -> float:
+    """When a file, or anything in a folder, was changed last, in seconds since 1970; 0 if it is gone."""
+    inside = (Path(folder, name) for folder, folders, files in os.walk(path) for name in (*folders, *files))
+    return max(map(_changed, (path, *inside)))
+
+
+def _changed(path: Path) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def _size_of(path: Path) -> int:
     try:
         return os.lstat(path).st_size
@@ -805,7 +846,7 @@ def is_alive(pid: int) -> bool:
     """True if a process of this machine has this id."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has so large an id
         return False
     except OSError:
         return True

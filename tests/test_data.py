@@ -408,6 +408,15 @@ def test_places_that_are_refused_before_anything_is_done(cli, options, words):
     assert tree(Path()) == before
 
 
+def test_pictures_are_not_moved_to_where_they_are(cli):
+    """The pictures of a quarantine lie in its folder "pictures", which may be the one that is looked at."""
+    troubled(Path("pictures"))
+    before = tree(Path())
+    result = cli("data", "check", "pictures", "--quarantine", ".")
+    assert (result.code, "pictures lies within pictures" in result.err) == (2, True), result.err
+    assert tree(Path()) == before
+
+
 @pytest.mark.parametrize("name", ["../out.png", "/tmp/out.png", "a/../../out.png", "", "."])
 @pytest.mark.parametrize("key", ["file", "to"])
 def test_a_strangers_list_leads_nowhere(cli, name, key):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 
 from genart import tags
 from genart.errors import DataError, UsageError
-from genart.provenance import as_text, name_of, read, sealed
+from genart.folders import Folder
+from genart.provenance import as_text, name_of, read, sealed, sweep
 
 from .conftest import TOYS
 from .test_startup import WATCH
@@ -69,6 +71,19 @@ def put(path, text, picture=None):
     file.seek(0)
     with open(path, "w+b") as out:
         tags.put(file, out, text)
+
+
+@pytest.mark.parametrize("name", ["film", "a.old", "w.safetensors"])
+def test_only_what_was_whole_gets_its_name_back(tmp_path, name):
+    suffix = Path(name).suffix
+    for left in (f".{name}.{os.getpid()}.tmp{suffix}", f".{name}.{os.getpid()}.0123abcd.tmp"):
+        (tmp_path / left).write_text("half")
+    with Folder.open(tmp_path) as folder:
+        sweep(folder, name)
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / f".{name}.{os.getpid()}.old").write_text("whole")
+        sweep(folder, name)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "whole"}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -11,12 +12,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import genart.store
 from genart.artifacts import StoredImages
+from genart.errors import Interrupted
+from genart.run import Run
+from genart.runner import Runner
 
 from .conftest import EAGER, ROOT, TOYS, tree
 
@@ -202,6 +208,257 @@ def test_fps_passes_along_a_stream(run_toy, recipe, store):
     assert {StoredImages(f).fps for f in folders} == {12.5}
 
 
+#: Two stages that are the same, merged at once or at the end of two branches.
+SAME = """
+[[stage]]
+uses = "toy.read"
+id = "a"
+path = "grey"
+[[stage]]
+uses = "toy.read"
+id = "b"
+path = "grey"
+"""
+MERGED_AT_ONCE = (
+    SAME
+    + """
+[[stage]]
+uses = "toy.fade"
+from = ["a", "b"]
+save = "x"
+"""
+)
+MERGED_LATER = (
+    SAME
+    + """
+[[stage]]
+uses = "toy.invert"
+id = "c"
+from = "a"
+[[stage]]
+uses = "toy.fade"
+id = "d"
+from = "b"
+[[stage]]
+uses = "toy.fade"
+from = ["d", "c"]
+save = "x"
+"""
+)
+
+
+@pytest.mark.parametrize("stages", [MERGED_AT_ONCE, MERGED_LATER], ids=["at once", "later"])
+def test_two_stages_that_are_the_same_do_not_wait_for_each_other(run_toy, recipe, toy_log, monkeypatch, stages):
+    def wait(seconds):
+        raise AssertionError("it waits for itself")
+
+    monkeypatch.setattr(genart.store, "time", SimpleNamespace(time=time.time, sleep=wait))
+    Path("grey").write_text("abc")
+    result = run_toy(recipe(stages))
+    assert result.code == 0, result.err
+    assert len(list(Path("out/x").iterdir())) == 2
+    assert toy_log().count("read") == 1
+
+
+#: A stage that gives its result at once, and takes a picture from another.
+WHOLE = """
+import genart
+from pydantic import Field
+
+class Params(genart.Params):
+    by: genart.PictureInput = Field(description="A picture.")
+
+@genart.stage("whole.pass")
+def whole(images: genart.Images, params: Params, run: genart.Run) -> genart.Images:
+    assert isinstance(run.sides[str(params.by)], genart.Images)
+    return images
+"""
+SOURCES = """
+[[stage]]
+uses = "toy.noise"
+id = "p"
+[[stage]]
+uses = "toy.noise"
+id = "q"
+"""
+TWO_BRANCHES = (
+    SOURCES
+    + """
+[[stage]]
+uses = "toy.invert"
+id = "i"
+from = "p"
+[[stage]]
+uses = "toy.invert"
+id = "k"
+from = "p"
+amount = 0.5
+[[stage]]
+uses = "toy.fade"
+from = ["q", "i", "k"]
+save = "x"
+"""
+)
+WITH_A_SIDE = """
+[[stage]]
+uses = "toy.noise"
+id = "source"
+[[stage]]
+uses = "toy.invert"
+id = "side"
+[[stage]]
+uses = "toy.noise"
+id = "p"
+[[stage]]
+uses = "toy.noise"
+id = "q"
+[[stage]]
+uses = "whole.pass"
+from = ["p", "q"]
+by = "side"
+save = "x"
+"""
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [SOURCES + f'[[stage]]\nuses = "toy.fade"\nfrom = {order}\nsave = "x"\n' for order in ('["p", "q"]', '["q", "p"]')]
+    + [TWO_BRANCHES, WITH_A_SIDE, SIDES],
+    ids=["p and q", "q and p", "two branches", "with a side", "sides"],
+)
+def test_whoever_waits_for_a_stage_holds_only_what_is_made_of_it(run_toy, recipe, monkeypatch, stages):
+    """Then no two processes wait for each other, in whatever order their recipes merge the same stages."""
+    Path("whole.py").write_text(WHOLE)
+    locked, held, others, most = Runner.locked, [], [], 0
+
+    @contextlib.contextmanager
+    def watched(runner, step):
+        nonlocal most
+        others.extend((one, step.node.id) for one in held if step not in runner._chain(runner.steps[one]))
+        with locked(runner, step):
+            held.append(step.node.id)
+            most = max(most, len(held))
+            yield
+            held.remove(step.node.id)
+
+    monkeypatch.setattr(Runner, "locked", watched)
+    result = run_toy(recipe(stages), "-p", "whole.py")
+    assert result.code == 0, result.err
+    assert (others, held) == ([], [])
+    assert most > 1, "pictures flow"
+
+
+def test_a_chain_of_any_length(run_toy, recipe):
+    link = '[[stage]]\nuses = "toy.invert"\nid = "link-{}"\namount = {}\n'
+    links = "".join(link.format(i, i / 200) for i in range(150))
+    path = recipe(f'[[stage]]\nuses = "toy.noise"\ncount = 1\nsize = 1\n{links}save = "x"\n')
+    result = run_toy(path)
+    assert result.code == 0, result.err
+    assert len(result.made()) == 151
+    assert len(list(Path("out/x").iterdir())) == 1
+
+
+#: Stages that give files which they did not write.
+GIVES = """
+import genart
+from pydantic import Field
+
+class Params(genart.Params):
+    path: genart.InputPath = Field(description="A file.")
+
+@genart.stage("gives.model")
+def model(_: None, params: Params, run: genart.Run) -> genart.Model:
+    return genart.Model.open(params.path)
+
+@genart.stage("gives.video")
+def video(_: None, params: Params, run: genart.Run) -> genart.Video:
+    return genart.Video(params.path, 10.0, 6)
+
+@genart.stage("gives.on")
+def on(model: genart.Model, params: None, run: genart.Run) -> genart.Model:
+    return model
+"""
+GIVEN = """
+[[stage]]
+uses = "gives.model"
+id = "m"
+path = "out/toy.safetensors"
+[[stage]]
+uses = "gives.on"
+save = "again.safetensors"
+[[stage]]
+uses = "toy.draw"
+from = "m"
+save = "drawn again"
+[[stage]]
+uses = "gives.video"
+path = "out/film/progress.gif"
+save = "again.gif"
+"""
+
+
+def test_files_that_a_stage_gives_and_did_not_write_stay(run_toy, recipe):
+    Path("gives.py").write_text(GIVES)
+    assert run_toy(recipe(TRAINING)).code == 0
+    before = tree(Path("out"))
+    result = run_toy(recipe(GIVEN), "-p", "gives.py")
+    assert result.code == 0, result.err
+    after = tree(Path("out"))
+    assert {name: after.get(name) for name in before} == before
+    assert {"again.safetensors", "again.gif", "drawn again/00000.png"} <= after.keys()
+
+
+#: A stage during which somebody edits a file, if there is one called "edit", and one that reads it then.
+EDITS = """
+from collections.abc import Iterator
+from pathlib import Path
+
+import genart
+from pydantic import Field
+
+class Params(genart.Params):
+    path: genart.InputPath = Field(description="A file or folder.")
+
+@genart.stage("edits.during", pointwise=True)
+def during(images: genart.Images, params: None, run: genart.Run) -> Iterator[genart.Batch]:
+    if (edit := Path("edit")).exists():
+        edit.replace(edit.read_text())
+    yield from images
+
+@genart.stage("edits.read", pointwise=True)
+def read(images: genart.Images, params: Params, run: genart.Run) -> Iterator[genart.Batch]:
+    for batch in images:
+        grey = sum(path.stat().st_size for path in (params.path, *params.path.glob("*")) if path.is_file()) / 255
+        yield batch.with_pixels(batch.pixels * 0 + grey)
+"""
+
+
+@pytest.mark.parametrize(("path", "file"), [("v.txt", "v.txt"), ("folder", "folder/v.txt")])
+def test_a_file_that_is_edited_meanwhile_gives_no_result(cli, run_toy, recipe, store, path, file):
+    """Else the result would be found under the old content for ever, or under that of the next run."""
+    Path("edits.py").write_text(EDITS)
+    Path("folder").mkdir()
+    Path(file).write_text("old")
+    stages = '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "edits.during"\n'
+    stages += f'[[stage]]\nuses = "edits.read"\nid = "r"\npath = "{path}"\n[[stage]]\nuses = "toy.invert"\nsave = "x"\n'
+    assert run_toy(recipe(stages), "-p", "edits.py", "--out", "wanted").code == 0
+    shutil.rmtree(store)
+    Path("edit").write_text(file)  # the edit: this very file takes the other one's place
+    result = run_toy(recipe(stages), "-p", "edits.py")
+    assert result.code == 3, result.err
+    assert (
+        f"stage 'r' (edits.read): {Path(path).absolute()}: it was changed while the run went on\n  run the same command again" in result.err
+    )
+    assert list(store.glob("work/*")) == []
+    edited = len(Path(file).read_text())
+    assert run_toy(recipe(stages), "-p", "edits.py").code == 0
+    with Image.open("out/x/00000.png") as picture:
+        assert picture.getpixel((0, 0)) == (255 - edited,) * 3
+    Path(file).write_text("old")
+    assert run_toy(recipe(stages), "-p", "edits.py").code == 0
+    assert tree(Path("out")) == tree(Path("wanted"))
+
+
 # killing and going on
 
 
@@ -295,6 +552,76 @@ def test_a_stream_that_is_not_pointwise_starts_again_and_its_source_does_not(run
     log = toy_log()
     assert len([x for x in log if x.startswith("fade")]) == 9
     assert len([x for x in log if x.startswith("noise")]) < 9
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Let Ctrl-C come at a step of toy.train, or at none: stop_at(step)."""
+    metric = Run.metric
+
+    def stop(at):
+        def stopping(run, **values):
+            if values["nimg"] == at:
+                raise Interrupted(signal.SIGINT)
+            metric(run, **values)
+
+        monkeypatch.setattr(Run, "metric", stopping)
+
+    return stop
+
+
+def steps_of(log: list[str]) -> list[str]:
+    return [line for line in log if line.startswith("train")]
+
+
+def test_a_forced_training_that_was_stopped_goes_on_with_the_same_command(run_toy, recipe, toy_log, stop_at):
+    path = recipe(TRAINING)
+    assert run_toy(path).code == 0
+    wanted = tree(Path("out"))
+    every = steps_of(toy_log())
+    stop_at(4)
+    assert run_toy(path, "--force", "train").code == 130
+    assert steps_of(toy_log()) == every[:5], "it began anew"
+    stop_at(None)
+    result = run_toy(path)
+    assert (result.code, result.made()) == (0, []), "the old result is there"
+    toy_log()
+    result = run_toy(path, "--force", "train")
+    assert (result.code, result.made()[0]) == (0, "train"), result.err
+    assert result.started()["train"]["reason"] == "going on from its checkpoint"
+    assert steps_of(toy_log()) == every[5:]
+    assert tree(Path("out")) == wanted
+    assert run_toy(path, "--force", "train").code == 0
+    assert steps_of(toy_log()) == every, "and begins anew the next time"
+
+
+def test_force_begins_anew_what_was_stopped_without_it(run_toy, recipe, toy_log, stop_at, monkeypatch):
+    path = recipe(TRAINING)
+    stop_at(4)
+    monkeypatch.setenv("TOY_CHOICE", "5")
+    assert run_toy(path).code == 130
+    stop_at(None)
+    monkeypatch.setenv("TOY_CHOICE", "9")
+    toy_log()
+    assert run_toy(path, "--force", "train").code == 0
+    assert len(steps_of(toy_log())) == 8
+    stages = json.loads(Path("out/run.json").read_text())["stages"]
+    assert next(stage["choices"] for stage in stages if stage["id"] == "train") == {"lucky": 9.0}
+
+
+def test_a_forced_stream_that_failed_goes_on_with_the_same_command(run_toy, recipe, toy_log, monkeypatch):
+    path = recipe('[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.crash"\nid = "c"\nsave = "x"\n')
+    monkeypatch.setenv("TOY_CRASH", "0")
+    assert run_toy(path).code == 0
+    wanted = tree(Path("out"))
+    monkeypatch.setenv("TOY_CRASH", "1")
+    toy_log()
+    assert run_toy(path, "--force", "c").code == 4
+    assert toy_log() == ["crash 0", "crash 1", "crash 2"]
+    monkeypatch.setenv("TOY_CRASH", "0")
+    assert run_toy(path, "--force", "c").started()["c"]["resumed_at"] == 3
+    assert toy_log() == ["crash 3", "crash 4", "crash 5"]
+    assert tree(Path("out")) == wanted
 
 
 # failing
@@ -541,6 +868,46 @@ def test_leftovers_of_a_killed_save_are_swept(run_toy, recipe):
     assert {p.name for p in Path("out").iterdir()} == {"pics", "x.gif", "run.json", mine.name}
 
 
+def test_a_kill_between_two_names_of_a_folder_costs_no_output(run_toy, recipe, monkeypatch):
+    """The old folder has made way, the new one has not taken its place; then the next save fails."""
+    from genart.folders import Folder
+
+    path = recipe(CHAIN)
+    assert run_toy(path).code == 0
+    before = tree(Path("out"))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    Path("out/pics").rename(f"out/.pics.{gone.pid}.old")
+
+    def full(folder, name):
+        raise OSError(28, "No space left on device", name)
+
+    with monkeypatch.context() as context:
+        context.setattr(Folder, "sync_file", full)
+        assert run_toy(path, "--set", "inv.amount=0.5").code == 5
+    assert tree(Path("out")) == before
+    assert run_toy(path).code == 0
+    assert tree(Path("out")) == before
+
+
+def test_leftovers_of_a_process_of_the_same_id_are_swept(run_toy, recipe):
+    """In a container, every run has the id 1."""
+    path = recipe(CHAIN)
+    assert run_toy(path).code == 0
+    old = Path(f"out/.pics.{os.getpid()}.old")
+    old.mkdir()
+    (old / "00000.png").write_text("old")
+    assert run_toy(path, "--set", "inv.amount=0.5").code == 0
+    assert {p.name for p in Path("out").iterdir()} == {"pics", "run.json"}
+
+
+def test_a_leftover_of_a_process_that_there_cannot_be(run_toy, recipe):
+    Path("out").mkdir()
+    Path("out/.run.json.99999999999999999999.old").write_text("")
+    assert run_toy(recipe(CHAIN)).code == 0
+    assert {p.name for p in Path("out").iterdir()} == {"pics", "run.json"}
+
+
 def test_a_failed_save_leaves_the_old_output(run_toy, recipe, monkeypatch):
     path = recipe(
         '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.invert"\nid = "inv"\nsave = "pics"\n[[stage]]\nuses = "toy.film"\nsave = "x.gif"\n'  # noqa: E501
@@ -577,6 +944,37 @@ def test_run_json_tells_all_and_no_path(run_toy, recipe, home):
             assert target.stat().st_size == output["bytes"]
     for secret in (str(home), str(Path.cwd()), str(ROOT), "/tmp", socket.gethostname(), f'"{getpass.getuser()}"'):
         assert secret not in text, secret
+
+
+def told() -> dict[str, dict]:
+    """What run.json says, by id and path."""
+    document = json.loads(Path("out/run.json").read_text())
+    return {"stages": {stage["id"]: stage for stage in document["stages"]}, "outputs": {one["path"]: one for one in document["outputs"]}}
+
+
+def test_run_json_keeps_what_until_leaves_out(run_toy, recipe):
+    path = recipe(CHAIN + '[[stage]]\nuses = "toy.film"\nid = "film"\nfrom = "toy.noise"\nsave = "x.gif"\n')
+    assert run_toy(path).code == 0
+    whole = Path("out/run.json").read_bytes()
+    before = told()
+    assert run_toy(path, "--until", "inv").code == 0
+    assert Path("out/run.json").read_bytes() == whole, "nothing is new"
+    assert run_toy(path, "--until", "inv", "--set", "inv.amount=0.5").code == 0
+    after = told()
+    assert after["outputs"]["x.gif"] == before["outputs"]["x.gif"]
+    assert after["outputs"]["pics"]["sha256"] != before["outputs"]["pics"]["sha256"]
+    assert after["stages"]["film"] == before["stages"]["film"]
+    assert list(after["stages"]) == ["toy.noise", "inv", "film"]
+    assert run_toy(path, "--until", "inv", "--set", "toy.noise.size=4").code == 0
+    assert (list(told()["outputs"]), list(told()["stages"])) == (["pics"], ["toy.noise", "inv"]), "the film is of other pictures"
+
+
+def test_run_json_forgets_what_was_changed(run_toy, recipe):
+    path = recipe(CHAIN + '[[stage]]\nuses = "toy.film"\nid = "film"\nfrom = "toy.noise"\nsave = "x.gif"\n')
+    assert run_toy(path).code == 0
+    Path("out/x.gif").write_bytes(b"mine")
+    assert run_toy(path, "--until", "inv").code == 0
+    assert (list(told()["outputs"]), list(told()["stages"])) == (["pics"], ["toy.noise", "inv"])
 
 
 def provenance_of(path: Path) -> dict:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from genart.artifacts import digest_of
 from genart.plugins import Plugins
-from genart.store import Store, check_place
+from genart.store import Store, check_place, own_name, sealed_manifest, sha256_of
 
 from .conftest import TOYS, tree
 
@@ -166,6 +167,76 @@ def test_gc_forgets_what_nobody_came_back_to_for_a_week(cli, store):
         os.utime(store / name, (time.time() - 86400 * days,) * 2)
     assert cli("cache", "gc").code == 0
     assert sorted(path.relative_to(store).as_posix() for path in store.glob("*/*")) == ["remakes/new", "work/new"]
+
+
+def aged(path: Path, days: float) -> None:
+    """Let a file or folder, and all in it, be so many days old."""
+    for one in (*path.rglob("*"), path):
+        os.utime(one, (time.time() - 86400 * days,) * 2)
+
+
+@pytest.mark.parametrize("fresh", ["checkpoints/checkpoint-00000000.safetensors", "outputs/progress/pixels.bin", "choices.json"])
+def test_gc_leaves_work_in_which_anything_is_new(cli, store, fresh):
+    file = store / "work" / "old" / fresh
+    file.parent.mkdir(parents=True)
+    file.write_text("a moment ago")
+    aged(store / "work" / "old", 8)
+    os.utime(file)
+    assert cli("cache", "gc").code == 0
+    assert file.exists()
+    aged(store / "work" / "old", 8)
+    assert cli("cache", "gc").code == 0
+    assert list(store.glob("work/*")) == []
+
+
+def test_gc_leaves_work_that_a_process_holds(store):
+    pytest.importorskip("fcntl", reason="this system has no flock")
+    places = [store / "work" / "old", store / "work" / "old.lock", store / "remakes" / "old", store / "work" / "remake-old.lock"]
+    for folder in places[::2]:
+        folder.mkdir(parents=True)
+
+    def never():
+        raise AssertionError("nobody else holds it")
+
+    with Store(store).lock("old", never, never), Store(store).lock("remake-old", never, never):
+        for place in places:
+            aged(place, 8)
+        Store(store).collect(0)
+        assert all(place.exists() for place in places)
+    for lock in places[1::2]:  # as a kill leaves them
+        lock.touch()
+        aged(lock, 8)
+    Store(store).collect(0)
+    assert not any(place.exists() for place in places)
+
+
+def test_gc_drops_what_other_machines_left_long_ago(store):
+    for kind in ("tmp", "scratch"):
+        for name, days in ((own_name(), 40), ("elsewhere.1", 40), ("elsewhere.2", 8)):
+            (store / kind / name / "x").mkdir(parents=True)
+            aged(store / kind / name, days)
+    Store(store).collect(0)
+    left = {path.relative_to(store).as_posix() for kind in ("tmp", "scratch") for path in store.glob(f"{kind}/*")}
+    assert left == {f"scratch/{own_name()}", "scratch/elsewhere.2", "tmp/elsewhere.2"}
+
+
+def test_a_film_of_a_stranger_s_store_is_one_of_its_files(run_toy, recipe, store, home):
+    """The manifest is sealed anew, as somebody who can write to a shared store may do it."""
+    path = recipe(CHAIN)
+    assert run_toy(path).code == 0
+    wanted = tree(Path("out"))
+    (home / "secret.gif").write_bytes(Path("out/x.gif").read_bytes())
+    entry = next(entry for entry in Store(store).entries() if entry.manifest["stage"] == "toy.film")
+    film, about = entry.folder / "output" / "video.json", entry.manifest["outputs"]["output"]
+    film.write_text(json.dumps({"file": str(home / "secret.gif"), "fps": 10.0, "count": 2}))
+    about["files"]["video.json"], about["sizes"]["video.json"] = sha256_of(film), film.stat().st_size
+    about["digest"] = digest_of(about["files"])
+    (entry.folder / "manifest.json").write_bytes(sealed_manifest(entry.manifest))
+    shutil.rmtree("out")
+    result = run_toy(path)
+    assert (result.code, "names a film that is not its own" in result.err) == (7, True), result.err
+    assert run_toy(path, "--force", "toy.film").code == 0
+    assert tree(Path("out")) == wanted
 
 
 def test_gc_sweeps_what_killed_processes_left(cli, store):

@@ -11,7 +11,7 @@ import pytest
 
 from genart import artifacts, parts, spread
 from genart import cli as command_line
-from genart.errors import GenartError, Interrupted, ResourceError, StageError, UsageError
+from genart.errors import ChangedError, GenartError, Interrupted, ResourceError, StageError, UsageError
 from genart.run import Stop
 from genart.spread import Lost
 from genart.store import Entry, Store
@@ -524,6 +524,24 @@ def test_what_a_stage_prints_on_a_worker_is_told_by_the_driver(recipe, home, mon
     _, told = run_spread(order_of(recipe(stages), home / "store"), size=1)
     where = socket.gethostname()
     assert [event["message"] for event in told if event["event"] == "note"] == [f"{where}: the toy prints"]
+
+
+def test_a_file_that_is_edited_while_parts_are_made_gives_no_result(recipe, run_toy, home):
+    path = recipe(TINT.replace('by = ["noise"]', 'by = ["v.txt"]'))
+    Path("v.txt").write_text("old")
+    assert run_toy(path).code == 0
+
+    def edit(task):
+        if task.stage == "tint" and task.start:
+            Path("v.txt").write_text("edited")
+
+    order = order_of(path, home / "another")
+    with pytest.raises(ChangedError, match=r"stage 'tint' \(toy\.tint\): .*v\.txt: it was changed while the run went on"):
+        run_spread(order, fate=edit)
+    assert [entry.manifest["stage"] for entry in Store(home / "another").entries()] == ["toy.noise"]
+    Path("v.txt").write_text("old")
+    run_spread(order)
+    assert_same()
 
 
 def test_parts_that_vanish_before_they_are_joined(recipe, home, monkeypatch):
