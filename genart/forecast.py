@@ -139,6 +139,10 @@ class Crew:
 
     # a Pool
 
+    def capacity(self, needs: Needs) -> int:
+        """All workers: each takes a task of any kind."""
+        return self.size
+
     def want(self, needs: Needs, count: int) -> None:
         """Let as many workers come as there are tasks."""
         for _ in range(min(self.size, self._asked - self._idle + count) - self._asked):

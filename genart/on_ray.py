@@ -114,11 +114,12 @@ class RayPool:
 
     # what there is
 
-    @property
-    def size(self) -> int:
-        """Tasks of one core each that fit at once; of one GPU each, where that is the device."""
+    def capacity(self, needs: Needs) -> int:
+        """Tasks of a kind that fit at once, as if all machines were one."""
         self._begin()
-        return max(1, int(self._totals.get("GPU" if self.order.device == "cuda" else "CPU", 1)))
+        asked = self._asked(needs)
+        each = {"CPU": asked.cpus, "GPU": asked.gpus, "memory": asked.memory_bytes}
+        return max(1, int(min((self._totals.get(name, 0) / amount for name, amount in each.items() if amount), default=1)))
 
     def _begin(self) -> None:
         if self._ray is None:
@@ -272,7 +273,7 @@ class RayPool:
         task, why = member.task, words_of(error)
         self._drop(member)
         if task is not None:
-            yield Lost(task, why, memory=lacked_memory(error))
+            yield Lost(task, why, memory=lacked_memory(error), machine=lost_machine(error))
             return
         if "No module named 'genart" in str(error):
             raise UsageError("the workers have no genart", "install the same version on every machine: pip install 'genart[ray]'")
@@ -311,13 +312,16 @@ class RayPool:
 
 def words_of(error: Any) -> str:
     """Why a worker is gone, in a few words."""
-    from ray.exceptions import NodeDiedError
-
     if lacked_memory(error):
         return "out of memory"
-    if isinstance(error, NodeDiedError) or "its node has died" in str(error):
-        return "its machine is gone"
-    return "its process ended"
+    return "its machine is gone" if lost_machine(error) else "its process ended"
+
+
+def lost_machine(error: Any) -> bool:
+    """True if a worker went with its machine."""
+    from ray.exceptions import NodeDiedError
+
+    return isinstance(error, NodeDiedError) or "its node has died" in str(error)
 
 
 def lacked_memory(error: Any) -> bool:

@@ -82,7 +82,7 @@ class Gang(Worker):
                 trainer.fit()
             except Exception as error:  # it raises many kinds, and none of them is ours
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-                raise ResourceError(f"Ray Train gives up: {first}", "see the logs of Ray") from None
+                raise ResourceError(f"Ray Train gives up: {first}", "its processes may have lacked memory; see the logs of Ray") from None
         if self._outcome is None:
             raise ResourceError("Ray Train ended without a result", "see the logs of Ray")
         self._outcome.pop("events", None)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -199,13 +200,13 @@ def test_a_plugin_that_a_worker_lacks(recipe, home):
 
 
 class Ray:
-    """What the pool asks of Ray, without one: a cluster of two machines with four and eight cores."""
+    """What the pool asks of Ray, without one: a cluster of two machines with four and eight cores, and a GPU each."""
 
     def __init__(self):
         self.killed = []
 
     def cluster_resources(self):
-        return {"CPU": 12.0, "memory": 100.0}
+        return {"CPU": 12.0, "GPU": 2.0, "memory": 100.0}
 
     def nodes(self):
         return [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": True, "Resources": {"CPU": 8.0}}]
@@ -244,7 +245,7 @@ def pool(recipe, home, monkeypatch):
 
 
 def test_as_many_workers_come_as_there_is_work_and_room_for(pool):
-    assert pool.size == 12
+    assert pool.capacity(Needs()) == 12
     pool.want(Needs(), 3)
     assert len(pool.members) == 3
     pool.want(Needs(), 2)
@@ -297,8 +298,24 @@ def test_many_workers_are_asked_in_turn_what_happens(pool, monkeypatch):
 
 
 def test_memory_is_room_too(pool):
+    assert pool.capacity(Needs(memory_bytes=30)) == 3
     pool.want(Needs(memory_bytes=60), 5)
     assert len(pool.members) == 1
+
+
+def test_what_needs_no_gpu_waits_for_none(pool):
+    pool.order = replace(pool.order, device="cuda")
+    assert [pool.capacity(Needs(gpus=gpus)) for gpus in (1, 0.5, 0)] == [2, 4, 12]
+    assert pool.capacity(Needs(cpus=4, gpus=0)) == 3
+    pool.want(Needs(), 5)
+    assert [member.needs.gpus for member in pool.members] == [1.0, 1.0]
+    pool.want(Needs(gpus=0), 100)
+    assert [member.needs.gpus for member in pool.members] == [1.0] * 2 + [0] * 10
+
+
+def test_threads_that_are_set_leave_room_for_fewer_workers(pool, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert pool.capacity(Needs()) == 3
 
 
 def test_workers_that_never_begin_end_the_run(pool):
@@ -322,14 +339,15 @@ def test_workers_without_genart(pool):
 
 
 def test_a_lost_worker_gives_its_task_back(pool):
-    from ray.exceptions import OutOfMemoryError, RayActorError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
-    pool.want(Needs(), 2)
-    first, second = pool.members
-    first.is_ready = second.is_ready = True
-    first.task, second.task = "a", "b"
+    pool.want(Needs(), 3)
+    first, second, third = pool.members
+    for name, member in zip("abc", pool.members, strict=True):
+        member.is_ready, member.task = True, name
     assert list(pool._gone(first, RayActorError())) == [Lost("a", "its process ended")]
     assert list(pool._gone(second, OutOfMemoryError("too much"))) == [Lost("b", "out of memory", memory=True)]
+    assert list(pool._gone(third, NodeDiedError("no heartbeat"))) == [Lost("c", "its machine is gone", machine=True)]
     assert pool.members == []
     pool.close()
     pool.close()
