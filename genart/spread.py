@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -94,8 +94,8 @@ class Pool(Protocol):
     def capacity(self, needs: Needs) -> int:
         """Tasks of a kind that fit at once, roughly."""
 
-    def want(self, needs: Needs, count: int) -> None:
-        """Say that so many tasks of a kind could begin now."""
+    def want(self, demand: Mapping[Needs, int]) -> None:
+        """Say how many tasks of each kind could begin now."""
 
     def has_room(self, needs: Needs) -> bool:
         """True if a task of a kind would begin at once."""
@@ -226,14 +226,13 @@ class Spread:
 
     def _feed(self, jobs: dict[str, Job], again: list[tuple[Job, Task]]) -> None:
         """Hand out tasks while there is room; first those whose workers were lost, then in the order of the recipe."""
-        demand: dict[Needs, int] = {}
+        demand: Counter[Needs] = Counter()
         for job in jobs.values():
-            demand[job.needs] = demand.get(job.needs, 0) + job.demand()
+            demand[job.needs] += job.demand()
         for job, _ in again:
-            demand[job.needs] = demand.get(job.needs, 0) + 1
-        for needs, count in demand.items():
-            if count:
-                self.pool.want(needs, count)
+            demand[job.needs] += 1
+        if demand := +demand:
+            self.pool.want(demand)
         while again and self.pool.has_room(again[0][0].needs):
             job, task = again.pop(0)
             self._start(job, task)
