@@ -192,9 +192,10 @@ class RayPool:
         Of a kind that is wanted, too, one stays, and only what has no worker yet or needs more GPUs comes in the place of another: else
         two kinds would drive each other out by turns.
         """
-        there = Counter(member.needs for member in self.members)
+        idle = [member for member in self.members if member.task is None and member.needs != asked]
+        there = Counter(member.needs for member in self.members) if idle else Counter()
         going: list[Member] = []
-        for member in [member for member in self.members if member.task is None and member.needs != asked]:
+        for member in idle:
             kind = member.needs
             if not wanted.get(kind) or (there[kind] > 1 and (asked.gpus > kind.gpus or not there[asked])):
                 going.append(member)

@@ -190,7 +190,7 @@ def test_a_task_that_loses_every_worker_is_given_up(recipe, home, stage, why, ti
         tasks.append(task)
         return Lost(task, why, memory="memory" in why, machine="machine" in why) if task.stage == stage else None
 
-    with pytest.raises(ResourceError, match=f"^stage '{stage}': {times} workers were lost at it: {why}$") as caught:
+    with pytest.raises(ResourceError, match=f"^stage '{stage}': {times} workers were lost at it: {why}\n") as caught:
         run_spread(order_of(recipe(TRAINED), home / "store"), fate=fate)
     assert caught.value.hint.startswith(hint)
     assert max(map(tasks.count, tasks)) == times
