@@ -147,7 +147,7 @@ def run(pool: Kept, order: Order, until: str | None = None) -> float:
 def ready(pool: Kept, count: int) -> None:
     """Wait until so many workers are there."""
     while sum(member.is_ready for member in pool.members) < count:
-        pool.want(Needs(), count)
+        pool.want({Needs(): count})
         list(pool.wait())
 
 

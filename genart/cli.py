@@ -190,7 +190,7 @@ def run(
     check_launch(launch, on, data_parallel)
     address = _checked_address(on, data_parallel) if on is not None else None
     with _own_stdout(json_) as own:
-        planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin, store)
+        planner, steps = _plan(recipe, set_, seed, budget, device, until, force, plugin, store, address)
         executor = _spread(planner, address, recipe, set_, seed, budget, plugin, data_parallel) if on is not None else None
         if out is None:
             out = Path("out") / safe_name(planner.recipe.name)
@@ -384,7 +384,9 @@ def _plan(
     force: list[str] | None,
     files: list[Path] | None,
     url: str | None,
+    address: str | None = None,
 ) -> tuple[Planner, dict[str, Step]]:
+    """What is to be made, and how; `address` is that of a cluster which makes it."""
     from .plan import Planner, device_kind
     from .plugins import Plugins
     from .recipe import load, seconds_of
@@ -395,7 +397,13 @@ def _plan(
     if until is not None:
         loaded = loaded.until(until)
     store = store_for(url)
-    planner = Planner(loaded, plugins, store, device_kind(device, store.root))
+    if address is not None and device in ("auto", "cuda"):
+        from .on_ray import device_on
+
+        kind = device_on(address, device)
+    else:
+        kind = device_kind(device, store.root)
+    planner = Planner(loaded, plugins, store, kind)
     force = force or []
     return planner, planner.steps([name for name in force if name != ALL], force_all=ALL in force)
 

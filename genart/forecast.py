@@ -139,9 +139,13 @@ class Crew:
 
     # a Pool
 
-    def want(self, needs: Needs, count: int) -> None:
+    def capacity(self, needs: Needs) -> int:
+        """All workers: each takes a task of any kind."""
+        return self.size
+
+    def want(self, demand: Mapping[Needs, int]) -> None:
         """Let as many workers come as there are tasks."""
-        for _ in range(min(self.size, self._asked - self._idle + count) - self._asked):
+        for _ in range(min(self.size, self._asked - self._idle + sum(demand.values())) - self._asked):
             self._asked += 1
             self._expect(self.now + self.costs.start_sec, COMES)
 

@@ -9,9 +9,11 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +69,22 @@ def check_address(on: str) -> str | None:
     return None if on == LOCAL else on
 
 
+def device_on(address: str, wanted: str) -> str:
+    """The device with which a cluster computes. It decides, whatever this machine has; its workers see whether torch can use their GPUs.
+
+    Args:
+        address: of the cluster. The run that follows has the same connection.
+        wanted: "auto" or "cuda".
+
+    Raises:
+        UsageError: if the cluster is of another version.
+        ResourceError: if nothing answers.
+    """
+    if wanted != "auto":
+        return wanted
+    return "cuda" if connect(address, None).cluster_resources().get("GPU", 0) > 0 else "cpu"
+
+
 def check_train() -> None:
     """See that Ray Train is there.
 
@@ -111,14 +129,16 @@ class RayPool:
         self._failures = 0
         self._totals: dict[str, float] = {}
         self._largest = 1
+        self._most_gpus = 0.0
 
     # what there is
 
-    @property
-    def size(self) -> int:
-        """Tasks of one core each that fit at once; of one GPU each, where that is the device."""
+    def capacity(self, needs: Needs) -> int:
+        """Tasks of a kind that fit at once, as if all machines were one."""
         self._begin()
-        return max(1, int(self._totals.get("GPU" if self.order.device == "cuda" else "CPU", 1)))
+        asked = self._asked(needs)
+        each = {"CPU": asked.cpus, "GPU": asked.gpus, "memory": asked.memory_bytes}
+        return max(1, int(min((self._totals.get(name, 0) / amount for name, amount in each.items() if amount), default=1)))
 
     def _begin(self) -> None:
         if self._ray is None:
@@ -128,6 +148,7 @@ class RayPool:
             self._totals = dict(self._ray.cluster_resources())
             cores = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
             self._largest = max([1, *cores])
+            self._most_gpus = max(self._most_gpus, self._totals.get("GPU", 0))
 
     def _asked(self, needs: Needs) -> Needs:
         """What a worker is asked for: as many cores as computing threads, but for what no machine has; no GPU where none is used."""
@@ -136,32 +157,62 @@ class RayPool:
         gpus = needs.gpus if self.order.device == "cuda" else 0
         return Needs(min(threads, self._largest), gpus, needs.memory_bytes, needs.processes)
 
-    def want(self, needs: Needs, count: int) -> None:
-        """Let workers come until `count` tasks could begin, as far as there is room for them."""
-        self._begin()
-        asked = self._asked(needs)
-        free = sum(member.needs == asked and member.task is None for member in self.members)
-        for _ in range(count - free):
-            if not self._fits(asked) and not self._make_room(asked):
-                return
-            self._add(asked)
+    def want(self, demand: Mapping[Needs, int]) -> None:
+        """Let workers come until so many tasks could begin, as far as there is room for them.
 
-    def _fits(self, asked: Needs) -> bool:
-        every = [(needs.processes, needs) for needs in (asked, *(member.needs for member in self.members))]
+        Raises:
+            UsageError: if a task needs more GPUs than there ever were.
+        """
+        self._begin()
+        wanted: Counter[Needs] = Counter()
+        for needs, count in demand.items():
+            wanted[self._asked(needs)] += count
+        for asked, count in wanted.items():
+            if asked.gpus > self._most_gpus:
+                raise UsageError(f"--device cuda: a task asks for {asked.gpus:g} GPU, and Ray has {self._most_gpus:g}", "--device cpu")
+            free = sum(member.needs == asked and member.task is None for member in self.members)
+            for _ in range(count - free):
+                if not self._fits(asked) and not self._make_room(asked, wanted):
+                    break
+                self._add(asked)
+
+    def _fits(self, asked: Needs, going: Sequence[Member] = ()) -> bool:
+        staying = [member.needs for member in self.members if member not in going]
+        every = [(needs.processes, needs) for needs in (asked, *staying)]
         cpus = sum(count * needs.cpus for count, needs in every)
         gpus = sum(count * needs.gpus for count, needs in every)
         memory = sum(count * needs.memory_bytes for count, needs in every)
         totals = self._totals
         fits = cpus <= totals.get("CPU", 0) and gpus <= totals.get("GPU", 0) and memory <= totals.get("memory", 0)
-        return fits or not self.members  # of what is too large for any machine, Ray tells
+        return fits or not staying  # of what is too large for any machine, Ray tells
 
-    def _make_room(self, asked: Needs) -> bool:
-        """Let idle workers of other kinds go; True if there is room then."""
-        for member in [member for member in self.members if member.task is None and member.needs != asked]:
-            self._drop(member)
-            if self._fits(asked):
-                return True
+    def _make_room(self, asked: Needs, wanted: Mapping[Needs, int]) -> bool:
+        """Let idle workers of other kinds go, if there is room then; True if there is.
+
+        Of a kind that is wanted, too, one stays, and only what has no worker yet or needs more GPUs comes in the place of another: else
+        two kinds would drive each other out by turns.
+        """
+        idle = [member for member in self.members if member.task is None and member.needs != asked]
+        there = Counter(member.needs for member in self.members) if idle else Counter()
+        going: list[Member] = []
+        for member in idle:
+            kind = member.needs
+            if not wanted.get(kind) or (there[kind] > 1 and (asked.gpus > kind.gpus or not there[asked])):
+                going.append(member)
+                there[kind] -= 1
+                if self._fits(asked, going):
+                    self._drop_needed(asked, going)
+                    return True
         return False
+
+    def _drop_needed(self, asked: Needs, going: Sequence[Member]) -> None:
+        """Let those go without whom there is no room."""
+        for member in going:
+            others = [one for one in going if one is not member]
+            if self._fits(asked, others):
+                going = others
+        for member in going:
+            self._drop(member)
 
     def _add(self, asked: Needs) -> None:
         if asked.processes > 1:
@@ -170,7 +221,7 @@ class RayPool:
         options = {"num_cpus": asked.cpus, "num_gpus": asked.gpus, "max_concurrency": 3}
         if asked.memory_bytes:
             options["memory"] = asked.memory_bytes
-        handle = self._ray.remote(Worker).options(**options).remote(self.order.as_json(), threads=asked.cpus)
+        handle = self._ray.remote(Worker).options(**options).remote(self.order.as_json(), threads=asked.cpus, gpus=asked.gpus)
         self.members.append(Member(handle, asked, handle.about.remote()))
 
     def _add_gang(self, asked: Needs) -> None:
@@ -272,7 +323,7 @@ class RayPool:
         task, why = member.task, words_of(error)
         self._drop(member)
         if task is not None:
-            yield Lost(task, why, memory=lacked_memory(error))
+            yield Lost(task, why, memory=lacked_memory(error), machine=lost_machine(error))
             return
         if "No module named 'genart" in str(error):
             raise UsageError("the workers have no genart", "install the same version on every machine: pip install 'genart[ray]'")
@@ -301,23 +352,26 @@ class RayPool:
 
     def close(self) -> None:
         """Let the workers go, at once, and Ray too."""
-        if self._ray is None:
-            return
         for member in list(self.members):
             self._drop(member)
-        self._ray.shutdown()
+        ray = self._ray or connected(self.address)
+        if ray is not None:
+            ray.shutdown()
         self._ray = None
 
 
 def words_of(error: Any) -> str:
     """Why a worker is gone, in a few words."""
-    from ray.exceptions import NodeDiedError
-
     if lacked_memory(error):
         return "out of memory"
-    if isinstance(error, NodeDiedError) or "its node has died" in str(error):
-        return "its machine is gone"
-    return "its process ended"
+    return "its machine is gone" if lost_machine(error) else "its process ended"
+
+
+def lost_machine(error: Any) -> bool:
+    """True if a worker went with its machine."""
+    from ray.exceptions import NodeDiedError
+
+    return isinstance(error, NodeDiedError) or "its node has died" in str(error)
 
 
 def lacked_memory(error: Any) -> bool:
@@ -347,13 +401,21 @@ def _set_up(*, local: bool) -> None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on every system: its servers listen on the loopback alone
 
 
+def connected(address: str | None) -> Any:
+    """The module, if this process is a client of a cluster already; else None."""
+    ray = sys.modules.get("ray") if address is not None else None
+    return ray if ray is not None and ray.is_initialized() else None
+
+
 def connect(address: str | None, cpus: int | None) -> Any:
-    """Start a Ray of this machine alone, or reach a cluster; returns the module.
+    """Start a Ray of this machine alone, or reach a cluster unless it was reached before; returns the module.
 
     Raises:
         UsageError: if the cluster is of another version.
         ResourceError: if nothing answers.
     """
+    if (already := connected(address)) is not None:
+        return already
     _set_up(local=address is None)
     import ray
 

@@ -167,7 +167,7 @@ class Run:
 
     Attributes:
         stage_id: the stage's id in the recipe.
-        device: "cpu", "cuda" or "mps".
+        device: "cpu", "cuda" or "mps"; "cpu" for a stage that needs no GPU (see `genart.Needs`).
         start: index of the first picture to make; above 0 when a killed run of a `pointwise` stage goes on.
         count: number of pictures this stage will give, if it says so with `expect`.
         work: a folder of this stage's own, kept until its result is in the store.

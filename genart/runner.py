@@ -370,7 +370,7 @@ class Runner:
         run = Run(
             stage_id=step.node.id,
             seed=step.seed,
-            device=self.planner.device,
+            device=self.planner.device if step.node.stage.needs.gpus else "cpu",
             work=work,
             events=self.events,
             random=step.node.stage.random,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -30,8 +30,10 @@ MOST_PARTS = 10_000
 MOST_PER_SEC = 200.0
 #: A part holds at most this share of what is left for each worker, so that none is left with much work at the end.
 SHARE = 0.5
-#: Workers may be lost under a task so often before the task is taken for the reason.
+#: Workers may be lost under a task so often, for one reason, before the task is taken for it; where their machines went, it is not soon.
 MOST_LOSSES = 10
+#: The same of a task that is a stage's whole work, where no more than the process went: it may take hours each time.
+MOST_LOSSES_OF_WHOLE = 3
 #: The same where memory was the reason.
 MOST_OUT_OF_MEMORY = 2
 #: Parts of a result may be gone so often when they are to be joined.
@@ -54,11 +56,28 @@ class Lost:
         task: what it had in hand.
         why: in a few words.
         memory: it had too little memory.
+        machine: its machine is gone, and whatever else ran there.
     """
 
     task: Task
     why: str
     memory: bool = False
+    machine: bool = False
+
+    @property
+    def most(self) -> int:
+        """How often that may happen to the task."""
+        if self.memory:
+            return MOST_OUT_OF_MEMORY
+        return MOST_LOSSES if self.machine or self.task.part else MOST_LOSSES_OF_WHOLE
+
+    @property
+    def hint(self) -> str:
+        """What to do when it happens again and again."""
+        if self.machine:
+            return "see the logs of Ray"
+        smaller = "use a smaller resolution, width or batch, or workers with more memory"
+        return smaller if self.memory else f"the system may have ended them for want of memory: {smaller}; else see the logs of Ray"
 
 
 @dataclass(frozen=True)
@@ -72,12 +91,11 @@ class Told:
 class Pool(Protocol):
     """Workers."""
 
-    @property
-    def size(self) -> int:
-        """Tasks that fit at once, roughly."""
+    def capacity(self, needs: Needs) -> int:
+        """Tasks of a kind that fit at once, roughly."""
 
-    def want(self, needs: Needs, count: int) -> None:
-        """Say that so many tasks of a kind could begin now."""
+    def want(self, demand: Mapping[Needs, int]) -> None:
+        """Say how many tasks of each kind could begin now."""
 
     def has_room(self, needs: Needs) -> bool:
         """True if a task of a kind would begin at once."""
@@ -149,7 +167,7 @@ class Spread:
     def __init__(self, pool: Pool, data_parallel: int = 1, shelf: Shelf = parts) -> None:
         self.pool, self.data_parallel = pool, data_parallel
         self.shelf = shelf
-        self._losses: dict[Task, int] = {}
+        self._losses: dict[tuple[Task, str], int] = {}
         self._warned: set[tuple[str, str]] = set()
 
     def results(self, runner: Runner) -> Iterator[Step]:
@@ -200,20 +218,21 @@ class Spread:
             runner.note_cached(step)
             return None
         step.entry = None
-        if not parts.may_split(step) or self.pool.size < 2:
-            return Whole(step, runner, self.data_parallel if step.node.stage.data_parallel else 1)
-        return Split(step, runner, self.pool.size, self.shelf)
+        stage = step.node.stage
+        workers = self.pool.capacity(stage.needs) if parts.may_split(step) else 1
+        if workers < 2:
+            return Whole(step, runner, self.data_parallel if stage.data_parallel else 1)
+        return Split(step, runner, workers, self.shelf)
 
     def _feed(self, jobs: dict[str, Job], again: list[tuple[Job, Task]]) -> None:
         """Hand out tasks while there is room; first those whose workers were lost, then in the order of the recipe."""
-        demand: dict[Needs, int] = {}
+        demand: Counter[Needs] = Counter()
         for job in jobs.values():
-            demand[job.needs] = demand.get(job.needs, 0) + job.demand()
+            demand[job.needs] += job.demand()
         for job, _ in again:
-            demand[job.needs] = demand.get(job.needs, 0) + 1
-        for needs, count in demand.items():
-            if count:
-                self.pool.want(needs, count)
+            demand[job.needs] += 1
+        if demand := +demand:
+            self.pool.want(demand)
         while again and self.pool.has_room(again[0][0].needs):
             job, task = again.pop(0)
             self._start(job, task)
@@ -254,11 +273,9 @@ class Spread:
             ResourceError: if it was lost too often.
         """
         job.end(news.task)
-        losses = self._losses[news.task] = self._losses.get(news.task, 0) + 1
-        if losses >= (MOST_OUT_OF_MEMORY if news.memory else MOST_LOSSES):
-            often = f"{losses} workers were lost at it: {news.why}"
-            hint = "use a smaller resolution, width or batch, or workers with more memory" if news.memory else "see the logs of Ray"
-            raise ResourceError(f"stage '{news.task.stage}': {often}", hint)
+        losses = self._losses[news.task, news.why] = self._losses.get((news.task, news.why), 0) + 1
+        if losses >= news.most:
+            raise ResourceError(f"stage '{news.task.stage}': {losses} workers were lost at it: {news.why}", news.hint)
         runner.events.emit("note", message=f"a worker was lost ({news.why}); its task of '{news.task.stage}' is done again")
         again.append((job, news.task))
 

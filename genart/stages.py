@@ -22,11 +22,12 @@ StageFunction = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a task of a stage asks a cluster for; on one machine it is not looked at.
+    """What a task of a stage asks a cluster for.
 
     Attributes:
         cpus: cores, which are also the threads that it computes with; of a machine with fewer, all.
-        gpus: where the device is a GPU; a fraction shares one.
+        gpus: where the device is a GPU; a fraction shares one. 0 is for stages that compute on the CPU alone: their `run.device` is "cpu",
+            on one machine too. A stage that does not say may use the device, and gets one.
         memory_bytes: memory; 0 asks for none.
         processes: how many of such processes a task takes. No stage asks for more than one; `--data-parallel` does for trainings.
     """

@@ -34,7 +34,7 @@ class Gang(Worker):
 
     def __init__(self, order: str, threads: int, processes: int, gpus: float) -> None:
         super().__init__(order, threads)
-        self.threads, self.processes, self.gpus = threads, processes, gpus
+        self.threads, self.processes, self.gpus_each = threads, processes, gpus  # it has none itself
         self._outcome: dict[str, Any] | None = None
 
     def deliver(self, records: list[dict[str, Any]]) -> int:
@@ -69,7 +69,7 @@ class Gang(Worker):
         cuda = self.order.device == "cuda"
         gang = ray.get_runtime_context().current_actor
         told = {"order": self.order.as_json(), "task": task.as_json(), "threads": self.threads, "gang": gang}
-        asked = {"CPU": float(self.threads)} | ({"GPU": self.gpus} if cuda else {})
+        asked = {"CPU": float(self.threads)} | ({"GPU": self.gpus_each} if cuda else {})
         with Store(Path(self.order.store)).scratch() as folder:
             trainer = TorchTrainer(
                 take_part,
@@ -82,7 +82,7 @@ class Gang(Worker):
                 trainer.fit()
             except Exception as error:  # it raises many kinds, and none of them is ours
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-                raise ResourceError(f"Ray Train gives up: {first}", "see the logs of Ray") from None
+                raise ResourceError(f"Ray Train gives up: {first}", "its processes may have lacked memory; see the logs of Ray") from None
         if self._outcome is None:
             raise ResourceError("Ray Train ended without a result", "see the logs of Ray")
         self._outcome.pop("events", None)

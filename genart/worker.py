@@ -125,14 +125,15 @@ class Worker:
         order: the run, as JSON (see `Order`).
         threads: that it computes with.
         store: where results are, if not where the order says.
+        gpus: that it was given.
     """
 
-    def __init__(self, order: str, threads: int = 1, store: Store | None = None) -> None:
+    def __init__(self, order: str, threads: int = 1, store: Store | None = None, gpus: float = 0.0) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is loaded
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
         self._begin = threading.Lock()
-        self.order, self.store = Order.from_json(order), store
+        self.order, self.store, self.gpus = Order.from_json(order), store, gpus
         self.stop = Stop()
         self._told: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self._news = threading.Condition()
@@ -145,6 +146,7 @@ class Worker:
         problem = None
         try:
             _ = self.runner
+            self._check_gpus()
         except GenartError as error:
             problem = error_to_json(error)
         return {"host": socket.gethostname(), "versions": versions(), "problem": problem}
@@ -158,6 +160,18 @@ class Worker:
         """
         with self._begin:
             return self._runner or self._begun()
+
+    def _check_gpus(self) -> None:
+        """See that torch can use what this was given.
+
+        Raises:
+            UsageError: if it cannot.
+        """
+        if self.gpus:
+            import torch
+
+            if not torch.cuda.is_available():
+                raise UsageError("--device cuda: torch finds no GPU", "install a torch for its GPU and driver there, or --device cpu")
 
     def _begun(self) -> Runner:
         with suppress(OSError):

@@ -13,13 +13,20 @@ import genart
 from genart.params import rows
 from genart.plugins import Plugins, _nn_modules
 from genart.recipe import load
-from genart.stages import Stage
+from genart.stages import Needs, Stage
 
 from .conftest import ROOT
 
 CORE = sorted((ROOT / "genart").rglob("*.py"))
 BUNDLED = sorted((ROOT / "plugins").glob("genart_*/**/*.py"))
 STAGES = Plugins().stages()
+#: Those that compute on the CPU alone, wherever they are.
+ON_THE_CPU = {
+    *("images.archive", "images.folder", "images.grid", "images.samples", "images.sheet", "images.torchvision", "images.video"),
+    "latent.model",
+    *(f"procedural.{name}" for name in ("cells", "flow", "mosaic", "reaction", "strokes", "warp")),
+    *("video.assemble", "video.frames"),
+}
 
 
 def name_of(path: Path) -> str:
@@ -140,6 +147,11 @@ def test_every_stage_has_its_help(stage, cli):
     assert stage.summary in result.out
     for name in stage.params.model_fields:
         assert name in result.out
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
+def test_a_stage_asks_a_cluster_for_a_gpu_if_it_uses_one(stage):
+    assert stage.needs == Needs(gpus=0 if stage.name in ON_THE_CPU else 1)
 
 
 def test_the_changelog_knows_the_version():

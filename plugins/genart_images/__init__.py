@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from genart import Batch, Duration, Images, InputPath, Params, PictureInput, Run, stage
+from genart import Batch, Duration, Images, InputPath, Needs, Params, PictureInput, Run, stage
 from genart.nn.datasets import SPLITS
 from genart.nn.samples import COLOUR, FILES, read_names
 
@@ -66,7 +66,7 @@ class SamplesParams(Params):
         return scale
 
 
-@stage("images.samples", random=True, pointwise=True, light=True, depends=("scikit-image", "pillow"))
+@stage("images.samples", random=True, pointwise=True, light=True, depends=("scikit-image", "pillow"), needs=Needs(gpus=0))
 def images_samples(_: None, params: SamplesParams, run: Run) -> Iterator[Batch]:
     """Cut pictures out of the photographs that come with scikit-image: no network, no set-up.
 
@@ -166,7 +166,7 @@ def wanted(params: SourceParams) -> Want:
     return Want(size, fit, params.background, keep_alpha=params.alpha == "keep")
 
 
-@stage("images.folder", depends=("pillow",))
+@stage("images.folder", depends=("pillow",), needs=Needs(gpus=0))
 def images_folder(_: None, params: FolderParams, run: Run) -> Iterator[Batch]:
     """Read a folder of pictures: PNG, JPEG, WebP, GIF, BMP and TIFF of any size, depth and colour space, and what plugins read.
 
@@ -224,7 +224,7 @@ class ArchiveParams(SourceParams, ArchivePath):
     """Parameters of `images.archive`."""
 
 
-@stage("images.archive", depends=("pillow",))
+@stage("images.archive", depends=("pillow",), needs=Needs(gpus=0))
 def images_archive(_: None, params: ArchiveParams, run: Run) -> Iterator[Batch]:
     """Read the pictures in ZIP and tar archives (.tar, .tar.gz, .tar.bz2, .tar.xz) and WebDataset shards, without unpacking them to disk.
 
@@ -264,7 +264,7 @@ class TorchvisionParams(SourceParams, SetPath):
     """Parameters of `images.torchvision`."""
 
 
-@stage("images.torchvision", depends=("pillow", "torchvision"))
+@stage("images.torchvision", depends=("pillow", "torchvision"), needs=Needs(gpus=0))
 def images_torchvision(_: None, params: TorchvisionParams, run: Run) -> Iterator[Batch]:
     """Read a public data set, such as Fashion-MNIST or CIFAR-10, with its classes, from the files that torchvision keeps of it.
 
@@ -312,7 +312,7 @@ class VideoParams(Params):
         return end
 
 
-@stage("images.video", pointwise=True, light=True, depends=("av", "pillow"))
+@stage("images.video", pointwise=True, light=True, depends=("av", "pillow"), needs=Needs(gpus=0))
 def images_video(_: None, params: VideoParams, run: Run) -> Iterator[Batch]:
     """Read the frames of a film: MP4, MOV, MKV, WebM, GIF, animated WebP and APNG, however long.
 
@@ -410,7 +410,7 @@ def cell_of(resolution: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (resolution, resolution) if isinstance(resolution, int) else resolution
 
 
-@stage("images.grid", depends=("pillow", "kornia"))
+@stage("images.grid", depends=("pillow", "kornia"), needs=Needs(gpus=0))
 def images_grid(images: Images, params: GridParams, run: Run) -> Iterator[Batch]:
     """Lay pictures out on a contact sheet, or on several.
 
@@ -459,7 +459,7 @@ class SheetParams(Params):
         return labels
 
 
-@stage("images.sheet", depends=("pillow", "kornia"))
+@stage("images.sheet", depends=("pillow", "kornia"), needs=Needs(gpus=0))
 def images_sheet(_: None, params: SheetParams, run: Run) -> Iterator[Batch]:
     """Lay the first pictures of several stages, or files, side by side, with words of your own under each.
 

@@ -13,7 +13,7 @@ class ModelParams(genart.Params):
     path: genart.InputPath = Field(description="A .safetensors file that genart saved.")
 
 
-@genart.stage("latent.model")
+@genart.stage("latent.model", needs=genart.Needs(gpus=0))
 def latent_model(_: None, params: ModelParams, run: genart.Run) -> genart.Model:
     """Begin with a model that was trained before.
 

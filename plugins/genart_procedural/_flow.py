@@ -36,7 +36,7 @@ class FlowParams(SourceParams):
     )
 
 
-@genart.stage("procedural.flow", random=True, pointwise=True, depends=DEPENDS)
+@genart.stage("procedural.flow", random=True, pointwise=True, depends=DEPENDS, needs=genart.Needs(gpus=0))
 def procedural_flow(_: None, params: FlowParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Draw flow fields: lines that follow swirling directions, as ribbons or as a veil of threads.
 

@@ -29,7 +29,7 @@ class MosaicParams(genart.Params):
     background: Colour = Field("#211f20", description="Colour of the joints.")
 
 
-@genart.stage("procedural.mosaic", random=True, pointwise=True, depends=DEPENDS)
+@genart.stage("procedural.mosaic", random=True, pointwise=True, depends=DEPENDS, needs=genart.Needs(gpus=0))
 def procedural_mosaic(images: genart.Images, params: MosaicParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Turn pictures into mosaics of Voronoi cells or Delaunay triangles, finer where there is more to see.
 
@@ -63,7 +63,7 @@ class CellsParams(SourceParams):
     shade: Share = Field(0.8, description=SHADE)
 
 
-@genart.stage("procedural.cells", random=True, pointwise=True, depends=DEPENDS)
+@genart.stage("procedural.cells", random=True, pointwise=True, depends=DEPENDS, needs=genart.Needs(gpus=0))
 def procedural_cells(_: None, params: CellsParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Draw mosaics out of nothing but a palette: Voronoi cells, pebbles or Delaunay triangles.
 

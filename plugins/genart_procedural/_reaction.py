@@ -41,7 +41,7 @@ class ReactionParams(FilmParams):
     relief: Share = Field(0.7, description="How far a light from the upper left shows the pattern as a relief.")
 
 
-@genart.stage("procedural.reaction", random=True, pointwise=True, depends=DEPENDS)
+@genart.stage("procedural.reaction", random=True, pointwise=True, depends=DEPENDS, needs=genart.Needs(gpus=0))
 def procedural_reaction(_: None, params: ReactionParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Grow patterns of reaction and diffusion: coral, fingerprints, spots that divide (Gray and Scott 1984).
 

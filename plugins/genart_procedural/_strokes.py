@@ -38,7 +38,7 @@ class StrokesParams(genart.Params):
     relief: Share = Field(0.6, description="How far a light from the upper left shows the body of the paint.")
 
 
-@genart.stage("procedural.strokes", random=True, pointwise=True, depends=DEPENDS)
+@genart.stage("procedural.strokes", random=True, pointwise=True, depends=DEPENDS, needs=genart.Needs(gpus=0))
 def procedural_strokes(images: genart.Images, params: StrokesParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Paint pictures over with curved strokes, from broad brushes to fine ones (Hertzmann 1998).
 

@@ -28,7 +28,7 @@ class WarpParams(FilmParams):
     relief: Share = Field(0.6, description="How far a light from the upper left shows the noise as a relief.")
 
 
-@genart.stage("procedural.warp", random=True, pointwise=True, depends=DEPENDS)
+@genart.stage("procedural.warp", random=True, pointwise=True, depends=DEPENDS, needs=genart.Needs(gpus=0))
 def procedural_warp(_: None, params: WarpParams, run: genart.Run) -> Iterator[genart.Batch]:
     """Draw domain-warped noise: silk, marble and agate (Quilez 2002).
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from genart import Batch, Duration, FilmName, Images, InputPath, Params, PictureInput, Run, Video, stage
+from genart import Batch, Duration, FilmName, Images, InputPath, Needs, Params, PictureInput, Run, Video, stage
 
 Codec = Literal["h264", "vp9", "av1", "prores"]
 
@@ -179,7 +179,7 @@ class AssembleParams(FramesParams):
         return audio
 
 
-@stage("video.assemble", depends=("av", "pillow", "numpy"))
+@stage("video.assemble", depends=("av", "pillow", "numpy"), needs=Needs(gpus=0))
 def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     """Encode pictures as a GIF, an animated WebP or APNG, or as MP4, WebM or ProRes.
 
@@ -205,7 +205,7 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     return formats.assemble(images, params, run)
 
 
-@stage("video.frames", depends=("pillow", "numpy"))
+@stage("video.frames", depends=("pillow", "numpy"), needs=Needs(gpus=0))
 def make_frames(images: Images, params: FramesParams, run: Run) -> Iterator[Batch]:
     """Make the frames of a film as video.assemble would, and give them as pictures: a PNG sequence for editors, or for other stages.
 

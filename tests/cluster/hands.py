@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from genart.events import Events
@@ -41,9 +41,14 @@ class Hands:
         self.halted = 0
         self.closed = False
 
-    def want(self, needs: Needs, count: int) -> None:
+    def capacity(self, needs: Needs) -> int:
+        """Each does everything."""
+        return self.size
+
+    def want(self, demand: Mapping[Needs, int]) -> None:
         """They are always there."""
-        assert count > 0
+        assert demand
+        assert all(count > 0 for count in demand.values())
 
     def has_room(self, needs: Needs) -> bool:
         """One task for each."""

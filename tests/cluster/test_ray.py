@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -199,13 +200,13 @@ def test_a_plugin_that_a_worker_lacks(recipe, home):
 
 
 class Ray:
-    """What the pool asks of Ray, without one: a cluster of two machines with four and eight cores."""
+    """What the pool asks of Ray, without one: a cluster of two machines with four and eight cores, and a GPU each."""
 
     def __init__(self):
         self.killed = []
 
     def cluster_resources(self):
-        return {"CPU": 12.0, "memory": 100.0}
+        return {"CPU": 12.0, "GPU": 2.0, "memory": 100.0}
 
     def nodes(self):
         return [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": True, "Resources": {"CPU": 8.0}}]
@@ -216,7 +217,7 @@ class Ray:
             def options(**options):
                 class Ready:
                     @staticmethod
-                    def remote(order, threads):
+                    def remote(order, threads, gpus):
                         class Handle:
                             class about:
                                 remote = staticmethod(lambda: "ready")
@@ -244,30 +245,55 @@ def pool(recipe, home, monkeypatch):
 
 
 def test_as_many_workers_come_as_there_is_work_and_room_for(pool):
-    assert pool.size == 12
-    pool.want(Needs(), 3)
+    assert pool.capacity(Needs()) == 12
+    pool.want({Needs(): 3})
     assert len(pool.members) == 3
-    pool.want(Needs(), 2)
+    pool.want({Needs(): 2})
     assert len(pool.members) == 3, "three are on their way"
-    pool.want(Needs(), 100)
+    pool.want({Needs(): 100})
     assert len(pool.members) == 12
     assert not pool.has_room(Needs()), "none is ready"
 
 
 def test_idle_workers_make_room_for_those_of_another_kind(pool):
-    pool.want(Needs(), 12)
+    pool.want({Needs(): 12})
     pool.members[0].task = "busy"
-    pool.want(Needs(cpus=6), 2)
+    pool.want({Needs(cpus=6): 2})
     assert [member.needs.cpus for member in pool.members].count(6) == 1
     assert sum(member.needs.cpus for member in pool.members) <= 12
     assert pool.members[0].task == "busy"
 
 
+def test_kinds_that_are_wanted_at_once_do_not_drive_each_other_out(pool):
+    """What needs a GPU comes in the place of what needs none, as far as there are GPUs; both stay."""
+    pool.order = replace(pool.order, device="cuda")
+    pool.want({Needs(gpus=0): 50})
+    assert len(pool.members) == 12
+    kinds = []
+    for demand in ({Needs(gpus=0): 50, Needs(): 3, Needs(cpus=2): 1}, {Needs(cpus=2): 1, Needs(): 3, Needs(gpus=0): 50}) * 3:
+        pool.want(demand)
+        kinds.append(sorted((member.needs.gpus, member.needs.cpus) for member in pool.members))
+    assert kinds == [[(0, 1)] * 9 + [(1.0, 1), (1.0, 2)]] * 6
+    assert len(pool._ray.killed) == 4
+
+
+def test_nobody_goes_for_room_that_is_still_too_little(pool):
+    pool.want({Needs(): 12})
+    for member in pool.members[:9]:
+        member.task = "busy"
+    pool.want({Needs(): 50, Needs(cpus=5): 1})
+    assert pool._ray.killed == []
+    pool.members[0].task = pool.members[1].task = None
+    pool.want({Needs(): 50, Needs(cpus=5): 1})
+    assert len(pool._ray.killed) == 5
+    assert [member.needs.cpus for member in pool.members].count(5) == 1
+
+
 def test_more_cores_than_any_machine_has_are_all_of_one(pool, monkeypatch):
-    pool.want(Needs(cpus=64), 1)
+    pool.want({Needs(cpus=64): 1})
     assert pool.members[0].needs.cpus == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    pool.want(Needs(cpus=64), 1)
+    pool.want({Needs(cpus=64): 1})
     assert pool.members[-1].needs.cpus == 2
 
 
@@ -281,7 +307,7 @@ def test_many_workers_are_asked_in_turn_what_happens(pool, monkeypatch):
 
     monkeypatch.setattr(on_ray, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(on_ray, "MOST_ASKED_PER_SEC", 4.0)
-    pool.want(Needs(), 12)
+    pool.want({Needs(): 12})
     ray = pool._ray
     ray.wait = lambda refs, **options: ([ref for ref in refs if ref.startswith("news")], [])
     ray.get = lambda ref: [{"event": "progress"}]
@@ -297,14 +323,73 @@ def test_many_workers_are_asked_in_turn_what_happens(pool, monkeypatch):
 
 
 def test_memory_is_room_too(pool):
-    pool.want(Needs(memory_bytes=60), 5)
+    assert pool.capacity(Needs(memory_bytes=30)) == 3
+    pool.want({Needs(memory_bytes=60): 5})
     assert len(pool.members) == 1
+
+
+def test_what_needs_no_gpu_waits_for_none(pool):
+    pool.order = replace(pool.order, device="cuda")
+    assert [pool.capacity(Needs(gpus=gpus)) for gpus in (1, 0.5, 0)] == [2, 4, 12]
+    assert pool.capacity(Needs(cpus=4, gpus=0)) == 3
+    pool.want({Needs(): 5})
+    assert [member.needs.gpus for member in pool.members] == [1.0, 1.0]
+    pool.want({Needs(): 2, Needs(gpus=0): 100})
+    assert [member.needs.gpus for member in pool.members] == [1.0] * 2 + [0] * 10
+
+
+@pytest.mark.parametrize(("gpus", "device"), [({"GPU": 1.0}, "cuda"), ({}, "cpu")])
+def test_a_cluster_says_what_it_computes_with(monkeypatch, gpus, device):
+    """Not the machine that drives it, which may have no GPU."""
+    reached = []
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 4.0, **gpus})
+    monkeypatch.setattr(on_ray, "connect", lambda address, cpus: (reached.append(address), ray)[1])
+    assert on_ray.device_on("ray://head:10001", "auto") == device
+    assert reached == ["ray://head:10001"]
+    assert on_ray.device_on("ray://head:10001", "cuda") == "cuda"
+    assert len(reached) == 1, "nobody has to be asked"
+
+
+def test_a_gpu_that_is_wanted_need_not_be_here(recipe, run_toy):
+    result = run_toy(recipe(SLOW), "--device", "cuda", "--on", "ray://127.0.0.1:1")
+    assert result.code == 5
+    assert "nothing answers there" in result.out
+
+
+def test_a_cluster_without_a_gpu_is_told_from_one_that_has_lost_its_own(pool):
+    pool.order, totals = replace(pool.order, device="cuda"), {"CPU": 4.0}
+    pool._begin()
+    pool._ray.cluster_resources = lambda: totals
+    pool.want({Needs(): 1})
+    pool._looked = 0.0
+    pool.want({Needs(): 1})
+    assert pool._totals == totals, "a machine with a GPU may come back"
+    pool._most_gpus = 0.0
+    pool.want({Needs(gpus=0): 1})
+    with pytest.raises(UsageError, match=r"^--device cuda: a task asks for 1 GPU, and Ray has 0\n"):
+        pool.want({Needs(): 1})
+
+
+@pytest.mark.parametrize(("gpus", "there", "problem"), [(1.0, False, True), (1.0, True, False), (0.0, False, False)])
+def test_a_worker_sees_whether_torch_can_use_its_gpu(recipe, home, monkeypatch, gpus, there, problem):
+    import torch
+
+    from tests.cluster.hands import order_of
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    told = worker.Worker(order_of(recipe(SLOW), home / "store").as_json(), gpus=gpus).about()["problem"]
+    assert (told["message"] if told else None) == ("--device cuda: torch finds no GPU" if problem else None)
+
+
+def test_threads_that_are_set_leave_room_for_fewer_workers(pool, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert pool.capacity(Needs()) == 3
 
 
 def test_workers_that_never_begin_end_the_run(pool):
     from ray.exceptions import RayActorError
 
-    pool.want(Needs(), 3)
+    pool.want({Needs(): 3})
     members = list(pool.members)
     assert not list(pool._gone(members[0], RayActorError()))
     assert not list(pool._gone(members[1], RayActorError()))
@@ -315,21 +400,22 @@ def test_workers_that_never_begin_end_the_run(pool):
 def test_workers_without_genart(pool):
     from ray.exceptions import ActorDiedError, RayTaskError
 
-    pool.want(Needs(), 1)
+    pool.want({Needs(): 1})
     cause = RayTaskError("__init__", "ModuleNotFoundError: No module named 'genart'", ModuleNotFoundError())
     with pytest.raises(UsageError, match="the workers have no genart"):
         list(pool._gone(pool.members[0], ActorDiedError(cause)))
 
 
 def test_a_lost_worker_gives_its_task_back(pool):
-    from ray.exceptions import OutOfMemoryError, RayActorError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
-    pool.want(Needs(), 2)
-    first, second = pool.members
-    first.is_ready = second.is_ready = True
-    first.task, second.task = "a", "b"
+    pool.want({Needs(): 3})
+    first, second, third = pool.members
+    for name, member in zip("abc", pool.members, strict=True):
+        member.is_ready, member.task = True, name
     assert list(pool._gone(first, RayActorError())) == [Lost("a", "its process ended")]
     assert list(pool._gone(second, OutOfMemoryError("too much"))) == [Lost("b", "out of memory", memory=True)]
+    assert list(pool._gone(third, NodeDiedError("no heartbeat"))) == [Lost("c", "its machine is gone", machine=True)]
     assert pool.members == []
     pool.close()
     pool.close()

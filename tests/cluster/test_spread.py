@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,15 @@ import pytest
 from genart import artifacts, parts, spread
 from genart import cli as command_line
 from genart.errors import ChangedError, GenartError, Interrupted, ResourceError, StageError, UsageError
+from genart.events import Events
+from genart.plan import Planner
+from genart.plugins import Plugins
+from genart.recipe import load
 from genart.run import Stop
+from genart.runner import Runner
 from genart.spread import Lost
 from genart.store import Entry, Store
-from tests.cluster.hands import order_of, run_spread
+from tests.cluster.hands import Hands, order_of, run_spread
 from tests.conftest import TOYS, tree
 
 CHAIN = """
@@ -178,18 +184,38 @@ def test_what_is_lost_is_made_again_and_gives_the_same(recipe, run_toy, home):
     assert "a worker was lost (its process ended); its task of 'noise' is done again" in notes
 
 
-@pytest.mark.parametrize(("memory", "times"), [(False, spread.MOST_LOSSES), (True, spread.MOST_OUT_OF_MEMORY)])
-def test_a_task_that_loses_every_worker_is_given_up(recipe, home, memory, times):
+@pytest.mark.parametrize(
+    ("stage", "why", "times", "hint"),
+    [
+        ("train", "its process ended", 3, "the system may have ended them for want of memory: use a smaller"),
+        ("noise", "its process ended", 10, "the system may have ended them for want of memory: use a smaller"),
+        ("train", "its machine is gone", 10, "see the logs of Ray"),
+        ("train", "out of memory", 2, "use a smaller resolution"),
+        ("noise", "out of memory", 2, "use a smaller resolution"),
+    ],
+)
+def test_a_task_that_loses_every_worker_is_given_up(recipe, home, stage, why, times, hint):
+    """A whole training sooner than a part of some seconds, unless its machine went: that says nothing of the task."""
     tasks = []
 
     def fate(task):
         tasks.append(task)
-        return Lost(task, "out of memory" if memory else "its process ended", memory=memory) if task.stage == "train" else None
+        return Lost(task, why, memory="memory" in why, machine="machine" in why) if task.stage == stage else None
 
-    with pytest.raises(ResourceError, match=f"stage 'train': {times} workers were lost at it") as caught:
+    with pytest.raises(ResourceError, match=f"^stage '{stage}': {times} workers were lost at it: {why}\n") as caught:
         run_spread(order_of(recipe(TRAINED), home / "store"), fate=fate)
-    assert ("memory" in caught.value.hint) == memory
-    assert sum(task.stage == "train" for task in tasks) == times
+    assert caught.value.hint.startswith(hint)
+    assert max(map(tasks.count, tasks)) == times
+
+
+def test_machines_that_go_do_not_count_as_losses_of_the_task(recipe, home):
+    fates = [{"why": "its machine is gone", "machine": True}] * 5 + [{"why": "its process ended"}] * 2
+
+    def fate(task):
+        return Lost(task, **fates.pop(0)) if task.stage == "train" and fates else None
+
+    run_spread(order_of(recipe(TRAINED), home / "store"), fate=fate)
+    assert not fates
 
 
 def test_a_driver_that_is_lost_costs_no_finished_part(recipe, run_toy, home, toy_log):
@@ -504,6 +530,29 @@ def test_a_task_asks_for_what_its_stage_declares(recipe, home):
     assert [(n.cpus, n.gpus, n.memory_bytes) for n in dict.fromkeys(hands.needs)] == [(1, 1.0, 0), (3, 0.5, 1 << 20)]
 
 
+def test_a_stage_that_needs_no_gpu_computes_on_the_cpu(recipe, home, toy_log):
+    """In parts and whole alike, so that it gives what it gives on one machine."""
+    plugin = home / "toys.py"
+    text = TOYS.read_text().replace('"toy.noise", ', '"toy.noise", needs=genart.Needs(gpus=0), ')
+    for stage in ("noise", "invert"):
+        text = text.replace(f'log(f"{stage} {{i}}")', f'log(f"{stage} on {{run.device}}")')
+    plugin.write_text(text)
+    for size in (1, 2):
+        order = replace(order_of(recipe(CHAIN), home / f"store{size}", plugin=plugin), device="cuda")
+        hands, _ = run_spread(order, size=size)
+        assert any(task.part for task in hands.tasks) == (size == 2)
+        assert set(toy_log()) >= {"noise on cpu", "invert on cuda"}
+
+
+def test_what_fits_only_once_is_made_by_one(recipe, home, monkeypatch):
+    """As on a cluster of many cores and one GPU."""
+    plugin = home / "toys.py"
+    plugin.write_text(TOYS.read_text().replace('"toy.noise", ', '"toy.noise", needs=genart.Needs(gpus=0), '))
+    monkeypatch.setattr(Hands, "capacity", lambda self, needs: 1 if needs.gpus else 2)
+    hands, _ = run_spread(order_of(recipe(CHAIN), home / "store", plugin=plugin))
+    assert {task.stage for task in hands.tasks if task.part} == {"noise"}
+
+
 def test_warnings_of_parts_are_told_once(recipe, home):
     text = TOYS.read_text().replace(
         '        log(f"noise {i}")\n',
@@ -516,6 +565,20 @@ def test_warnings_of_parts_are_told_once(recipe, home):
     stages = json.loads(Path("spread/run.json").read_text())["stages"]
     assert stages[0]["warnings"] == ["all is noise"]
     assert stages[0]["skipped"] == [{"file": "x.png", "reason": "not there"}]
+
+
+def test_a_training_on_a_worker_shows_what_one_here_shows(recipe, home):
+    """Its numbers and pictures, in their order."""
+    plugin = home / "toys.py"
+    plugin.write_text(TOYS.read_text().replace("        run.metric(", "        run.preview(w[None])\n        run.metric("))
+    path, here = recipe(TRAINED), []
+    planner = Planner(load(path, plugins := Plugins([plugin])), plugins, Store(home / "store"), "cpu")
+    Runner(planner, planner.steps(), Path("out"), Events(here.append), Stop()).run()
+    _, told = run_spread(order_of(path, home / "another", plugin=plugin))
+    ours, theirs = ([event for event in events if event["event"] in ("metric", "preview")] for events in (told, here))
+    assert [event["event"] for event in ours] == ["preview", "metric"] * 8
+    assert {event["stage"] for event in ours} == {"train"}
+    assert ours == theirs
 
 
 def test_what_a_stage_prints_on_a_worker_is_told_by_the_driver(recipe, home, monkeypatch):

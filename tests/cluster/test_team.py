@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from genart.launch import Launch, launched
 from genart.nn.data import Pictures
 from genart.nn.shards import ALONE
 from genart.nn.team import Following
+from genart.run import Checkpoints
 from tests.cluster.one_step import CASES
 from tests.cluster.processes import below, is_loopback, listening, title
 from tests.conftest import ROOT
@@ -155,6 +157,16 @@ class Torchrun:
             assert self.process.poll() is None, self.told.read_text("utf-8")
             time.sleep(0.05)
 
+    def kill(self) -> None:
+        """Kill all at once, first what would start them again."""
+        doomed = [self.process.pid, *below(self.process.pid)]
+        for pid in doomed:
+            with suppress(ProcessLookupError):  # it went with the one before
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        while any(map(title, doomed)):
+            time.sleep(0.05)
+
     def done(self) -> dict[str, bytes]:
         """Wait for the end; what was saved."""
         assert self.process.wait() == 0, self.told.read_text("utf-8")
@@ -203,6 +215,27 @@ def test_ctrl_c_keeps_what_was_trained_and_lets_all_processes_go(undisturbed, tm
     again = Torchrun(tmp_path)
     assert again.done() == undisturbed[0]
     assert any(event.get("reason") == "going on from its checkpoint" for event in again.events)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_goes_on_where_all_were_killed(tmp_path, before, after):
+    run = Torchrun(tmp_path, before, launched=before > 1)
+    run.wait_until(lambda: run.trains() and list((tmp_path / "cache").glob("**/checkpoint-*.safetensors")))
+    run.kill()
+    (folder,) = {path.parent for path in (tmp_path / "cache").glob("**/checkpoint-*.safetensors")}
+    _, kept = Checkpoints(folder).load()
+    course, nimg = kept["log"]["history"], kept["log"]["nimg"]
+    assert course
+    again = Torchrun(tmp_path, after, launched=after > 1)
+    assert sorted(again.done()) == ["g.safetensors", "grid.png"]
+    with safe_open(tmp_path / "out/team/g.safetensors", "pt") as file:
+        model = json.loads(file.metadata()["genart"])["model"]
+    assert model["history"][: len(course)] == course
+    assert len(model["history"]) > len(course)
+    assert (model["trained"]["nimg"], model["trained"].get("processes", 1)) == (3008, after)
+    assert any(event.get("reason") == "going on from its checkpoint" for event in again.events)
+    assert min(event["nimg"] for event in again.events if event["event"] == "metric") > nimg, "nothing is learned twice"
 
 
 def test_workers_of_ray_train_the_same_model_and_are_started_again_when_one_is_lost(undisturbed, tmp_path):
