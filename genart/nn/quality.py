@@ -124,8 +124,8 @@ class Quality:
         self._features(drawn)
         synchronize(self.run.device)
         each = (time.perf_counter() - began) / BATCH
-        few = len(self.pictures) <= REALS
-        reals = len(self.pictures) if few else REALS + TRIED * (1 + 2 * SHORTLIST)  # the latter for `copied_share`
+        count = len(self.pictures)
+        reals = count if count <= REALS else REALS + TRIED * (1 + 2 * SHORTLIST)  # the latter for `copied_share`
         return 1.5 * each * GENERATED, each * reals  # half more: drawing them, and the distances
 
     @torch.inference_mode()
