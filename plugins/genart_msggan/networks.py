@@ -82,9 +82,9 @@ class Generator(nn.Module):
             labels: (N,), or None for each class in turn.
 
         Returns:
-            (N, 3, R, R), (N, 3, R/2, R/2), ..., (N, 3, 4, 4), float32 in [-1, 1].
+            (N, 3, R, R), (N, 3, R/2, R/2), ..., (N, 3, 4, 4), float32; near [-1, 1], which nothing enforces.
         """
-        pictures = [torch.tanh(to_rgb(x).float()) for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
+        pictures = [to_rgb(x).float() for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
         return tuple(pictures[::-1])
 
     def first_layer(self) -> Tensor:
@@ -94,7 +94,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         pictures: Tensor = self.to_rgb[-1](self.features(z, labels)[-1])
-        return torch.tanh(pictures.float())
+        return pictures.float().clamp(-1, 1)
 
 
 class Discriminator(nn.Module):
