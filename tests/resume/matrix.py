@@ -157,8 +157,8 @@ WORKS = (
     Work("dcgan measured", training("dcgan.train", "evaluations = 5"), options=SMALL, special=(10,)),
     # after 15 steps two snapshots have looked collapsed: it goes back to the state after the seventh
     Work("dcgan collapsed", training("dcgan.train", "evaluations = 0"), options={"collapse": (60, 130)}, special=(15, 18)),
-    # levels of 4, 8 and 16 px have 5, 5 and 10 steps, each fades in during 80 % of them
-    Work("progan", training("progan.train", "evaluations = 0", "fade = 0.8"), special=(7, 12)),
+    # levels of 4, 8 and 16 px have 5, 5 and 30 steps, each fades in during four of them
+    Work("progan", training("progan.train", "evaluations = 0", "fade = 0.8", kimg=0.32), special=(7, 12)),
     Work("msggan", training("msggan.train", "evaluations = 0", 'loss = "wgan"', "gp_lambda = 10", "penalty_every = 3")),
     Work("stylegan", training("stylegan.train", "evaluations = 0", "style_mixing = 0.9", "penalty_every = 4"), special=(14,)),
     Work("projected", training("projected.train", "evaluations = 0", "features_px = 64"), options=SMALL),
