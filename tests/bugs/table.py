@@ -263,7 +263,7 @@ CHECKPOINTS = (
     Bug(
         "random numbers of a training do not go on where it stopped",
         "genart/nn/gan.py",
-        'generator=run.generator("z", log.step)',
+        'generator=run.generator(stream("z", returns), log.step)',
         'generator=self.__dict__.setdefault("z", run.generator("z"))',
         (f"{DCGAN}::test_after_kills_the_same_command_gives_the_same_bytes",),
     ),

@@ -74,7 +74,7 @@ MUTANTS = (
         "dcgan",
         GAN,
         "Training.train",
-        'generator=run.generator("z", log.step)',
+        'generator=run.generator(stream("z", returns), log.step)',
         'generator=vars(self).setdefault("stream", run.generator("z"))',
     ),
     Mutant(
@@ -99,8 +99,8 @@ MUTANTS = (
         "dcgan",
         GAN,
         "Training.train",
-        "self.pictures.batch(log.step, log.nimg, batch_size)",
-        f"self.pictures.batch(log.step, {_since('log.nimg')}, batch_size)",
+        "self.pictures.batch(log.step, log.nimg, batch_size, self.shard)",
+        f"self.pictures.batch(log.step, {_since('log.nimg')}, batch_size, self.shard)",
     ),
     Mutant(
         "order of the pictures",
@@ -123,8 +123,8 @@ MUTANTS = (
         "dcgan",
         GAN,
         "Training.train",
-        'trainer.step(log.step, real, z, run.generator("step", log.step)',
-        f'trainer.step({_since("log.step")}, real, z, run.generator("step", log.step)',
+        'trainer.step(log.step, real, z, run.generator(stream("step", returns), log.step)',
+        f'trainer.step({_since("log.step")}, real, z, run.generator(stream("step", returns), log.step)',
     ),
     Mutant(
         "history", "dcgan", GAN, "Training._resume", "self._restore(tensors, state)", "self._restore(tensors, state); self.log.history = []"
