@@ -493,17 +493,28 @@ def check(
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
-    """Validate recipes; compute nothing."""
+    """Validate recipes, each of them; compute nothing. The exit code is that of the first that is wrong."""
     from .plugins import Plugins
     from .recipe import load
 
     plugins = Plugins(plugin or ())
-    checked = [load(path, plugins) for path in recipes]
+    rows: list[dict[str, Any]] = []
+    for path in recipes:
+        try:
+            item = load(path, plugins)
+        except GenartError as error:
+            rows.append({"path": str(path), "valid": False, "message": error.message, "hint": error.hint, "exit_code": error.exit_code})
+            _say_error(error.message, error.hint)
+            continue
+        count = len(item.nodes)
+        rows.append({"path": str(path), "name": item.name, "stages": count, "valid": True})
+        if not json_:
+            _console().print(f"{_plain(str(path))}: fine, {count} stage{'s' * (count != 1)}", highlight=False, soft_wrap=True)
     if json_:
-        _print_json([{"path": str(item.path), "name": item.name, "stages": len(item.nodes), "valid": True} for item in checked])
-        return
-    for item in checked:
-        _console().print(f"{_plain(str(item.path))}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
+        _print_json(rows)
+    codes = [row["exit_code"] for row in rows if not row["valid"]]
+    if codes:
+        raise typer.Exit(codes[0])
 
 
 # what files say of themselves
