@@ -317,12 +317,14 @@ def _print_plan(rows: list[dict[str, Any]], *, why: bool) -> None:
         table.add_row(row["id"], row["uses"], about, time, *([_plain("; ".join(row["why"]))] if why else []))
     _console().print(table)
     waiting = [row for row in rows if row["status"] == "run"]
-    known = sum(row["seconds"] or 0 for row in waiting)
-    unknown = sum(row["seconds"] is None for row in waiting)
+    if not waiting:
+        _console().print("everything is cached")
+        return
+    known = [row["seconds"] for row in waiting if row["seconds"] is not None]
+    unknown = len(waiting) - len(known)
     tail = f", {unknown} without an estimate" if unknown else ""
-    _console().print(
-        f"{len(waiting)} of {len(rows)} stages would run: about {duration(known)}{tail}" if waiting else "everything is cached"
-    )
+    about = f"about {duration(sum(known))}{tail}" if known else "times are known after a first run"
+    _console().print(f"{len(waiting)} of {len(rows)} stages would run: {about}")
 
 
 def _print_forecast(found: Forecast) -> None:
