@@ -712,6 +712,8 @@ def list_plugins(
         state = f"[red]broken:[/] {_plain(item.problem)}" if item.problem else brings
         origin = _plain(f"{item.origin} {item.version}")
         console.print(f"[cyan]{_plain(item.name)}[/] [dim]{origin}[/]  {state}", highlight=False, soft_wrap=True)
+        for note in item.notes:
+            console.print(f"  [yellow]{_plain(note)}[/]", highlight=False, soft_wrap=True)
         if name is not None and item.traceback:
             console.print(_plain(item.traceback.rstrip()), highlight=False, soft_wrap=True)
 
@@ -733,7 +735,7 @@ def _examine_plugins(files: Sequence[Path], json_: bool) -> None:
 
 def _plugin_row(item: Plugin) -> dict[str, Any]:
     brings = {"stages": sorted(item.stages), "reads": sorted(item.pictures), "writes": list(item.films)}
-    return {"name": item.name, "origin": item.origin, "version": item.version, **brings, "problem": item.problem}
+    return {"name": item.name, "origin": item.origin, "version": item.version, **brings, "problem": item.problem, "notes": item.notes}
 
 
 @app.command()
