@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .remote import Shared
     from .run import Stop
     from .runner import Executor, Runner
-    from .stages import Stage
+    from .stages import Operation, Stage
     from .store import Store
 
 # Each command imports what it needs in its first lines: `--help` pays for the command-line library alone.
@@ -612,32 +612,28 @@ def stages(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Explain one stage.", show_default=False, autocompletion=completion.stages)
     ] = None,
+    operation: Annotated[
+        str | None, typer.Argument(metavar="[OPERATION]", help="Explain one of the operations that it lists.", show_default=False)
+    ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
-    """List the stages, or explain one with all its parameters."""
+    """List the stages, or explain one with all its parameters and operations."""
     from .params import rows
     from .plugins import Plugins
 
     plugins = Plugins(plugin or ())
     found = [plugins.stage(name)] if name else plugins.stages()
+    if operation is not None:
+        _explain_operation(found[0], operation, json_)
+        return
     if json_:
-        listed = [
-            {
-                "name": s.name,
-                "summary": s.summary,
-                "takes": s.takes,
-                "gives": dict(s.gives),
-                "random": s.random,
-                "doc": s.doc,
-                "params": rows(s.params),
-            }
-            for s in found
-        ]
+        listed = [_stage_row(stage) for stage in found]
         _print_json(listed[0] if name else listed)
         return
     if name:
         _explain_stage(found[0].name, found[0].doc, _flow(found[0].takes, found[0].gives), rows(found[0].params))
+        _list_operations(found[0])
         return
     from rich.table import Table
 
@@ -647,6 +643,53 @@ def stages(
     for stage in found:
         table.add_row(f"[cyan]{stage.name}[/]", _flow(stage.takes, stage.gives), stage.summary)
     _console().print(table)
+
+
+def _stage_row(stage: Stage) -> dict[str, Any]:
+    from .params import rows
+
+    return {
+        "name": stage.name,
+        "summary": stage.summary,
+        "takes": stage.takes,
+        "gives": dict(stage.gives),
+        "random": stage.random,
+        "doc": stage.doc,
+        "params": rows(stage.params),
+        "operations": {name: operation.summary for name, operation in _operations(stage).items()},
+    }
+
+
+def _operations(stage: Stage) -> Mapping[str, Operation]:
+    return stage.operations() if stage.operations is not None else {}
+
+
+def _list_operations(stage: Stage) -> None:
+    from rich.table import Table
+
+    found = _operations(stage)
+    if not found:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("operation", "what it does"):
+        table.add_column(column)
+    for name, operation in found.items():
+        table.add_row(f"[cyan]{_plain(name)}[/]", _plain(operation.summary))
+    _console().print("", table, f"\ngenart stages {stage.name} OPERATION lists the parameters of one", sep="\n", highlight=False)
+
+
+def _explain_operation(stage: Stage, name: str, json_: bool) -> None:
+    from .params import rows
+
+    found = _operations(stage)
+    if name not in found:
+        hint = f"see genart stages {stage.name}" if found else "it has none"
+        raise UsageError(f"{stage.name} has no operation '{name}'{did_you_mean(name, found)}", hint)
+    summary, params = found[name].summary, rows(found[name].model)
+    if json_:
+        _print_json({"name": name, "summary": summary, "params": params})
+    else:
+        _explain_stage(name, summary, f"an operation of {stage.name}", params)
 
 
 def _flow(takes: str | None, gives: Any) -> str:
