@@ -67,6 +67,7 @@ app = typer.Typer(
     name="genart",
     cls=_Commands,
     help="A generative-art pipeline: recipes chain plugin stages from a folder of pictures to films of a GAN's dreams.",
+    epilog="What each exit code means stands at the end of docs/recipes.md.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: loading Rich for it would double the time it takes
     pretty_exceptions_enable=False,
