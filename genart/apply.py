@@ -22,7 +22,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from .artifacts import Artifact, Images, Kind, Model, StoredImages, Video
-from .errors import Interrupted, RefusedError, UsageError, did_you_mean, naming, printable
+from .errors import Interrupted, RefusedError, UsageError, did_you_mean, did_you_mean_file, naming, printable
 from .events import Events
 from .formats import head_of, is_plain
 from .params import ParamProblem, Params, input_paths, read_value, resolve, type_name
@@ -195,7 +195,7 @@ def _found(written: str, path: Path) -> Path:
     absolute = existing(Path.cwd(), path)
     if absolute is None:
         folder = existing(Path.cwd(), path.parent)
-        near = did_you_mean(path.name, os.listdir(folder)) if folder and folder.is_dir() and os.access(folder, os.R_OK) else ""
+        near = did_you_mean_file(path.name, os.listdir(folder)) if folder and folder.is_dir() and os.access(folder, os.R_OK) else ""
         raise UsageError(f"{written}: no such file or folder: {path}{near}", "paths are relative to the current directory")
     refuse_pickle(written, absolute)
     return absolute

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .remote import Shared
     from .run import Stop
     from .runner import Executor, Runner
-    from .stages import Stage
+    from .stages import Operation, Stage
     from .store import Store
 
 # Each command imports what it needs in its first lines: `--help` pays for the command-line library alone.
@@ -76,6 +76,7 @@ app = typer.Typer(
     name="genart",
     cls=_Commands,
     help="A generative-art pipeline: recipes chain plugin stages from a folder of pictures to films of a GAN's dreams.",
+    epilog="What each exit code means stands at the end of docs/recipes.md.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: loading Rich for it would double the time it takes
     pretty_exceptions_enable=False,
@@ -343,12 +344,14 @@ def _print_plan(rows: list[dict[str, Any]], *, why: bool) -> None:
         table.add_row(row["id"], row["uses"], about, time, *([_plain("; ".join(row["why"]))] if why else []))
     _console().print(table)
     waiting = [row for row in rows if row["status"] == "run"]
-    known = sum(row["seconds"] or 0 for row in waiting)
-    unknown = sum(row["seconds"] is None for row in waiting)
+    if not waiting:
+        _console().print("everything is cached")
+        return
+    known = [row["seconds"] for row in waiting if row["seconds"] is not None]
+    unknown = len(waiting) - len(known)
     tail = f", {unknown} without an estimate" if unknown else ""
-    _console().print(
-        f"{len(waiting)} of {len(rows)} stages would run: about {duration(known)}{tail}" if waiting else "everything is cached"
-    )
+    about = f"about {duration(sum(known))}{tail}" if known else "times are known after a first run"
+    _console().print(f"{len(waiting)} of {len(rows)} stages would run: {about}")
 
 
 def _print_forecast(found: Forecast) -> None:
@@ -533,17 +536,28 @@ def check(
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
-    """Validate recipes; compute nothing."""
+    """Validate recipes, each of them; compute nothing. The exit code is that of the first that is wrong."""
     from .plugins import Plugins
     from .recipe import load
 
     plugins = Plugins(plugin or ())
-    checked = [load(path, plugins) for path in recipes]
+    rows: list[dict[str, Any]] = []
+    for path in recipes:
+        try:
+            item = load(path, plugins)
+        except GenartError as error:
+            rows.append({"path": str(path), "valid": False, "message": error.message, "hint": error.hint, "exit_code": error.exit_code})
+            _say_error(error.message, error.hint)
+            continue
+        count = len(item.nodes)
+        rows.append({"path": str(path), "name": item.name, "stages": count, "valid": True})
+        if not json_:
+            _console().print(f"{_plain(str(path))}: fine, {count} stage{'s' * (count != 1)}", highlight=False, soft_wrap=True)
     if json_:
-        _print_json([{"path": str(item.path), "name": item.name, "stages": len(item.nodes), "valid": True} for item in checked])
-        return
-    for item in checked:
-        _console().print(f"{_plain(str(item.path))}: fine, {len(item.nodes)} stages", highlight=False, soft_wrap=True)
+        _print_json(rows)
+    codes = [row["exit_code"] for row in rows if not row["valid"]]
+    if codes:
+        raise typer.Exit(codes[0])
 
 
 # what files say of themselves
@@ -648,32 +662,28 @@ def stages(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Explain one stage.", show_default=False, autocompletion=completion.stages)
     ] = None,
+    operation: Annotated[
+        str | None, typer.Argument(metavar="[OPERATION]", help="Explain one of the operations that it lists.", show_default=False)
+    ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
-    """List the stages, or explain one with all its parameters."""
+    """List the stages, or explain one with all its parameters and operations."""
     from .params import rows
     from .plugins import Plugins
 
     plugins = Plugins(plugin or ())
     found = [plugins.stage(name)] if name else plugins.stages()
+    if operation is not None:
+        _explain_operation(found[0], operation, json_)
+        return
     if json_:
-        listed = [
-            {
-                "name": s.name,
-                "summary": s.summary,
-                "takes": s.takes,
-                "gives": dict(s.gives),
-                "random": s.random,
-                "doc": s.doc,
-                "params": rows(s.params),
-            }
-            for s in found
-        ]
+        listed = [_stage_row(stage) for stage in found]
         _print_json(listed[0] if name else listed)
         return
     if name:
         _explain_stage(found[0].name, found[0].doc, _flow(found[0].takes, found[0].gives), rows(found[0].params))
+        _list_operations(found[0])
         return
     from rich.table import Table
 
@@ -683,6 +693,53 @@ def stages(
     for stage in found:
         table.add_row(f"[cyan]{stage.name}[/]", _flow(stage.takes, stage.gives), stage.summary)
     _console().print(table)
+
+
+def _stage_row(stage: Stage) -> dict[str, Any]:
+    from .params import rows
+
+    return {
+        "name": stage.name,
+        "summary": stage.summary,
+        "takes": stage.takes,
+        "gives": dict(stage.gives),
+        "random": stage.random,
+        "doc": stage.doc,
+        "params": rows(stage.params),
+        "operations": {name: operation.summary for name, operation in _operations(stage).items()},
+    }
+
+
+def _operations(stage: Stage) -> Mapping[str, Operation]:
+    return stage.operations() if stage.operations is not None else {}
+
+
+def _list_operations(stage: Stage) -> None:
+    from rich.table import Table
+
+    found = _operations(stage)
+    if not found:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("operation", "what it does"):
+        table.add_column(column)
+    for name, operation in found.items():
+        table.add_row(f"[cyan]{_plain(name)}[/]", _plain(operation.summary))
+    _console().print("", table, f"\ngenart stages {stage.name} OPERATION lists the parameters of one", sep="\n", highlight=False)
+
+
+def _explain_operation(stage: Stage, name: str, json_: bool) -> None:
+    from .params import rows
+
+    found = _operations(stage)
+    if name not in found:
+        hint = f"see genart stages {stage.name}" if found else "it has none"
+        raise UsageError(f"{stage.name} has no operation '{name}'{did_you_mean(name, found)}", hint)
+    summary, params = found[name].summary, rows(found[name].model)
+    if json_:
+        _print_json({"name": name, "summary": summary, "params": params})
+    else:
+        _explain_stage(name, summary, f"an operation of {stage.name}", params)
 
 
 def _flow(takes: str | None, gives: Any) -> str:
@@ -748,6 +805,8 @@ def list_plugins(
         state = f"[red]broken:[/] {_plain(item.problem)}" if item.problem else brings
         origin = _plain(f"{item.origin} {item.version}")
         console.print(f"[cyan]{_plain(item.name)}[/] [dim]{origin}[/]  {state}", highlight=False, soft_wrap=True)
+        for note in item.notes:
+            console.print(f"  [yellow]{_plain(note)}[/]", highlight=False, soft_wrap=True)
         if name is not None and item.traceback:
             console.print(_plain(item.traceback.rstrip()), highlight=False, soft_wrap=True)
 
@@ -769,7 +828,7 @@ def _examine_plugins(files: Sequence[Path], json_: bool) -> None:
 
 def _plugin_row(item: Plugin) -> dict[str, Any]:
     brings = {"stages": sorted(item.stages), "reads": sorted(item.pictures), "writes": list(item.films)}
-    return {"name": item.name, "origin": item.origin, "version": item.version, **brings, "problem": item.problem}
+    return {"name": item.name, "origin": item.origin, "version": item.version, **brings, "problem": item.problem, "notes": item.notes}
 
 
 @app.command()

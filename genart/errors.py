@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 
 #: Signal that a writer gets whose reader has gone; every system has its exit code, 141, but not all have the signal.
 SIGPIPE = 13
@@ -150,3 +151,9 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or an empty string when nothing is close."""
     found = nearest(word, allowed)
     return f"; did you mean '{found}'?" if found else ""
+
+
+def did_you_mean_file(name: str, others: Iterable[str]) -> str:
+    """The same for the name of a file: a suffix that others share makes none of them close."""
+    stem = PurePath(name).stem
+    return did_you_mean(name, [other for other in others if nearest(stem, [PurePath(other).stem])])

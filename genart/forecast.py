@@ -322,7 +322,7 @@ class Estimate:
     """What a stage would take.
 
     Attributes:
-        work: the work; None if it never ran.
+        work: the work; None if it never ran and has no budget.
         basis: what that is known from, in a few words.
     """
 
@@ -365,15 +365,19 @@ class Past:
         return found
 
     def _estimate(self, step: Step, given: int | None) -> tuple[Estimate, int | None]:
-        entry = self.last(step)
+        entry, budget = self.last(step), getattr(step.node.params, "budget", None)
         if entry is None:
-            return Estimate(None, "never ran"), given if step.node.stage.takes == "images" and step.node.stage.streams else None
+            told = Estimate(None, "never ran") if budget is None else Estimate(Work(budget), "its budget")
+            return told, given if step.node.stage.takes == "images" and step.node.stage.streams else None
         count = count_of(entry)
         ratio, basis = self._ratio(step, entry, given)
         if count is not None:
             count = round(count * ratio)
         apart = count if step.node.stage.streams and step.node.stage.pointwise else None
-        return Estimate(Work(entry.manifest["seconds"] * ratio, apart, bytes=round(entry.bytes * ratio)), basis), count
+        seconds = entry.manifest["seconds"] * ratio
+        if budget is not None and entry.manifest["parts"].get("params") != step.parts["params"]:
+            seconds, basis = budget, "its budget"
+        return Estimate(Work(seconds, apart, bytes=round(entry.bytes * ratio)), basis), count
 
     def _ratio(self, step: Step, entry: Entry, given: int | None) -> tuple[float, str]:
         """How much more there is to do than there was, and what that is known from."""
@@ -422,7 +426,7 @@ class Forecast:
         seconds: from the beginning to the end.
         price: of a worker's hour, or None.
         outcome: of the simulation.
-        unknown: ids of stages that never ran: nothing of them is in the sum.
+        unknown: ids of stages that never ran and have no budget: nothing of them is in the sum.
     """
 
     workers: int

@@ -166,7 +166,7 @@ def resolve(model: type[Params], stage: str, table: dict[str, Any]) -> Params:
             for part in first["loc"][1:]
             if isinstance(part, int) or (isinstance(table.get(name), dict | list) and part in table[name])
         )
-        given = "" if first["type"] == "missing" else f", got {_show(first.get('input'))}"
+        given = "" if first["type"] == "missing" else f", got {_show(first.get('input'))}{_nearest_choice(first)}"
         hint = None
         if name in model.model_fields:
             hint = model.model_fields[name].description
@@ -194,6 +194,13 @@ def _plain(error: Any) -> str:
     message = message.replace("expected a integer", "expected an integer").replace("expected a array", "expected a list")
     first = message.partition(" ")[0]
     return message if any(sign.isupper() for sign in first[1:]) else message[0].lower() + message[1:]  # GIF and RandomAffine are names
+
+
+def _nearest_choice(error: Any) -> str:
+    """Name the nearest of the words that a pydantic error says were expected."""
+    if error["type"] != "literal_error" or not isinstance(error["input"], str):
+        return ""
+    return did_you_mean(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
 
 
 def _show(value: Any) -> str:
@@ -270,7 +277,7 @@ def _marks_within(annotation: Any) -> Iterator[Any]:
             yield from _marks_within(part)
 
 
-def rows(model: type[Params]) -> list[dict[str, Any]]:
+def rows(model: type[BaseModel]) -> list[dict[str, Any]]:
     """Describe every parameter: name, type, default, range and sentence, for help and documents."""
     return [
         {

@@ -13,7 +13,7 @@ from typing import Any
 from . import sweep
 from .artifacts import Kind
 from .drafts import OWN_KEYS, Draft, TableLines
-from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean, printable
+from .errors import RecipeError, RefusedError, StageError, UsageError, did_you_mean, did_you_mean_file, printable
 from .params import ParamProblem, Params, input_paths, parse_duration, read_value, registered_names, resolve, stage_kind, takes_from
 from .plugins import Plugins
 from .stages import Stage
@@ -196,7 +196,7 @@ def read_text(path: Path) -> str:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise RecipeError(str(path), line, "not valid TOML: the text is not UTF-8") from None
     except FileNotFoundError:
-        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
+        near = did_you_mean_file(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
         raise UsageError(f"{path}: no such recipe{near}") from None
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder, not a recipe") from None
@@ -591,7 +591,8 @@ def _locate(path: Path, draft: Draft, stage: Stage, params: Params, sides: set[s
             if name in draft.overrides:
                 raise UsageError(f"--set {draft.id}.{name}: {message}")
             folder = existing(base, value.parent)
-            near = did_you_mean(value.name, os.listdir(folder)) if folder and os.access(folder, os.R_OK) and folder.is_dir() else ""
+            beside = os.listdir(folder) if folder and os.access(folder, os.R_OK) and folder.is_dir() else []
+            near = did_you_mean_file(value.name, [other for other in beside if folder and folder / other != path.resolve()])
             raise RecipeError(str(path), draft.at(name), message + near, "paths are relative to the recipe")
         if str(value) not in sides:
             refuse_pickle(f"{path}:{draft.at(name)}: {stage.name}.{name}", absolute)

@@ -390,14 +390,20 @@ class Run:
         """Rebuild a model's generator on this run's device, in evaluation mode: z (N, z_dim) -> (N, 3, H, W) in [-1, 1]."""
         if self._rebuild is None:
             raise StageError("this run cannot rebuild models")
-        module: torch.nn.Module = self._rebuild(model, self.device)
+        import torch
+
+        with torch.random.fork_rng(devices=[]):  # layers draw first weights from the global stream; leave it as it was
+            module: torch.nn.Module = self._rebuild(model, self.device)
         return module
 
     def backbone(self, name: str) -> Any:
         """Load a backbone (see the hook genart_backbones) on this run's device, frozen."""
         if self._backbone is None:
             raise StageError("this run cannot load backbones")
-        return self._backbone(name, self.device)
+        import torch
+
+        with torch.random.fork_rng(devices=[]):  # as above
+            return self._backbone(name, self.device)
 
     def extension(self, hook: str, name: str) -> Any:
         """Import what a plugin registered under a name, such as a statistic (see the hook genart_statistics).

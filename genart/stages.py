@@ -8,7 +8,9 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from pydantic import BaseModel
 
 from .artifacts import KINDS, Artifact, Images, Kind
 from .params import NoParams, Params
@@ -38,6 +40,18 @@ class Needs:
     processes: int = 1
 
 
+class Operation(Protocol):
+    """Something that parameters of a stage name, and that has parameters of its own."""
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a sentence."""
+
+    @property
+    def model(self) -> type[BaseModel]:
+        """Its parameters."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One kind of step that a recipe can name.
@@ -56,6 +70,7 @@ class Stage:
         streams: it is a generator of batches.
         needs: what one of its tasks asks a cluster for.
         data_parallel: its training can be shared by several processes, as `genart.nn.family.train` does.
+        operations: gives what its parameters name, by name, for `genart stages`; None where they name nothing of the kind.
     """
 
     name: str
@@ -70,6 +85,7 @@ class Stage:
     streams: bool = field(default=False)
     needs: Needs = Needs()
     data_parallel: bool = False
+    operations: Callable[[], Mapping[str, Operation]] | None = None
 
     @property
     def family(self) -> str:
@@ -101,6 +117,7 @@ def stage(
     depends: tuple[str, ...] = (),
     needs: Needs = Needs(),
     data_parallel: bool = False,
+    operations: Callable[[], Mapping[str, Operation]] | None = None,
 ) -> Callable[[StageFunction], Stage]:
     """Declare a function as a stage. Kinds and parameters are read off its annotations.
 
@@ -116,6 +133,7 @@ def stage(
         depends: distributions whose version belongs to the stage's identity, such as `("scikit-image",)`.
         needs: what one of its tasks asks a cluster for.
         data_parallel: it trains by `genart.nn.family.train`, and so can be shared by several processes.
+        operations: gives what its parameters name, by name, each with a `summary` and a `model`, the pydantic model of its own parameters.
 
     Raises:
         TypeError: if the name or an annotation is not of this form; the message says which.
@@ -131,15 +149,12 @@ def stage(
         hints = _hints(function)
         takes = _takes_of(where, hints, arguments[0])
         params = _params_of(where, hints, arguments[1])
-        gives = hints.get("return")
-        streams = typing.get_origin(gives) in (collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable)
-        kind = _kind_of(where, gives, streams=streams)
-        _check_outputs(where, outputs or {})
+        streams, kind = _kind_of(where, hints.get("return"))
         return Stage(
             name=name,
             function=function,
             takes=takes,
-            gives={"output": kind, **dict.fromkeys(outputs or {}, "images")},
+            gives={"output": kind, **_outputs_of(where, outputs or {})},
             params=params,
             random=random,
             pointwise=pointwise,
@@ -148,6 +163,7 @@ def stage(
             streams=streams,
             needs=needs,
             data_parallel=data_parallel,
+            operations=operations,
         )
 
     return declare
@@ -169,17 +185,20 @@ def _params_of(where: str, hints: Mapping[str, Any], argument: str) -> type[Para
     return params
 
 
-def _kind_of(where: str, gives: Any, *, streams: bool) -> Kind:
+def _kind_of(where: str, gives: Any) -> tuple[bool, Kind]:
+    """Whether batches are yielded, and the kind of the result."""
+    streams = typing.get_origin(gives) in (collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable)
     kind: Kind | None = "images" if streams else _KINDS.get(gives)
     if kind is None:
         raise TypeError(f"{where}: annotate the result with Images, Model, Video or Iterator[Batch]")
-    return kind
+    return streams, kind
 
 
-def _check_outputs(where: str, outputs: Mapping[str, type]) -> None:
+def _outputs_of(where: str, outputs: Mapping[str, type]) -> dict[str, Kind]:
     for key, value in outputs.items():
         if value is not Images or key == "output" or not OUTPUT_NAME.fullmatch(key):
             raise TypeError(f"{where}: further output {key!r}: expected Images under a name of small letters, such as progress")
+    return dict.fromkeys(outputs, "images")
 
 
 def _hints(function: StageFunction) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -152,6 +153,32 @@ def test_every_stage_has_its_help(stage, cli):
 @pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
 def test_a_stage_asks_a_cluster_for_a_gpu_if_it_uses_one(stage):
     assert stage.needs == Needs(gpus=0 if stage.name in ON_THE_CPU else 1)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.operations], ids=lambda s: s.name)
+def test_every_operation_has_its_help(stage, cli):
+    known = stage.operations()
+    assert len(known) > 100
+    listed = cli("stages", stage.name).out
+    assert [name for name in known if f"\n{name} " not in listed] == []
+    assert json.loads(cli("stages", stage.name, "--json").out)["operations"] == {name: one.summary for name, one in known.items()}
+    for name in ("RandomAffine", "canny", "ImageSequential"):
+        told = json.loads(cli("stages", stage.name, name, "--json").out)
+        assert (told["name"], told["summary"]) == (name, known[name].summary)
+        assert told["params"] == rows(known[name].model)
+    assert [name for name, one in known.items() if [row["name"] for row in rows(one.model)] != list(one.model.model_fields)] == []
+    shown = cli("stages", stage.name, "RandomRotation").out
+    assert known["RandomRotation"].summary in shown
+    assert re.search(r"^degrees .*required", shown, re.MULTILINE)
+
+
+def test_an_operation_that_is_not_there(cli):
+    wrong = cli("stages", "augment", "RandomRotatoin")
+    assert (wrong.code, wrong.err.splitlines()[0]) == (
+        2,
+        "genart: augment has no operation 'RandomRotatoin'; did you mean 'RandomRotation'?",
+    )
+    assert cli("stages", "images.grid", "columns").err == "genart: images.grid has no operation 'columns'\n  it has none\n"
 
 
 def test_the_changelog_knows_the_version():

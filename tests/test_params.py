@@ -131,6 +131,30 @@ def test_messages(table, name, words):
     assert len(str(problem.value)) < 200
 
 
+class Choosy(Params):
+    """Choices that can be misspelt."""
+
+    upsample: Literal["resize", "transposed"] = Field("resize", description="A word.")
+    sizes: tuple[Literal["small", "large"], ...] = Field((), description="Words.")
+    level: Literal[1, 2] = Field(1, description="A number.")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"upsample": "resise"}, "s.upsample: expected 'resize' or 'transposed', got \"resise\"; did you mean 'resize'?"),
+        ({"sizes": ["small", "lagre"]}, "s.sizes[1]: expected 'small' or 'large', got \"lagre\"; did you mean 'large'?"),
+        ({"upsample": "xyz"}, "s.upsample: expected 'resize' or 'transposed', got \"xyz\""),
+        ({"upsample": 1}, "s.upsample: expected 'resize' or 'transposed', got 1"),
+        ({"level": "1"}, 's.level: expected 1 or 2, got "1"'),
+    ],
+)
+def test_the_nearest_choice_is_named(table, words):
+    with pytest.raises(ParamProblem) as problem:
+        resolve(Choosy, "s", table)
+    assert str(problem.value) == words
+
+
 def test_parameters_cannot_be_changed():
     params = resolve(Many, "s", {"path": "a"})
     with pytest.raises(Exception, match="frozen"):

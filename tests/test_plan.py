@@ -266,6 +266,15 @@ def test_an_estimate_from_earlier_runs(cli, path, run_toy):
     assert all(row["seconds"] is not None for row in rows)
 
 
+def test_what_a_plan_says_of_times_that_nobody_knows(cli, path, run_toy):
+    words = ("plan", path, "-p", TOYS, "--device", "cpu")
+    assert cli(*words).out.splitlines()[-1] == "3 of 3 stages would run: times are known after a first run"
+    assert cli(*words, "--set", "inv.budget=90s").out.splitlines()[-1] == "3 of 3 stages would run: about 1:30, 2 without an estimate"
+    run_toy(path)
+    assert cli(*words).out.splitlines()[-1] == "everything is cached"
+    assert cli(*words, "--force").out.splitlines()[-1].startswith("3 of 3 stages would run: about ")
+
+
 def test_odd_memories_do_not_matter(path, run_toy, store):
     """What the store remembers beside its entries may be lost or damaged at any time."""
     run_toy(path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from genart import hookspecs
 from genart import plugin_doctor as doctor
 from genart.plugins import Plugins
 
@@ -84,6 +86,32 @@ def test_two_that_only_fail_together_are_found(site: Path, few: None, cli) -> No
     result = cli("plugins", "doctor")
     assert result.code == 4
     assert "the cause is first with second" in result.out
+
+
+def test_what_will_stop_working_is_told(site: Path, few: None, cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(site, "first", "GENART_API = 1")
+    distribution(site, "second", "GENART_API = 2")
+    distribution(site, "other", "")
+    monkeypatch.setattr(hookspecs, "PLUGIN_API", 2)
+    monkeypatch.setitem(hookspecs.DEPRECATED, 2, "genart_old becomes genart_new")
+    note = "written for plugin interface 1: genart_old becomes genart_new"
+    lines = [line.rstrip() for line in cli("plugins").out.splitlines()]
+    assert lines[lines.index("first first-plugin 1.0") + 1] == f"  {note}"
+    assert sum(note in line for line in lines) == 1
+    assert {row["name"]: row["notes"] for row in cli("plugins", "--json").events[0]} == {
+        "first": [note],
+        "metrics": [],
+        "other": [],
+        "second": [],
+    }
+
+    newer = f"from genart import hookspecs, plugin_doctor; hookspecs.PLUGIN_API = 2; hookspecs.DEPRECATED[2] = {hookspecs.DEPRECATED[2]!r}"
+    run = subprocess.run
+    command = ["-c", f"import sys; {newer}; plugin_doctor.main(sys.argv[1])"]  # the doctor's processes see the same genart
+    monkeypatch.setattr(subprocess, "run", lambda words, **more: run([words[0], *command, words[-1]], **more))
+    told = cli("plugins", "doctor")
+    assert told.code == 0, told.out
+    assert [line for line in told.out.splitlines() if "interface" in line] == [f"first: {note}"]
 
 
 def test_an_import_without_end(site: Path, few: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ WRONG = {
         "takes one model",
     ),
     "missing file": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "nowhere.jpg"\n', 2, 5, "no such file"),
-    "nearly the file": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "w.tolm"\n', 2, 5, "did you mean 'w.toml'"),
+    "nearly the recipe's own file": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "w.tolm"\n', 2, 5, "no such file or folder: w.tolm\n"),
     "a device": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "/dev/zero"\n', 2, 5, "no such file"),
     "an unknown user's file": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "~nobody-at-all/x"\n', 2, 5, "no such file"),
     "a NUL in a path": (HEAD + '[[stage]]\nuses = "toy.read"\npath = "a\\u0000b"\n', 2, 5, "no such file"),
@@ -164,6 +164,53 @@ def test_paths_that_are_no_recipes(cli):
         result = cli("check", path)
         assert result.code == 2, result.err
         assert len(result.err.splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("gardne.png", "garden.png"),
+        ("garden.pgn", "garden.png"),
+        ("garden.jepg", "garden.jpg"),
+        ("nothing.png", None),  # the suffix alone makes nothing alike
+        ("picturse", "pictures"),
+    ],
+)
+def test_the_nearest_file_is_named_by_more_than_its_suffix(cli, name, near):
+    for file in ("garden.png", "garden.jpg", "no.png"):
+        Path(file).touch()
+    Path("pictures").mkdir()
+    Path("r.toml").write_text(HEAD + f'[[stage]]\nuses = "toy.read"\npath = "{name}"\n')
+    near = f"; did you mean '{near}'?" if near else ""
+    assert (
+        cli("check", "r.toml", "-p", TOYS).err.splitlines()[0] == f"genart: r.toml:5: toy.read.path: no such file or folder: {name}{near}"
+    )
+    assert f"--path: no such file or folder: {name}{near}\n" in cli("apply", "toy.read", "--path", name, "-p", TOYS).err
+
+
+def test_the_nearest_recipe_is_named_by_more_than_its_suffix(cli):
+    Path("p.toml").write_text(HEAD)
+    assert cli("plan", "nothing.toml").err == "genart: nothing.toml: no such recipe\n"
+
+
+def test_all_recipes_are_checked_and_each_error_is_told(cli):
+    import json
+
+    Path("a.toml").write_text(HEAD + NOISE)
+    Path("b.toml").write_text(HEAD + NOISE + 'save = "../evil"\n')
+    Path("c.toml").write_text(HEAD + NOISE + "cuont = 1\n")
+    Path("d.toml").write_text(HEAD + NOISE + '[[stage]]\nuses = "toy.invert"\n')
+    result = cli("check", "a.toml", "b.toml", "c.toml", "d.toml", "-p", TOYS)
+    assert (result.code, result.out) == (7, "a.toml: fine, 1 stage\nd.toml: fine, 2 stages\n")
+    assert [line.split(": ")[1] for line in result.err.splitlines() if line.startswith("genart: ")] == ["b.toml:5", "c.toml:5"]
+    assert cli("check", "c.toml", "b.toml", "-p", TOYS).code == 2
+    result = cli("check", "a.toml", "c.toml", "-p", TOYS, "--json")
+    rows = json.loads(result.out)
+    assert result.code == 2
+    assert rows[0] == {"path": "a.toml", "name": "x", "stages": 1, "valid": True}
+    assert (rows[1]["path"], rows[1]["valid"], rows[1]["exit_code"]) == ("c.toml", False, 2)
+    assert rows[1]["message"].startswith("c.toml:5: toy.noise has no parameter 'cuont'; did you mean 'count'?")
+    assert rows[1]["hint"].startswith("it takes: ")
 
 
 def test_every_wrong_recipe_is_refused_by_run_and_plan_too(cli):

@@ -27,6 +27,7 @@ RECIPE = '[[stage]]\nuses = "toy.noise"\n[[stage]]\nuses = "toy.train"\nsave = "
         ["plan", "r.toml", "--why", "-p", TOYS, "--device", "cpu"],
         ["stages"],
         ["stages", "dcgan.train"],
+        ["stages", "augment", "RandomAffine"],
         ["plugins"],
         ["schema"],
         ["cache", "info"],

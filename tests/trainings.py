@@ -43,3 +43,10 @@ def bytes_of(work):
     """The model and the pictures that a training left in `work`."""
     outputs = [(work / "outputs" / name / "pixels.bin").read_bytes() for name in ("progress", "plot", "nearest")]
     return (work / "model.safetensors").read_bytes(), *outputs
+
+
+def untrained(module, work, family, **parameters):
+    """A model with the weights that a generator, built with these parameters, was given by chance."""
+    run = Run(stage_id="train", seed=0, device="cpu", work=work / family, events=Events())
+    known = {name: parameters[name] for name in ("z_dim", "resolution") if name in parameters}
+    return run.model(dict(module.state_dict()), family=family, parameters=parameters, **known)

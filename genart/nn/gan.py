@@ -289,9 +289,11 @@ class Training:
         pace.change(*self.run.choose(f"pace_{pace.part}", lambda: [nimg, fitting]))
 
     def _eta_sec(self) -> float | None:
-        """Seconds that are left, where the plan knows what images cost."""
-        pace, nimg = self.pace, self.log.nimg
-        return self.slowness * pace.expected_sec(nimg, pace.total) if self.settings.usable_sec is not None else None
+        """Seconds that are left, where the plan knows what images cost; it is going to be fitted to the time that there is."""
+        pace, nimg, usable_sec = self.pace, self.log.nimg, self.settings.usable_sec
+        if usable_sec is None:
+            return None
+        return max(0.0, min(self.slowness * pace.expected_sec(nimg, pace.total), usable_sec - self.elapsed_sec))
 
     def _count(self, told: Tensor, batch_size: int) -> None:
         """Account for a step, and let the augmentation's strength follow r_t."""

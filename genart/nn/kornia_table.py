@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from genart.errors import did_you_mean
 
 TABLE = Path(__file__).parent / "kornia_table.json"
-TYPES: dict[str, Any] = {"number": float, "integer": int, "true | false": bool, "text": str, "list": list[Any]}
+TYPES: dict[str, Any] = {"number": float, "integer": int, "true | false": bool, "text": str, "list": list}
 #: The operations that a container holds.
 INNER = "ops"
 
@@ -50,7 +50,7 @@ class Operation:
             either = functools.reduce(lambda a, b: a | b, kinds)
             fields[name] = (either | None, about["default"]) if "default" in about else (either, ...)
         if self.kind == "container":
-            fields[INNER] = (list[Any], ...)
+            fields[INNER] = (list, ...)
         return create_model(self.name, __config__=ConfigDict(strict=True, extra="forbid", protected_namespaces=()), **fields)
 
 

@@ -37,7 +37,7 @@ class AugmentParams(Params):
     copies: Annotated[int, Field(ge=1, le=10_000)] = Field(1, description="Augmented pictures made of each one; they follow one another.")
 
 
-@stage("augment", random=True, pointwise=True, light=True, depends=("kornia",))
+@stage("augment", random=True, pointwise=True, light=True, depends=("kornia",), operations=operations)
 def augment(images: Images, params: AugmentParams, run: Run) -> Iterator[Batch]:
     """Vary pictures by chance, or change them all alike: every operation of Kornia on single pictures.
 
@@ -78,7 +78,7 @@ class PreviewParams(Params):
         return self
 
 
-@stage("augment.preview", random=True, light=True, depends=("kornia",))
+@stage("augment.preview", random=True, light=True, depends=("kornia",), operations=operations)
 def preview(images: Images, params: PreviewParams, run: Run) -> Iterator[Batch]:
     """Draw a contact sheet of an operation over values of one of its parameters, or over what it draws.
 

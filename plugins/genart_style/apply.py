@@ -87,7 +87,9 @@ def load_painter(model: Model, run: Run) -> StyleNetwork:
             f"{run.stage_id}: {name} holds a model of the family '{model.family}', which doesn't paint over pictures",
             "give a model that style.learn has trained; latent.sample draws pictures with a generator",
         )
-    painter = StyleNetwork(**checked(model.header["parameters"], name, run))
+    arguments = checked(model.header["parameters"], name, run)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights from the global stream; leave it as it was
+        painter = StyleNetwork(**arguments)
     tensors = read_weights(model, {key: tuple(value.shape) for key, value in painter.state_dict().items()}, run)
     painter.load_state_dict(tensors, strict=True)
     return painter.train(False).requires_grad_(False).to(run.device).to(memory_format=torch.channels_last)

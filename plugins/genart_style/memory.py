@@ -134,7 +134,7 @@ def _saved(backbone: Any, layers: Sequence[str], device: str, side: int) -> int:
         seen[storage.data_ptr()] = tensor, storage.nbytes()
         return tensor
 
-    x = torch.rand(1, 3, side, side, device=device, requires_grad=True)
+    x = torch.full((1, 3, side, side), 0.5, device=device, requires_grad=True)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         for features in backbone(x, layers).values():
             count(features)

@@ -242,6 +242,18 @@ def test_what_a_stage_would_take_follows_from_what_it_took(recipe, run_toy, home
     assert found["film"].basis == "the same parameters"
 
 
+def test_a_budget_is_an_estimate_unless_the_same_was_measured(recipe, run_toy, home):
+    path = recipe(FILM)
+    found = estimates(path, "invert.budget=90s")[2]
+    assert (found["invert"].work, found["invert"].basis) == (Work(90.0), "its budget")
+    assert found["noise"].work is None
+    run_toy(path, "--set", "invert.budget=90s")
+    took(path, noise=6.0)
+    found = estimates(path, "invert.budget=30s")[2]
+    assert (found["invert"].work.seconds, found["invert"].basis) == (30.0, "its budget")
+    assert estimates(path, "invert.budget=90s", "noise.size=4")[2]["invert"].basis == "the same parameters"
+
+
 def test_results_with_the_same_parameters_count_more_than_newer_ones(recipe, run_toy, home):
     path = recipe(FILM)
     run_toy(path)

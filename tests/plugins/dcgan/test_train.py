@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from genart.artifacts import Batch, Images, Model, write_sealed
 from genart.errors import DataError, DivergedError, Interrupted
-from genart.nn import family, gan, losses
+from genart.nn import family, gan, losses, watchdog
 from genart.nn.diffaugment import Adaptive
 from genart.nn.players import Game, Players, Rules
 from genart.nn.rebuild import rebuild
@@ -203,6 +203,28 @@ def test_a_healthy_training_is_not_called_collapsed(tmp_path):
     assert all(isinstance(event["diversity"], float) for event in run.events_seen if "diversity" in event)
 
 
+@pytest.mark.parametrize(("share", "acts"), [(0.3, ["told"]), (0.05, [])])
+def test_samples_that_are_nearly_training_pictures_are_told(tmp_path, monkeypatch, share, acts):
+    monkeypatch.setattr(family.Quality, "measure", lambda self, trainer: {"kid": 0.1, "recall": 0.5})
+    monkeypatch.setattr(family.Quality, "copied_share", lambda self, trainer: share)
+    model, run = attempt(tmp_path, evaluations=1)
+    told = [event for event in run.events_seen if event.get("trouble") == "memorisation"]
+    assert [event["act"] for event in told] == acts
+    assert all(event["nimg"] == 160 and event["message"].startswith("30% of the samples") for event in told)
+    kept = [act["trouble"] for act in model.header["trained"]["watchdog"]]
+    assert kept.count("memorisation") == len(acts)
+
+
+def test_a_D_that_is_sure_of_every_real_picture_is_told_once_G_had_its_time(tmp_path, monkeypatch):
+    forward = Discriminator.forward
+    monkeypatch.setattr(Discriminator, "forward", lambda self, *args: 1 + forward(self, *args).square())
+    monkeypatch.setattr(watchdog, "OVERFIT_STEPS", 10)
+    _, run = attempt(tmp_path, loss="bce")
+    told = [event for event in run.events_seen if event.get("trouble") == "D overfits"]
+    assert [(event["act"], event["nimg"]) for event in told] == [("told", 120)], "ten steps after the first quarter of twenty"
+    assert "r_t = 1.00" in told[0]["message"]
+
+
 def test_learning_rates_fall_at_the_end_if_asked_or_if_there_is_time(tmp_path, monkeypatch):
     scales, rates = [], Players.rates
     monkeypatch.setattr(Players, "rates", lambda self, G, D, **more: scales.append((G, D)) or rates(self, G, D, **more))
@@ -325,6 +347,15 @@ def test_a_plan_made_in_a_busy_moment_does_not_end_a_training(tmp_path, monkeypa
         Clock(patch, lambda now: 0.0123)
         attempt(tmp_path / "b", **PACED)
     assert bytes_of(tmp_path / "b") == bytes_of(tmp_path / "a"), "made again at another speed, it is the same"
+
+
+@pytest.mark.parametrize("step_sec", [0.004, 0.01, 0.04], ids=["fast", "as planned", "slow"])
+def test_what_is_told_of_the_time_left_at_a_third_of_it_is_right_within_a_tenth(tmp_path, monkeypatch, step_sec):
+    clock, told = Clock(monkeypatch, lambda now: step_sec), []
+    monkeypatch.setattr(Run, "progress", lambda self, done, total, *, eta_sec: told.append((clock.now, eta_sec)))
+    attempt(tmp_path, **PACED)
+    then, eta_sec = next(row for row in told if row[0] >= clock.now / 3)
+    assert eta_sec == pytest.approx(clock.now - then, rel=0.1)
 
 
 def test_a_busy_moment_in_the_middle_is_made_up_for(tmp_path, monkeypatch):
