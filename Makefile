@@ -1,5 +1,5 @@
 # `make` lists the targets.
-.PHONY: help check fix test slow docs gallery bench
+.PHONY: help check fix test slow audit docs gallery bench
 
 help:
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -15,6 +15,9 @@ test: ## the tests
 
 slow: ## the long tests
 	pytest -m slow
+
+audit: ## known weaknesses of what is installed (wants a network)
+	pip install pip-audit && pip-audit
 
 docs: ## write docs/stages.md again
 	python docs/generate.py
