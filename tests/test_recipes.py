@@ -26,7 +26,7 @@ TRAINING = {"kimg": 0.032, "batch_size": 8, "width": 8, "evaluations": 0}
 MOST = {"count": 12, "frames": 4, "keys": 2, "iterations": 2, "points": 200, "resolution": 64}
 #: What a recipe needs beside these.
 ALSO = {
-    "directions.toml": ("chosen.cells=[3, 7, 9, 11]", "chosen.frames=12"),
+    "directions.toml": ("chosen.cells=[3, 7, 9, 11]", "chosen.frames=40"),
     "strokes.toml": ("photo.crop=64", "photo.count=1"),
     "style.toml": ("paint.iterations=2",),
 }
