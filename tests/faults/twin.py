@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .campaign import saved
@@ -81,13 +81,13 @@ def lives(forge: Forge, folder: Path, every: float | None) -> Iterator[Outcome]:
             raise RuntimeError(f"after {reached or 'no checkpoint'} it ended with {life.code}: {life.err[-800:]}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train both and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=60, help="seconds between two kills")
     parser.add_argument("--stage", default="dcgan.train")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     forge = Forge()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
