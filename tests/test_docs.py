@@ -49,6 +49,7 @@ NOT_RUN = {
     ("README.md", "from collections.abc import Iterator"): "test_readme.py runs the plugin",
     ("README.md", "[project.entry-points.genart]"): "test_plugins.py installs a distribution with it",
     ("index.md", "python3 -m venv .venv && .venv/bin/pip install ."): "as in README.md",
+    ("tutorial.md", "python3 -m venv .venv && . .venv/bin/activate"): "as in README.md",
     ("how.md", "recipe.toml ─ read, checked ─▶ plan"): "it is a drawing",
     ("plugins.md", "pip install -e 'genart-night-sky[test]'"): "test_new.py does it in an environment of its own",
     ("plugins.md", "pytest genart-night-sky"): "test_new.py does it in an environment of its own",
