@@ -663,12 +663,12 @@ def stages(
         str | None, typer.Argument(metavar="NAME", help="Explain one stage.", show_default=False, autocompletion=completion.stages)
     ] = None,
     operation: Annotated[
-        str | None, typer.Argument(metavar="[OPERATION]", help="Explain one of the operations that it lists.", show_default=False)
+        str | None, typer.Argument(metavar="OPERATION", help="Explain one of the operations that it lists.", show_default=False)
     ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
 ) -> None:
-    """List the stages, or explain one with all its parameters and operations."""
+    """List the stages, or explain one: its parameters and operations."""
     from .params import rows
     from .plugins import Plugins
 

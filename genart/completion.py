@@ -120,7 +120,7 @@ def _values(info: Any) -> Iterator[str]:
 def _ids_of(ctx: typer.Context) -> Iterator[Offer]:
     """Yield (id, stage) of a recipe, as far as it can be read: it may be half-written."""
     try:
-        document = tomllib.loads((ctx.params.get("recipe") or _recipe_typed()).read_text(encoding="utf-8-sig"))
+        document = tomllib.loads((ctx.params.get("recipe") or _recipe_typed()).read_text(encoding="utf-8").removeprefix("\ufeff"))
         tables = [table for table in document["stage"] if isinstance(table.get("uses"), str)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return

@@ -219,6 +219,7 @@ def test_a_D_that_is_sure_of_every_real_picture_is_told_once_G_had_its_time(tmp_
     forward = Discriminator.forward
     monkeypatch.setattr(Discriminator, "forward", lambda self, *args: 1 + forward(self, *args).square())
     monkeypatch.setattr(watchdog, "OVERFIT_STEPS", 10)
+    monkeypatch.setattr(gan, "UNKNOWN_EPOCHS", 0)
     _, run = attempt(tmp_path, loss="bce")
     told = [event for event in run.events_seen if event.get("trouble") == "D overfits"]
     assert [(event["act"], event["nimg"]) for event in told] == [("told", 120)], "ten steps after the first quarter of twenty"
