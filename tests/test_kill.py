@@ -47,7 +47,7 @@ def newest_checkpoint(store: Path) -> int:
     return max(found, default=-1)
 
 
-@pytest.mark.parametrize("moments", [(1,), (20, 45), (70,)], ids=str)
+@pytest.mark.parametrize("moments", [(1,), pytest.param((20, 45), marks=pytest.mark.slow), (70,)], ids=str)
 def test_a_killed_training_ends_in_the_same_bytes(genart_process, recipe, store, moments):
     path = recipe(RECIPE)
     undisturbed = genart_process("run", path, "--out", "a", "--quiet", XDG_CACHE_HOME=os.path.abspath("other"))

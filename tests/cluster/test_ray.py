@@ -102,6 +102,7 @@ def test_twenty_workers_killed_at_random_during_a_film_of_500_frames(recipe, run
     assert 1 <= len(lost) <= len(killed), "at most one task for each"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_workers_and_the_run_goes_on(recipe, run_toy, genart_process, home):
     path = recipe(SLOW)
     run_toy(path)

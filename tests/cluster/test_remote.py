@@ -269,7 +269,10 @@ def faults(bucket: Bucket, run: Callable[[], object], how: str) -> Iterator[int]
 
 @pytest.mark.parametrize(
     ("kind", "how"),
-    [*(("memory", how) for how in ("before", "after", "half")), ("file", "before"), pytest.param("file", "after", marks=pytest.mark.slow)],
+    [
+        *(("memory", how) for how in ("before", "after", "half")),
+        *(pytest.param("file", how, marks=pytest.mark.slow) for how in ("before", "after")),
+    ],
 )
 def test_a_wire_that_breaks_at_any_request_costs_nothing(kind, how, run_toy, recipe, machine, at, wanted, home, toy_log):
     bucket = at(in_memory() if kind == "memory" else in_folder(home))
@@ -342,6 +345,7 @@ def forge() -> Iterator[Forge]:
     process.close()
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_request_costs_nothing(forge, home, recipe, wanted):
     """With a folder as the store, since what is in memory dies with the process."""
     wanted = {name: data for name, data in wanted.items() if name.startswith("inverted/")}

@@ -194,7 +194,8 @@ def test_a_model_says_how_many_processes_trained_it(undisturbed, tmp_path):
         assert json.loads(file.metadata()["genart"])["model"]["trained"]["processes"] == 2
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.slow
 def test_a_lost_process_costs_what_came_after_the_last_checkpoint(undisturbed, tmp_path, rank):
     run = Torchrun(tmp_path, restarts=2)
     run.wait_until(run.trains)
