@@ -32,6 +32,7 @@ from genart.runner import Runner
 from genart.store import Store
 from genart.tasks import Task
 from genart.worker import Worker
+from genart_video.film import PIECE
 
 FILM = """
 [[stage]]
@@ -185,7 +186,7 @@ def main() -> None:
             each = frames // options.films
             size = each * 3 * options.resolution**2
             work = {f"frames{n}": Work(each * options.frame_sec, each, bytes=size) for n in range(options.films)}
-            work |= {f"film{n}": Work(each / rate) for n in range(options.films)}
+            work |= {f"film{n}": Work(each / rate, each, PIECE, bytes=size // 50) for n in range(options.films)}
             for workers in options.workers:
                 outcome, cpu, memory = simulated(planner, steps, work, workers, costs, options.scatter)
                 about = row(outcome, workers)

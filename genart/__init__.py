@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .params import BackboneName, Duration, FilmName, InputPath, LossName, ModelInput, Params, PictureInput, StatisticName
     from .provenance import picture_meta
     from .run import Run
-    from .stages import Needs, Stage, stage
+    from .stages import Needs, Pieces, Stage, stage
 
 __version__ = "0.1.0"
 
@@ -51,7 +51,7 @@ _HOMES = {
     "params": ("BackboneName", "Duration", "FilmName", "InputPath", "LossName", "ModelInput", "Params", "PictureInput", "StatisticName"),
     "provenance": ("picture_meta",),
     "run": ("Run",),
-    "stages": ("Needs", "Stage", "stage"),
+    "stages": ("Needs", "Pieces", "Stage", "stage"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -79,6 +79,7 @@ __all__ = [
     "PictureFormat",
     "PictureInput",
     "PictureReader",
+    "Pieces",
     "RefusedError",
     "ResourceError",
     "Run",

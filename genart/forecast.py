@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from . import parts
 from .artifacts import StoredImages, Video
 from .events import Events
 from .plan import Planner, Step
@@ -373,11 +374,15 @@ class Past:
         ratio, basis = self._ratio(step, entry, given)
         if count is not None:
             count = round(count * ratio)
-        apart = count if step.node.stage.streams and step.node.stage.pointwise else None
+        apart = count if parts.may_split(replace(step, forced=False)) else None
         seconds = entry.manifest["seconds"] * ratio
         if budget is not None and entry.manifest["parts"].get("params") != step.parts["params"]:
             seconds, basis = budget, "its budget"
-        return Estimate(Work(seconds, apart, bytes=round(entry.bytes * ratio)), basis), count
+        batch = 1
+        if step.node.stage.pieces is not None:
+            batch = step.node.stage.pieces().size
+            apart = None if apart is None or apart <= batch else apart
+        return Estimate(Work(seconds, apart, batch, bytes=round(entry.bytes * ratio)), basis), count
 
     def _ratio(self, step: Step, entry: Entry, given: int | None) -> tuple[float, str]:
         """How much more there is to do than there was, and what that is known from."""

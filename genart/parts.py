@@ -1,4 +1,4 @@
-"""Pictures of a stage in parts: made apart from each other, kept in the store, and joined to what one process would have made."""
+"""Pictures or frames of a stage in parts: made apart from each other, kept in the store, and joined to what one process would have made."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
 from typing import Any
 
-from .artifacts import Batch, ImagesWriter, StoredImages, sealed, write_sealed
-from .errors import StageError
+from .artifacts import Batch, Images, ImagesWriter, StoredImages, Video, sealed, write_sealed
+from .errors import GenartError, StageError
 from .plan import Step, hash_of
 from .run import CHOICES, Run
 from .runner import Named, Runner
 from .store import Entry
 from .tasks import Part, Task
 
-#: What the stage of a part is called in the store.
-SUFFIX = " (part)"
+#: What the stage of a part is called in the store, and the file that holds pieces of a film.
+SUFFIX, PIECE = " (part)", "piece"
 
 
 class NotApart(StageError):
@@ -25,9 +25,10 @@ class NotApart(StageError):
 
 
 def may_split(step: Step) -> bool:
-    """True for a stage whose pictures may be made apart, as far as it declares."""
+    """True for a stage whose pictures or frames may be made apart, as far as it declares."""
     stage = step.node.stage
-    return stage.streams and stage.pointwise and not step.forced
+    apart = stage.streams and stage.pointwise if stage.pieces is None else stage.pieces().applies(step.node.params)
+    return apart and not step.forced
 
 
 def shelf_of(key: str) -> str:
@@ -36,15 +37,15 @@ def shelf_of(key: str) -> str:
 
 
 def make(runner: Runner, step: Step, task: Task) -> Part:
-    """Make some pictures of a stage and put them into the store as an entry of their own.
+    """Make some pictures or frames of a stage and put them into the store as an entry of their own.
 
     Args:
         runner: of this process; the inputs are in its store.
         step: the stage.
-        task: which pictures.
+        task: which ones.
 
     Raises:
-        NotApart: if the stage wants to see a picture that it made before.
+        NotApart: if the stage wants to see a picture that it made before, or its film is a single piece.
     """
     key = runner.planner.key(step, runner.steps)
     assert key is not None
@@ -54,24 +55,16 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
             (work / CHOICES).write_text(json.dumps(sealed(task.choices, CHOICES)), encoding="utf-8")
         run = runner.new_run(step, start=task.start, work=work)
         run.sides, run.made = runner.sides(step), _not_apart
-        writer = ImagesWriter(work / "outputs" / "output")
         try:
             with Named(step):
-                batch, ended = _fill(writer, runner, step, run, task, began)
-                writer.finish(run.fps, durable=False)
-                for name in step.node.stage.gives:
-                    run.sink(name).finish(durable=False) if name != "output" else None
+                made = (_pictures if step.node.stage.pieces is None else _pieces)(runner, step, run, task, began)
         finally:
             runner.surroundings.restore()
-            writer.close()
             run.close()
         about = {
             "start": task.start,
-            "stop": task.start + writer.count,
-            "count": run.count,
+            **made,
             "fps": run.fps,
-            "batch": batch,
-            "ended": ended,
             "choices": run.choices,
             "warnings": run.warnings,
             "skipped": run.skipped,
@@ -91,6 +84,33 @@ def part_of(entry: Entry) -> Part:
     """What an entry of the store says of the part that it holds."""
     names = Part.__dataclass_fields__.keys() - {"key"}
     return Part(key=entry.key, **{name: entry.manifest[name] for name in names})
+
+
+def _pictures(runner: Runner, step: Step, run: Run, task: Task, began: float) -> dict[str, Any]:
+    """Make the pictures that are asked for; returns what the part is to say of itself."""
+    with closing(ImagesWriter(run.work / "outputs" / "output")) as writer:
+        batch, ended = _fill(writer, runner, step, run, task, began)
+        writer.finish(run.fps, durable=False)
+        for name in step.node.stage.gives:
+            run.sink(name).finish(durable=False) if name != "output" else None
+        return {"stop": task.start + writer.count, "count": run.count, "batch": batch, "ended": ended}
+
+
+def _pieces(runner: Runner, step: Step, run: Run, task: Task, began: float) -> dict[str, Any]:
+    """Make the pieces of a film that are asked for, at least one; returns what the part is to say of itself."""
+    assert step.node.stage.pieces is not None
+    pieces, images, params = step.node.stage.pieces(), runner.input(step, 0), step.node.params
+    assert isinstance(images, Images)
+    count = pieces.count(images, params, run)
+    if count <= pieces.size:
+        raise NotApart("the film is a single piece")
+    folder = run.work / "outputs" / "output"
+    folder.mkdir(parents=True)
+    stop = pieces.size if task.stop is None else task.stop  # of the first, which says how many there are, one is enough
+    pieces.make(images, params, run, range(task.start, stop), folder / PIECE)
+    about = {"file": PIECE, "fps": images.fps or 0.0, "count": stop - task.start}
+    (folder / "video.json").write_text(json.dumps(about), encoding="utf-8")
+    return {"stop": stop, "count": count, "batch": pieces.size, "ended": stop == count}
 
 
 def _fill(writer: ImagesWriter, runner: Runner, step: Step, run: Run, task: Task, began: float) -> tuple[int, bool]:
@@ -183,7 +203,10 @@ def _joined(runner: Runner, step: Step, parts: Sequence[Part]) -> bool:
     run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
     run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
     try:
-        if not all(_join_output(runner, parts, output, run) for output in step.node.stage.gives):
+        if step.node.stage.pieces is not None:
+            if not _join_pieces(runner, step, parts, run):
+                return False
+        elif not all(_join_output(runner, parts, output, run) for output in step.node.stage.gives):
             return False
         runner.commit(step, run, sum(part.seconds for part in parts))
     finally:
@@ -203,6 +226,25 @@ def _merged(parts: Sequence[Part]) -> dict[str, Any]:
     for part in parts:
         choices |= {name: value for name, value in part.choices.items() if name not in choices}
     return choices
+
+
+def _join_pieces(runner: Runner, step: Step, parts: Sequence[Part], run: Run) -> bool:
+    """Verify all parts of a film, and put it together; False if one is missing or damaged."""
+    assert step.node.stage.pieces is not None
+    entries = [runner.store.find(part.key) for part in parts]
+    there = [entry for entry in entries if entry is not None and runner.store.verified(entry)]
+    if len(there) < len(parts):
+        return False
+    try:
+        films = [entry.artifact("output") for entry in there]
+        with Named(step):
+            paths = [film.path for film in films if isinstance(film, Video)]
+            runner.keep(step, run, step.node.stage.pieces().join(paths, step.node.params, run))
+    except (FileNotFoundError, GenartError):
+        if all(entry.folder.exists() for entry in there):
+            raise
+        return False  # a clean-up took it away this moment
+    return True
 
 
 def _join_output(runner: Runner, parts: Sequence[Part], output: str, run: Run) -> bool:

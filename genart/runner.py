@@ -318,7 +318,7 @@ class Runner:
                     result = step.node.stage(given, step.node.params, run)
                 finally:
                     self.surroundings.restore()
-                self._keep(step, run, result)
+                self.keep(step, run, result)
             self.commit(step, run, time.monotonic() - began - self._upstream_sec(step))
         finally:
             run.close()
@@ -409,7 +409,7 @@ class Runner:
                 self.busy.pop(source.node, None)
         return found
 
-    def _keep(self, step: Step, run: Run, result: Any) -> None:
+    def keep(self, step: Step, run: Run, result: Any) -> None:
         """Put a stage's result under `work/outputs/output`, checking that it is what the stage declares."""
         folder = run.work / "outputs" / "output"
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,7 @@ from .stages import Needs
 from .tasks import Part, Task, error_from_json
 
 #: Seconds that the first part of a stage takes, from which the size of the others follows, and what these are to take.
-FIRST_SEC, PART_SEC = 1.0, 5.0
+FIRST_SEC, PART_SEC = 0.2, 5.0
 #: Parts of one result, beyond which they are larger: the driver remembers each of them.
 MOST_PARTS = 10_000
 #: Parts of one result that come back in a second, beyond which they are larger: the driver takes a millisecond for each.
@@ -483,7 +483,7 @@ class Split(Job):
             self._cut()
             if part.ended and self.total is not None:
                 self.total = min(self.total, part.stop)  # fewer than it said
-        self.progress(self.made, self.total, "images")
+        self.progress(self.made, self.total, "images" if self.step.node.stage.pieces is None else "frames")
 
     def _one_makes_all(self) -> None:
         self.one, self.pictures = True, 0

@@ -6,13 +6,14 @@ import collections.abc
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from .artifacts import KINDS, Artifact, Images, Kind
+from .artifacts import KINDS, Artifact, Images, Kind, Video
 from .params import NoParams, Params
 
 OUTPUT_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -52,6 +53,34 @@ class Operation(Protocol):
         """Its parameters."""
 
 
+class Pieces(Protocol):
+    """How a film is made in pieces by several workers, each of some of its frames, to the bytes that one process makes of it."""
+
+    @property
+    def size(self) -> int:
+        """Frames of a piece; the last one may have fewer."""
+
+    def applies(self, params: Any) -> bool:
+        """True if a film with these parameters can be made so."""
+
+    def count(self, images: Images, params: Any, run: Any) -> int:
+        """How many frames the film has."""
+
+    def make(self, images: Images, params: Any, run: Any, frames: range, path: Path) -> None:
+        """Make the pieces of some frames, which begin and, but for the film's end, stop at multiples of `size`.
+
+        Args:
+            images: what the stage reads, all of it.
+            params: of the stage.
+            run: of the stage; `run.progress` counts from the film's beginning.
+            frames: which.
+            path: file for what is made.
+        """
+
+    def join(self, paths: Sequence[Path], params: Any, run: Any) -> Video:
+        """Put the pieces together, which are files that `make` wrote, in order."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One kind of step that a recipe can name.
@@ -71,6 +100,7 @@ class Stage:
         needs: what one of its tasks asks a cluster for.
         data_parallel: its training can be shared by several processes, as `genart.nn.family.train` does.
         operations: gives what its parameters name, by name, for `genart stages`; None where they name nothing of the kind.
+        pieces: gives what makes its film in pieces; None where it is made at once.
     """
 
     name: str
@@ -86,6 +116,7 @@ class Stage:
     needs: Needs = Needs()
     data_parallel: bool = False
     operations: Callable[[], Mapping[str, Operation]] | None = None
+    pieces: Callable[[], Pieces] | None = None
 
     @property
     def family(self) -> str:
@@ -118,6 +149,7 @@ def stage(
     needs: Needs = Needs(),
     data_parallel: bool = False,
     operations: Callable[[], Mapping[str, Operation]] | None = None,
+    pieces: Callable[[], Pieces] | None = None,
 ) -> Callable[[StageFunction], Stage]:
     """Declare a function as a stage. Kinds and parameters are read off its annotations.
 
@@ -134,6 +166,7 @@ def stage(
         needs: what one of its tasks asks a cluster for.
         data_parallel: it trains by `genart.nn.family.train`, and so can be shared by several processes.
         operations: gives what its parameters name, by name, each with a `summary` and a `model`, the pydantic model of its own parameters.
+        pieces: gives what makes its film in pieces, for a cluster; see `Pieces`.
 
     Raises:
         TypeError: if the name or an annotation is not of this form; the message says which.
@@ -164,6 +197,7 @@ def stage(
             needs=needs,
             data_parallel=data_parallel,
             operations=operations,
+            pieces=pieces,
         )
 
     return declare

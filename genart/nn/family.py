@@ -128,8 +128,8 @@ class Family(ABC):
         return named | ({"classes": setup.classes} if setup.classes else {})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
-        """The same; a model that is trained further keeps its own."""
-        return self.parameters(setup) | dict(setup.plan.get("given", {}))
+        """The same; a model that is trained further keeps its own, and what it does not name is as it was when it was made."""
+        return dict(setup.plan.get("given", {})) or self.parameters(setup)
 
     @abstractmethod
     def trainer(self, setup: Setup) -> Trainer:

@@ -123,6 +123,14 @@ class EqualConv2d(nn.Module):
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
+def coloured(x: Tensor, *, bounded: bool) -> Tensor:
+    """What a generator draws, as float32 pictures: within [-1, 1] by a tanh, or as it is, near [-1, 1].
+
+    Where much of a picture is plain black or white, an unbounded G never quite meets it, and D wins by that alone.
+    """
+    return x.float().tanh() if bounded else x.float()
+
+
 def rectified(x: Tensor) -> Tensor:
     """The leaky rectifier of most families, with a slope of 0.2, in place."""
     return F.leaky_relu_(x, 0.2)

@@ -17,6 +17,7 @@ from genart.nn.layers import (
     EqualConv2d,
     EqualLinear,
     channels,
+    coloured,
     halved,
     in_float32,
     minibatch_stddev,
@@ -50,14 +51,15 @@ class Generator(nn.Module):
         width: channels at the resolution.
         z_dim: numbers in a latent vector.
         classes: number of classes; 0 for none.
+        bounded: pictures are within [-1, 1] by a tanh; False for models of before there was one.
     """
 
     #: Latents are brought to one length (Karras et al. 2018, section 4.2), so that scaling them changes nothing.
     directions_only = True
 
-    def __init__(self, resolution: int = 64, width: int = 16, z_dim: int = 64, classes: int = 0) -> None:
+    def __init__(self, resolution: int = 64, width: int = 16, z_dim: int = 64, classes: int = 0, *, bounded: bool = False) -> None:
         super().__init__()
-        self.resolution, self.z_dim = resolution, z_dim
+        self.resolution, self.z_dim, self.bounded = resolution, z_dim, bounded
         widths = channels(2 * resolution, width)
         self.classes = nn.Embedding(classes, z_dim) if classes else None
         self.dense = EqualLinear(2 * z_dim if classes else z_dim, 16 * widths[0], gain=math.sqrt(2))
@@ -82,9 +84,9 @@ class Generator(nn.Module):
             labels: (N,), or None for each class in turn.
 
         Returns:
-            (N, 3, R, R), (N, 3, R/2, R/2), ..., (N, 3, 4, 4), float32; near [-1, 1], which nothing enforces.
+            (N, 3, R, R), (N, 3, R/2, R/2), ..., (N, 3, 4, 4), float32; in [-1, 1] if bounded, else near it.
         """
-        pictures = [to_rgb(x).float() for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
+        pictures = [coloured(to_rgb(x), bounded=self.bounded) for to_rgb, x in zip(self.to_rgb, self.features(z, labels), strict=True)]
         return tuple(pictures[::-1])
 
     def first_layer(self) -> Tensor:
@@ -93,8 +95,8 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
-        pictures: Tensor = self.to_rgb[-1](self.features(z, labels)[-1])
-        return pictures.float().clamp(-1, 1)
+        pictures = coloured(self.to_rgb[-1](self.features(z, labels)[-1]), bounded=self.bounded)
+        return pictures.clamp(-1, 1)
 
 
 class Discriminator(nn.Module):

@@ -20,6 +20,7 @@ from genart.nn.layers import (
     EqualConv2d,
     EqualLinear,
     channels,
+    coloured,
     halved,
     in_float32,
     minibatch_stddev,
@@ -56,6 +57,7 @@ class Generator(nn.Module):
         width: channels at the resolution.
         z_dim: numbers in a latent vector.
         classes: number of classes; 0 for none.
+        bounded: pictures are within [-1, 1] by a tanh; False for models of before there was one.
     """
 
     #: Latents are brought to one length (Karras et al. 2018, section 4.2), so that scaling them changes nothing.
@@ -63,9 +65,9 @@ class Generator(nn.Module):
 
     place: Tensor
 
-    def __init__(self, resolution: int = 64, width: int = 16, z_dim: int = 64, classes: int = 0) -> None:
+    def __init__(self, resolution: int = 64, width: int = 16, z_dim: int = 64, classes: int = 0, *, bounded: bool = False) -> None:
         super().__init__()
-        self.resolution, self.z_dim = resolution, z_dim
+        self.resolution, self.z_dim, self.bounded = resolution, z_dim, bounded
         widths = channels(2 * resolution, width)
         self.classes = nn.Embedding(classes, z_dim) if classes else None
         self.dense = EqualLinear(2 * z_dim if classes else z_dim, 16 * widths[0], gain=math.sqrt(2))
@@ -95,7 +97,7 @@ class Generator(nn.Module):
             labels: (N,), or None for each class in turn.
 
         Returns:
-            (N, 3, S, S) float32, S = 4 << level; near [-1, 1], which nothing enforces.
+            (N, 3, S, S) float32, S = 4 << level; in [-1, 1] if bounded, else near it.
         """
         x = self.dense(with_labels(pixel_norm(z), labels, self.classes))
         x = x.view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # channels last from the beginning
@@ -103,9 +105,9 @@ class Generator(nn.Module):
         before = x
         for block in self.blocks[: self.level]:
             before, x = x, block(x)
-        pictures: Tensor = self.to_rgb[self.level](x).float()
+        pictures = coloured(self.to_rgb[self.level](x), bounded=self.bounded)
         if self.alpha < 1:
-            coarse = F.interpolate(self.to_rgb[self.level - 1](before).float(), scale_factor=2.0, mode="nearest")
+            coarse = F.interpolate(coloured(self.to_rgb[self.level - 1](before), bounded=self.bounded), scale_factor=2.0)
             pictures = torch.lerp(coarse, pictures, self.alpha)
         return pictures
 

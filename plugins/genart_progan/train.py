@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -132,6 +132,10 @@ class ProGAN(GanFamily):
     # On a CPU small batches cost little more for each picture, and in minutes it is the number of steps that counts.
     batch_sizes: Mapping[str, Sequence[int]] = {"cpu": (8, 16), "cuda": (32, 64, 128), "mps": (16, 32, 64)}
     wanted_nimg = 40_000
+
+    def parameters(self, setup: Setup) -> dict[str, Any]:
+        """Arguments of the generator's class."""
+        return super().parameters(setup) | {"bounded": True}
 
     def discriminator(self, setup: Setup) -> Discriminator:
         """A new D."""

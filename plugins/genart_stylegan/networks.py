@@ -20,6 +20,7 @@ from genart.nn.layers import (
     EqualConv2d,
     EqualLinear,
     channels,
+    coloured,
     halved,
     in_float32,
     minibatch_stddev,
@@ -128,6 +129,7 @@ class Generator(nn.Module):
         w_dim: numbers in a style.
         mapping_layers: layers between both.
         classes: number of classes; 0 for none.
+        bounded: pictures are within [-1, 1] by a tanh; False for models of before there was one.
 
     Attributes:
         layers: number of styles that a picture takes, one for each convolution and the last colours: 2 log2(resolution) - 2.
@@ -137,10 +139,18 @@ class Generator(nn.Module):
     mean_w: Tensor
 
     def __init__(
-        self, resolution: int = 64, width: int = 16, z_dim: int = 64, w_dim: int = 64, mapping_layers: int = 2, classes: int = 0
+        self,
+        resolution: int = 64,
+        width: int = 16,
+        z_dim: int = 64,
+        w_dim: int = 64,
+        mapping_layers: int = 2,
+        classes: int = 0,
+        *,
+        bounded: bool = False,
     ) -> None:
         super().__init__()
-        self.resolution, self.z_dim, self.w_dim = resolution, z_dim, w_dim
+        self.resolution, self.z_dim, self.w_dim, self.bounded = resolution, z_dim, w_dim, bounded
         widths = channels(2 * resolution, width)
         self.classes = nn.Embedding(classes, z_dim) if classes else None
         sizes = [2 * z_dim if classes else z_dim] + [w_dim] * mapping_layers
@@ -217,7 +227,7 @@ class Generator(nn.Module):
             noise: (1 or N, 1, S, S) for each convolution; left out, it is the fixed noise.
 
         Returns:
-            (N, 3, resolution, resolution) float32; near [-1, 1], which nothing enforces.
+            (N, 3, resolution, resolution) float32; in [-1, 1] if bounded, else near it.
         """
         if ws.ndim == 2:
             ws = ws[:, None].expand(-1, self.layers, -1)
@@ -227,7 +237,7 @@ class Generator(nn.Module):
         pictures: Tensor = self.to_rgb(x, ws[:, 1])
         for at, block in enumerate(self.blocks):  # its first layer shares a style with the colours before it
             x, pictures = block(x, pictures, ws[:, 2 * at + 1 : 2 * at + 4], noise[2 * at + 1 : 2 * at + 3])
-        return pictures
+        return coloured(pictures, bounded=self.bounded)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""

@@ -63,7 +63,7 @@ class StyleGAN(GanFamily):
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class."""
-        return super().parameters(setup) | {"mapping_layers": own(setup).mapping_layers}
+        return super().parameters(setup) | {"mapping_layers": own(setup).mapping_layers, "bounded": True}
 
     def discriminator(self, setup: Setup) -> Discriminator:
         """A new D."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from genart import Batch, Duration, FilmName, Images, InputPath, Needs, Params, PictureInput, Run, Video, stage
+from genart import Batch, Duration, FilmName, Images, InputPath, Needs, Params, PictureInput, Pieces, Run, Video, stage
 
 Codec = Literal["h264", "vp9", "av1", "prores"]
 
@@ -179,7 +179,13 @@ class AssembleParams(FramesParams):
         return audio
 
 
-@stage("video.assemble", depends=("av", "pillow", "numpy"), needs=Needs(gpus=0))
+def _pieces() -> Pieces:
+    from .pieces import FilmPieces
+
+    return FilmPieces()
+
+
+@stage("video.assemble", depends=("av", "pillow", "numpy"), needs=Needs(gpus=0), pieces=_pieces)
 def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     """Encode pictures as a GIF, an animated WebP or APNG, or as MP4, WebM or ProRes.
 

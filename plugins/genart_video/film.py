@@ -1,5 +1,6 @@
 """Films and animations through PyAV, streamed: a frame is encoded as soon as it is made.
 
+A film is coded in pieces of `PIECE` frames, each by an encoder of its own, so that several workers can code one film to the same bytes.
 PyAV is used directly, not through imageio's plugin for it, which offers no way to set the encoder's options (quality,
 threads), the colour tags, or where an MP4 keeps its index, and would write a WebM with a random id.
 """
@@ -9,18 +10,18 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import numpy as np
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
-from av.video.stream import VideoStream
 
 from genart import FilmWriter, Run, StageError
 
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from . import AssembleParams
     from .frames import Frames
 
-#: Encoder threads of small and of large films. Not the machine's number of cores, on which the bytes of the film would then
-#: depend; and few for small ones, since what makes the frames wants the cores as well (bench/walk.py).
-THREADS, THREADS_LARGE = 2, 4
-LARGE = 512 * 512
+#: Encoder threads of films up to so many pixels, and of larger ones. Not the machine's number of cores, on which the bytes of the film
+#: would then depend; few for small ones, since what makes the frames wants the cores as well, and one where two are no faster.
+THREADS, THREADS_LARGE = {128 * 128: 1, 512 * 512: 2}, 4
 #: Frames are made and encoded by turns, this many bytes at a time: both want every core, and together each waits for the other's
 #: threads (bench/walk.py).
 TURN = 8 << 20
+#: Frames of a film that one encoder codes: ten seconds, about as often as x264 sets a key frame anyway.
+PIECE = 240
 #: SVT-AV1 tells its settings on stderr unless it is asked for errors alone.
 os.environ.setdefault("SVT_LOG", "1")
 
@@ -121,6 +123,80 @@ WEBP = Codec("libwebp_anim", "webp", 20, 60, "bgra", "bgra", options={"compressi
 APNG = Codec("apng", "apng", pixel_format="rgb24", alpha_format="rgba", options={"pred": "mixed"}, plays="plays")
 
 
+class Coded(NamedTuple):
+    """A coded frame.
+
+    Attributes:
+        data: its bytes.
+        pts: number of the frame in the film.
+        dts: its place in the order of decoding, on the same scale.
+        key: a player can begin with it.
+    """
+
+    data: bytes
+    pts: int
+    dts: int
+    key: bool
+
+
+class Look(NamedTuple):
+    """What all frames of a film have in common: FFmpeg's name of how pixels are stored, and pixels."""
+
+    pixel_format: str
+    width: int
+    height: int
+
+
+class Film:
+    """A file into which coded frames are written, and the sound that goes with them.
+
+    Args:
+        codec: what coded them.
+        path: the file.
+        rate: frames per second.
+        look: of the frames.
+        params: of the stage.
+        run: told where the sound is too short.
+
+    Raises:
+        DataError: if the sound cannot be read.
+    """
+
+    def __init__(self, codec: Codec, path: Path, rate: Fraction, look: Look, params: AssembleParams, run: Run) -> None:
+        self.rate, self.run, self.count = rate, run, 0
+        with ExitStack() as stack:
+            self._container = stack.enter_context(_opened(codec, path, codec.container_options))
+            self._stream = self._container.add_stream(codec.name, rate=rate, options=codec.encoder_options(params.quality))
+            _set_up(self._stream.codec_context, codec, look)  # codes nothing, but knows what the container says of the codec
+            self._sound: Sound | None = None
+            if params.audio is not None:
+                self._sound = stack.enter_context(Sound(params.audio, self._container, str(codec.audio)))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Film:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add(self, coded: Iterable[Coded]) -> None:
+        """Write coded frames, in the order of decoding."""
+        for frame in coded:
+            packet = av.Packet(frame.data)
+            packet.pts, packet.dts, packet.duration, packet.time_base = frame.pts, frame.dts, 1, 1 / self.rate
+            packet.is_keyframe, packet.stream = frame.key, self._stream
+            with _unhurried():
+                self._container.mux(packet)
+            self.count += 1
+            if self._sound is not None:
+                self._sound.write_until(float(self.count / self.rate))
+
+    def end(self) -> None:
+        """Write what is left of the sound."""
+        if self._sound is not None:
+            self._sound.end(self.run, float(self.count / self.rate))
+
+
 def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams, run: Run, limit: int | None = None) -> tuple[float, int]:
     """Encode the frames as they come.
 
@@ -131,52 +207,115 @@ def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams,
         DataError: if there are no frames, they differ in size, or the sound cannot be read.
         budget.TooLarge: as soon as more than `limit` bytes are written.
     """
-    rate = Fraction(frames.fps).limit_denominator(1001)
-    count, stream, sound = 0, None, None
-    options = dict(codec.container_options)
-    if codec.plays is not None:  # 0 is for ever
-        options[codec.plays] = str(0 if params.loop == 0 else max(1, params.loop + 1))
+    rate = rate_of(frames)
+    shown = watched(by_turns(frames.shown()), frames.count, run, path=path, limit=limit)
+    first = to_frame(codec, next(shown))
+    with Film(codec, path, rate, look_of(first), params, run) as film:
+        coming = itertools.chain([first], (to_frame(codec, pixels) for pixels in shown))
+        while (begin := next(coming, None)) is not None:
+            film.add(coded(codec, itertools.chain([begin], itertools.islice(coming, PIECE - 1)), film.count, rate, params.quality))
+        film.end()
+        return frames.fps, film.count
+
+
+def coded(codec: Codec, frames: Iterable[av.VideoFrame], start: int, rate: Fraction, quality: int | None) -> Iterator[Coded]:
+    """Code a piece of a film, as its frames come.
+
+    Args:
+        codec: to code it with.
+        frames: of the piece, at least one.
+        start: number of the first.
+        rate: frames per second.
+        quality: constant rate factor, or None for the codec's default.
+    """
+    context: VideoCodecContext | None = None
+
+    def given(packets: list[av.Packet]) -> Iterator[Coded]:
+        for packet in packets:
+            assert packet.pts is not None
+            yield Coded(bytes(packet), start + packet.pts, start + (packet.pts if packet.dts is None else packet.dts), packet.is_keyframe)
+
+    for number, frame in enumerate(frames):
+        if context is None:
+            context = _encoder(codec, rate, look_of(frame), quality)
+        frame.pts, frame.time_base = number, 1 / rate
+        with _unhurried():
+            packets = context.encode(frame)
+        yield from given(packets)
+    if context is not None:
+        yield from given(context.encode(None))
+
+
+def write_animation(
+    codec: Codec, frames: Frames, path: Path, params: AssembleParams, run: Run, limit: int | None = None
+) -> tuple[float, int]:
+    """Encode the frames of an animation as they come, by one encoder; see `write_film`."""
+    rate, count = rate_of(frames), 0
+    options = {**codec.container_options, str(codec.plays): str(0 if params.loop == 0 else max(1, params.loop + 1))}  # 0 is for ever
     if codec.container == "apng":
         options["final_delay"] = str(1 / rate)
-    with ExitStack() as stack:
-        container = stack.enter_context(av.open(str(path), "w", format=codec.container, container_options=options))
-        container.flags |= av.container.Flags.bitexact.value
-        for pixels in by_turns(held(frames)):
+    with _opened(codec, path, options) as container:
+        stream = container.add_stream(codec.name, rate=rate, options=codec.encoder_options(params.quality))
+        for count, pixels in enumerate(watched(by_turns(frames.shown()), frames.count, run, path=path, limit=limit), 1):
             frame = to_frame(codec, pixels)
-            if stream is None:
-                stream = _stream(container, codec, rate, frame, params.quality)
-                if params.audio is not None:
-                    sound = stack.enter_context(Sound(params.audio, container, str(codec.audio)))
-            frame.pts, frame.time_base = count, 1 / rate
-            container.mux(_encoded(stream, frame))
-            count += 1
-            if sound is not None:
-                sound.write_until(float(count / rate))
-            run.progress(count, frames.count, "frames")
-            run.check()
-            budget.check(path, limit)
-        assert stream is not None  # no frames are an error already
+            if count == 1:
+                _set_up(stream.codec_context, codec, look_of(frame))
+            frame.pts, frame.time_base = count - 1, 1 / rate
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        if sound is not None:
-            sound.end(run, float(count / rate))
     return frames.fps, count
 
 
-def _encoded(stream: VideoStream, frame: av.VideoFrame) -> list[av.Packet]:
-    """Encode a frame, at the priority that this process had.
+def rate_of(frames: Frames) -> Fraction:
+    """Frames per second, as containers count them."""
+    return Fraction(frames.fps).limit_denominator(1001)
+
+
+def look_of(frame: av.VideoFrame) -> Look:
+    """What a frame has in common with all others of its film."""
+    return Look(frame.format.name, frame.width, frame.height)
+
+
+def watched(
+    frames: Iterable[np.ndarray], total: int | None, run: Run, *, start: int = 0, path: Path | None = None, limit: int | None = None
+) -> Iterator[np.ndarray]:
+    """Hand frames on, tell of progress after each, and stop where the run is to, or the file has become too large.
+
+    Args:
+        frames: of a film, from some place on.
+        total: how many the film has, if that is known.
+        run: told.
+        start: number of the first.
+        path: what is being written.
+        limit: bytes that it may have.
+
+    Raises:
+        budget.TooLarge: if it has more.
+    """
+    for count, pixels in enumerate(frames, start + 1):
+        yield pixels
+        run.progress(count, total, "frames")
+        run.check()
+        if path is not None:
+            budget.check(path, limit)
+
+
+@contextmanager
+def _unhurried() -> Iterator[None]:
+    """Keep to the priority that this process had.
 
     SVT-AV1, where it may (as root), begins by making its threads and the one that called it real-time ones (SCHED_FIFO, 99), beside
     which nothing else gets a core; they would stay so.
     """
     if not hasattr(os, "sched_getscheduler"):
-        return stream.encode(frame)
+        yield
+        return
     policy, param = os.sched_getscheduler(0), os.sched_getparam(0)
-    packets = stream.encode(frame)
+    yield
     if os.sched_getscheduler(0) != policy:
         for thread in os.listdir("/proc/self/task"):
             with suppress(OSError):  # it has ended
                 os.sched_setscheduler(int(thread), policy, param)
-    return packets
 
 
 def write_brought(
@@ -198,7 +337,7 @@ def write_brought(
     def given() -> Iterator[np.ndarray]:
         nonlocal count, ended
         try:
-            for pixels in held(frames):
+            for pixels in frames.shown():
                 yield np.ascontiguousarray(pixels)
                 count += 1
                 run.progress(count, frames.count, "frames")
@@ -221,22 +360,29 @@ def write_brought(
     return frames.fps, count
 
 
-def _stream(container: OutputContainer, codec: Codec, rate: Fraction, frame: av.VideoFrame, quality: int | None) -> VideoStream:
-    stream = container.add_stream(codec.name, rate=rate, options=codec.encoder_options(quality))
-    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
-    context = stream.codec_context
-    context.thread_count = THREADS if frame.width * frame.height <= LARGE else THREADS_LARGE
+def _opened(codec: Codec, path: Path, options: dict[str, str]) -> OutputContainer:
+    """Open the file of a film."""
+    container = av.open(str(path), "w", format=codec.container, container_options=options)
+    container.flags |= av.container.Flags.bitexact.value
+    return container
+
+
+def _encoder(codec: Codec, rate: Fraction, look: Look, quality: int | None) -> VideoCodecContext:
+    """An encoder of one piece of a film."""
+    context = VideoCodecContext.create(codec.name, "w")
+    context.options, context.framerate, context.time_base = codec.encoder_options(quality), rate, 1 / rate
+    context.flags |= Flags.global_header  # as all containers of films want it
+    _set_up(context, codec, look)
+    return context
+
+
+def _set_up(context: VideoCodecContext, codec: Codec, look: Look) -> None:
+    context.pix_fmt, context.width, context.height = look
+    context.thread_count = next((count for most, count in THREADS.items() if look.width * look.height <= most), THREADS_LARGE)
     context.flags |= Flags.bitexact
     if codec.plays is None:
-        context.colorspace, context.color_range = frame.colorspace, frame.color_range
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-    return stream
-
-
-def held(frames: Frames) -> Iterator[np.ndarray]:
-    """Yield each frame, (H, W, 3 or 4) uint8, as often as it is shown."""
-    for frame in frames:
-        yield from itertools.repeat(frame.pixels, frame.times)
 
 
 def by_turns(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

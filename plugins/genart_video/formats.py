@@ -12,7 +12,7 @@ import numpy as np
 from genart import Batch, Images, Run, Video
 
 from . import CODECS, FORMATS, budget
-from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_brought, write_film
+from .film import APNG, AV1, H264, H264_MOV, PRORES, VP9, WEBP, Codec, write_animation, write_brought, write_film
 from .frames import DEFAULT_FPS, Frames, rate
 from .gif import FASTEST, SLOWEST, write_gif
 
@@ -58,19 +58,13 @@ class Job:
         """A plugin writes it."""
         return self.name not in FORMATS
 
-    def codec(self, params: AssembleParams) -> Codec | None:
-        """What codes the frames; None for a GIF, and for what a plugin writes."""
-        if self.name not in CODECS:
-            return ANIMATIONS.get(self.name)
-        return FILMS[self.name, params.codec or CODECS[self.name][0]]
-
     def write(self, params: AssembleParams, limit: int | None = None) -> tuple[float, int]:
         """Write it; returns frames per second and the number of frame times.
 
         Raises:
             budget.TooLarge: as soon as more than `limit` bytes are written.
         """
-        codec = self.codec(params)
+        codec = codec_of(self.name, params)
         whole = params.max_mb is not None
         if self.brought:
             writer = self.run.extension("genart_writers", self.name)
@@ -81,7 +75,14 @@ class Job:
             frames = Frames(self.images, params, self.run, fps=fps, own_fps=self.own_fps, whole=True)
             return write_gif(frames, self.path, params, self.run, limit)
         frames = Frames(self.images, params, self.run, own_fps=self.own_fps, keeps_alpha=codec.alpha_format is not None, whole=whole)
-        return write_film(codec, frames, self.path, params, self.run, limit)
+        return (write_film if codec.plays is None else write_animation)(codec, frames, self.path, params, self.run, limit)
+
+
+def codec_of(name: str, params: AssembleParams) -> Codec | None:
+    """What codes the frames of a format; None for a GIF, and for what a plugin writes."""
+    if name not in CODECS:
+        return ANIMATIONS.get(name)
+    return FILMS[name, params.codec or CODECS[name][0]]
 
 
 def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
@@ -100,7 +101,7 @@ def assemble(images: Images, params: AssembleParams, run: Run) -> Video:
     if params.max_mb is None:
         fps, count = write(params, None)
     else:
-        codec = job.codec(params)
+        codec = codec_of(name, params)
         worst = 0 if job.brought else codec.worst_step if codec else None
         rungs = budget.ladder(params, worst, rate(images, params))
         fps, count = budget.keep(write, job.path, params.max_mb, rungs, run)

@@ -99,6 +99,7 @@ class Frames:
         self.alpha: bool | None = None if keeps_alpha and params.background is None else False
         whole = whole or any((params.hold, params.crossfade, params.loop_fade, params.ping_pong, params.seconds, params.beside))
         self.order: Sequence[int] | np.ndarray | None = None
+        self.last: int | None = None
         if not whole:
             self.sources = [Source(images, timeline.Endless(self._step(images)))]
             return
@@ -128,7 +129,27 @@ class Frames:
         Raises:
             DataError: if there are none, or pictures differ in size.
         """
-        for number, (position, cells) in enumerate(self._cells(itertools.count() if self.order is None else self.order)):
+        return self._since(0)
+
+    def shown(self, start: int = 0) -> Iterator[np.ndarray]:
+        """Yield the pixels of each frame time from number `start` on, (H, W, 3 or 4) uint8: of a frame, as often as it is shown.
+
+        Raises:
+            DataError: as iterating does.
+        """
+        number = start if self.last is None else max(min(start, self.last), start - self._held + 1)
+        if self.alpha is None and start:  # the film's first picture says whether it has transparency
+            next(self._since(0))
+            self.sources = [Source(source.images, source.track) for source in self.sources]
+        skipped = start - number if number == self.last else 0
+        for frame in self._since(number):
+            yield from itertools.repeat(frame.pixels, frame.times - skipped)
+            skipped = 0
+
+    def _since(self, first: int) -> Iterator[Frame]:
+        """Yield the frames from one on, in the order of showing."""
+        positions = itertools.count(first) if self.order is None else self.order[first:]
+        for number, (position, cells) in enumerate(self._cells(positions), first):
             _, picture, meta = cells[0]
             pixels = self._finished(self._composed(cells), picture, meta)
             held = self.order is not None and number == self.last == position

@@ -63,7 +63,8 @@ def film(tmp_path_factory):
 
 @pytest.fixture
 def even_parts(monkeypatch):
-    """Parts of five seconds up to the end."""
+    """A first part of a second, then parts of five seconds up to the end."""
+    monkeypatch.setattr(spread, "FIRST_SEC", 1.0)
     monkeypatch.setattr(spread, "SHARE", math.inf)
 
 

@@ -130,6 +130,65 @@ def test_copies_of_pictures_are_made_in_parts(recipe, run_toy, home, monkeypatch
     assert len([task for task in hands.tasks if task.stage == "augment" and task.part]) > 3
 
 
+FILM = """
+[[stage]]
+uses = "toy.noise"
+count = 23
+fps = 5.0
+[[stage]]
+uses = "video.assemble"
+id = "film"
+save = "film.{name}"
+"""
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr("genart_video.film.PIECE", 4)
+
+
+def test_a_film_is_coded_in_pieces_by_all(recipe, run_toy, home, small_pieces):
+    path = recipe(FILM.format(name="mp4"))
+    assert run_toy(path).code == 0
+    hands, told = run_spread(order_of(path, home / "another"), size=3)
+    assert_same()
+    spans = sorted((task.start, task.stop) for task in hands.tasks if task.stage == "film" and task.part)
+    assert spans[0] == (0, None)
+    assert [start % 4 for start, _ in spans] == [0] * len(spans)
+    assert len(spans) > 3
+    assert [event["unit"] for event in told if event["event"] == "progress" and event["stage"] == "film"][-1] == "frames"
+    assert sorted(entry.manifest["stage"] for entry in Store(home / "another").entries()) == ["toy.noise", "video.assemble"]
+
+
+@pytest.mark.parametrize(("name", "size"), [("gif", 4), ("mp4", 240)])
+def test_a_film_that_is_one_piece_is_made_by_one(recipe, run_toy, home, monkeypatch, name, size):
+    monkeypatch.setattr("genart_video.film.PIECE", size)
+    path = recipe(FILM.format(name=name))
+    assert run_toy(path).code == 0
+    hands, _ = run_spread(order_of(path, home / "another"), size=3)
+    assert_same()
+    assert [task.part for task in hands.tasks if task.stage == "film"][-1] is False
+    assert not [task for task in hands.tasks if task.join and task.stage == "film"]
+
+
+def test_pieces_that_are_gone_are_coded_again(recipe, run_toy, home, small_pieces):
+    path = recipe(FILM.format(name="webm"))
+    assert run_toy(path).code == 0
+    store = Store(home / "another")
+
+    def fate(task):
+        if task.stage == "film" and task.join and not gone:
+            parts_there = [entry for entry in store.entries() if entry.manifest["stage"] == "video.assemble (part)"]
+            shutil.rmtree(parts_there[1].folder)
+            gone.append(task)
+        return
+
+    gone = []
+    run_spread(order_of(path, home / "another"), size=3, fate=fate)
+    assert gone
+    assert_same()
+
+
 def test_pictures_are_made_in_parts_and_nothing_is_left_of_these(recipe, home):
     hands, told = run_spread(order_of(recipe(CHAIN), home / "store"))
     of_noise = sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genart.artifacts import Batch, Images
+from genart.artifacts import Batch, Images, Model
 from genart.errors import DataError
 from genart.nn import family, metrics, quality
 from genart.nn.rebuild import BESIDE, rebuild
@@ -15,6 +15,12 @@ from genart.testing import run_stage, tiny_images
 from genart_dcgan import dcgan_train
 from genart_dcgan.networks import Generator
 from genart_latent import latent_sample, latent_walk
+from genart_msggan import msggan_train
+from genart_msggan.networks import Generator as Msggan
+from genart_progan import progan_train
+from genart_progan.networks import Generator as Progan
+from genart_stylegan import stylegan_train
+from genart_stylegan.networks import Generator as Stylegan
 
 TINY = {"width": 4, "batch_size": 8, "kimg": 0.08, "precision": "fp32", "evaluations": 0}
 
@@ -140,6 +146,28 @@ def run_stage_file(model, path, **changes):
 
     save_file(load_file(model.path), path, {"genart": json.dumps({"model": {**model.header, **changes}})})
     return path
+
+
+BOUNDED = {
+    "msggan": (msggan_train, Msggan, lambda G, z: G.scales(z)[0]),
+    "progan": (progan_train, Progan, lambda G, z: G.draw(z)),
+    "stylegan": (stylegan_train, Stylegan, lambda G, z: G.synthesis(G.mapping(z))),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_pictures_are_bounded_and_a_model_of_before_they_were_draws_and_learns_as_it_did(tmp_path, name):
+    stage, module, drawn = BOUNDED[name]
+    model = run_stage(stage, tiny_images(12), work=tmp_path / "a", **TINY)["output"]
+    before = {key: value for key, value in model.header["parameters"].items() if key != "bounded"}
+    assert model.header["parameters"] == before | {"bounded": True}
+    older = run_stage_file(model, tmp_path / "older.safetensors", parameters=before)
+    z = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        unbounded = drawn(rebuild(module, Model.open(older), "cpu"), z)
+        torch.testing.assert_close(rebuild(module, model, "cpu")(z), unbounded.tanh())
+    further = run_stage(stage, tiny_images(12), work=tmp_path / "b", init=str(older), **TINY)["output"]
+    assert further.header["parameters"] == before
 
 
 # the plan
