@@ -16,6 +16,8 @@ from . import shards
 
 T = TypeVar("T")
 
+#: Pictures of a batch that `minibatch_stddev` compares with each other.
+GROUP = 4
 #: The coarsest layer has at most this many times the channels of the finest.
 MAX_WIDENING = 8
 
@@ -160,7 +162,7 @@ def pixel_norm(x: Tensor) -> Tensor:
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
-def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
+def minibatch_stddev(x: Tensor, group: int = GROUP) -> Tensor:
     """Append one channel that says how much the pictures of a group differ (Karras et al. 2018, section 3; groups as in its code, 4).
 
     Args:

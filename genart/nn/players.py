@@ -16,6 +16,7 @@ from . import checkpoint, diffaugment, ema, losses, shards
 from .changes import Changes
 from .data import RealBatch
 from .images import to_unit
+from .layers import GROUP
 
 #: What D looks at: pictures, or their features, or one of either for each scale.
 Seen = tuple[Tensor, ...]
@@ -50,7 +51,12 @@ class Game:
         D: D(seen, labels) maps what `see` gives to answers: one tensor (N, ...), or a tuple of them, of which each counts the same.
         loss: the adversarial loss.
         penalties: gradient penalties of D.
+
+    Attributes:
+        joint: nothing in D joins the pictures of a batch but `minibatch_stddev`, so that one pass can answer for real and generated ones.
     """
+
+    joint = False
 
     def __init__(self, G: nn.Module, D: nn.Module, loss: losses.Loss, penalties: Penalties = Penalties()) -> None:
         self.G, self.D, self.loss, self.penalties = G, D, loss, penalties
@@ -270,7 +276,7 @@ class Players:
         due = penalties.due(step)
         real_seen, gen_seen = (tuple(part.detach().requires_grad_(due) for part in seen) for seen in (real_seen, gen_seen))
         with self.autocast():
-            real_logits, gen_logits = game.judge(real_seen, labels), game.judge(gen_seen, labels)
+            real_logits, gen_logits = self._judged(real_seen, gen_seen, labels, apart=due)
         loss_D = _mean([game.loss.D(real, gen) for real, gen in zip(real_logits, gen_logits, strict=True)])
         with torch.no_grad():
             won = _mean([(real > gen).float().mean() for real, gen in zip(real_logits, gen_logits, strict=True)])
@@ -287,6 +293,23 @@ class Players:
             self.opt_D.step()
         r_t = 2 * won - 1 if game.loss.relativistic else signs  # where answers mean something only against each other
         return loss_D.detach(), (torch.full_like(loss_D, skipped), won, r_t)
+
+    def _judged(self, real_seen: Seen, gen_seen: Seen, labels: Tensor | None, *, apart: bool) -> tuple[Seen, Seen]:
+        """D's answers to real and to generated pictures, unless `apart` by one pass: two of half the size take much longer.
+
+        The two batches are laid together quarter by quarter, which leaves the groups of `minibatch_stddev` as they are.
+        """
+        game, count = self.game, len(real_seen[0])
+        if apart or not game.joint or count % GROUP:
+            return game.judge(real_seen, labels), game.judge(gen_seen, labels)
+
+        def together(real: Tensor, gen: Tensor) -> Tensor:
+            return torch.cat([part for pair in zip(real.chunk(GROUP), gen.chunk(GROUP), strict=True) for part in pair])
+
+        both = tuple(together(real, gen) for real, gen in zip(real_seen, gen_seen, strict=True))
+        answers = game.judge(both, None if labels is None else together(labels, labels))
+        parts = [answer.unflatten(0, (GROUP, 2, count // GROUP)) for answer in answers]
+        return tuple(part[:, 0].flatten(0, 1) for part in parts), tuple(part[:, 1].flatten(0, 1) for part in parts)
 
     def _penalty(
         self, real_seen: Seen, real_logits: Seen, gen_seen: Seen, gen_logits: Seen, labels: Tensor | None, generator: torch.Generator

@@ -24,6 +24,8 @@ class MultiScale(Game):
     A gradient penalty is that of all scales together, as of one input; the paper takes the mean of the scales' own.
     """
 
+    joint = True
+
     def __init__(self, G: Generator, D: Discriminator, loss: losses.Loss, penalties: Penalties) -> None:
         super().__init__(G, D, loss, penalties)
         self.generator = G

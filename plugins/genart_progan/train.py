@@ -49,6 +49,8 @@ class Growth(Game):
         start: the place where the growth begins; where a model that is trained further was left.
     """
 
+    joint = True
+
     def __init__(
         self,
         G: Generator,

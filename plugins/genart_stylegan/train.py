@@ -31,6 +31,8 @@ class Styled(Game):
         style_mixing: share of the pictures that have two styles, 0 to 1.
     """
 
+    joint = True
+
     def __init__(self, G: Generator, D: Discriminator, loss: losses.Loss, penalties: Penalties, *, style_mixing: float = 0.0) -> None:
         super().__init__(G, D, loss, penalties)
         self.generator, self.style_mixing = G, style_mixing

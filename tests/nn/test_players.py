@@ -5,6 +5,15 @@ from torch import nn
 from genart.nn import losses
 from genart.nn.data import RealBatch
 from genart.nn.players import Game, Penalties, Players, Rules
+from genart_msggan.networks import Discriminator as MsgganD
+from genart_msggan.networks import Generator as Msggan
+from genart_msggan.train import MultiScale
+from genart_progan.networks import Discriminator as ProganD
+from genart_progan.networks import Generator as Progan
+from genart_progan.train import Growth
+from genart_stylegan.networks import Discriminator as StyleganD
+from genart_stylegan.networks import Generator as Stylegan
+from genart_stylegan.train import Styled
 
 
 class G(nn.Module):
@@ -194,3 +203,36 @@ def test_several_scales_are_judged_together():
     before = it.D.b.weight.detach().clone()
     assert bool(torch.isfinite(play(it)[0]).all())
     assert not torch.equal(it.D.b.weight, before)
+
+
+JOINT = {
+    "progan": lambda classes: Growth(
+        Progan(16, 4, 8, classes), ProganD(16, 4, classes=classes), losses.named("hinge"), NONE, total_nimg=100, start=2.0
+    ),
+    "msggan": lambda classes: MultiScale(Msggan(16, 4, 8, classes), MsgganD(16, 4, classes=classes), losses.named("hinge"), NONE),
+    "stylegan": lambda classes: Styled(
+        Stylegan(16, 4, 8, classes=classes), StyleganD(16, 4, classes=classes), losses.named("relativistic_paired"), NONE
+    ),
+}
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("family", JOINT)
+def test_one_pass_of_D_answers_as_two_do(family, classes):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        it = Players(JOINT[family](classes), Rules(8), "cpu")
+    assert it.game.joint
+    draw = torch.Generator().manual_seed(5)
+    labels = torch.randint(classes, (8,), generator=draw) if classes else None
+    pictures = it.game.real(torch.rand(8, 3, 16, 16, generator=draw) * 2 - 1)
+    gen_seen = tuple(part.detach() for part in it.game.generate(torch.randn(8, 8, generator=draw), labels, draw))
+    asked = []
+    judge = it.game.judge
+    it.game.judge = lambda seen, labels: asked.append(len(seen[0])) or judge(seen, labels)
+    for ours, theirs in zip(*(it._judged(pictures, gen_seen, labels, apart=apart) for apart in (False, True)), strict=True):
+        torch.testing.assert_close(ours[0], theirs[0], atol=1e-5, rtol=1e-4)
+    assert asked == [16, 8, 8]
+    odd = tuple(part[:6] for part in pictures)
+    assert len(it._judged(odd, odd, None if labels is None else labels[:6], apart=False)[0][0]) == 6
+    assert asked[3:] == [6, 6], "groups that do not fit are not laid together"

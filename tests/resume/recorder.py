@@ -151,6 +151,9 @@ def watch_progress(recorder: Recorder) -> None:
     def resumed(self: Training) -> None:
         recorder.training = self
         resume(self)
+        place = round(self.log.nimg, 9) + AGAIN * recorder.turn
+        if place in recorder.units:  # a return in its first step saves before anything is told
+            recorder.unit, recorder.done = recorder.units.index(place), place
 
     Run.progress, Run.model, Training._resume = told, made, resumed  # type: ignore[method-assign]
 
