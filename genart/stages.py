@@ -176,19 +176,16 @@ def stage(
 
     def declare(function: StageFunction) -> Stage:
         where = f"stage {name!r} ({function.__module__}.{function.__qualname__})"
-        arguments = list(inspect.signature(function).parameters)
-        if len(arguments) != 3:
-            raise TypeError(f"{where} must take (input, params, run), not ({', '.join(arguments)})")
+        given, second, _ = _arguments_of(where, function)
         hints = _hints(function)
-        takes = _takes_of(where, hints, arguments[0])
-        params = _params_of(where, hints, arguments[1])
+        takes, taken = _takes_of(where, hints, given), _params_of(where, hints, second)
         streams, kind = _kind_of(where, hints.get("return"))
         return Stage(
             name=name,
             function=function,
             takes=takes,
             gives={"output": kind, **_outputs_of(where, outputs or {})},
-            params=params,
+            params=taken,
             random=random,
             pointwise=pointwise,
             light=light,
@@ -201,6 +198,13 @@ def stage(
         )
 
     return declare
+
+
+def _arguments_of(where: str, function: StageFunction) -> list[str]:
+    arguments = list(inspect.signature(function).parameters)
+    if len(arguments) != 3:
+        raise TypeError(f"{where} must take (input, params, run), not ({', '.join(arguments)})")
+    return arguments
 
 
 def _takes_of(where: str, hints: Mapping[str, Any], argument: str) -> Kind | None:

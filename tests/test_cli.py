@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import typer
 
-from genart.cli import ORDER, app
+from genart.cli import app
+from genart.commands.app import ORDER
 
 from .conftest import TOYS
 from .test_data import save, smooth

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from genart.errors import LostProcessError, ResourceError
+from genart.errors import LostProcessError, ResourceError, UsageError
 from genart.launch import Launch
 from genart.run import Run
 
@@ -52,12 +52,19 @@ class Team:
         launch: number of this process, of all, and where they meet.
         device: "cpu" or "cuda".
         store: where they find each other; what torchrun says, unless it is given.
+
+    Raises:
+        UsageError: if it is to compute on a GPU and finds none.
     """
 
     def __init__(self, launch: Launch, device: str, store: Store | None = None) -> None:
         self.rank, self.size, self.device = launch.rank, launch.size, device
         if device == "cuda":
-            torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())  # a launcher may show each process its own alone
+            count = torch.cuda.device_count()
+            if not count:
+                words = f"--device cuda: torch finds no GPU for process {launch.rank}"
+                raise UsageError(words, "install a torch for its GPU and driver there, or --device cpu")
+            torch.cuda.set_device(launch.local_rank % count)  # a launcher may show each process its own alone
         if launch.on_loopback:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if os.path.exists("/sys/class/net/lo") else "lo0")
         if store is None:

@@ -404,7 +404,7 @@ DOOR = (
     ),
     Bug(
         "a reader that goes away ends in 1",
-        "genart/cli.py",
+        "genart/commands/app.py",
         "    except BrokenPipeError:\n        raise Interrupted(SIGPIPE) from None",
         "    except BrokenPipeError:\n        raise SystemExit(1) from None",
         ("tests/test_runner.py::test_a_reader_that_goes_away",),
@@ -432,7 +432,7 @@ DOOR = (
     ),
     Bug(
         "control characters reach the terminal",
-        "genart/cli.py",
+        "genart/commands/printing.py",
         "    clean = [printable(line)[:1000] for line in lines]",
         "    clean = [line[:1000] for line in lines]",
         ("tests/bugs/test_gaps.py::test_errors_are_plain_words",),

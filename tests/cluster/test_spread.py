@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from genart import artifacts, parts, spread
-from genart import cli as command_line
+from genart.commands import recipes
 from genart.errors import ChangedError, GenartError, Interrupted, ResourceError, StageError, UsageError
 from genart.events import Events
 from genart.plan import Planner
@@ -514,9 +514,9 @@ def test_the_recipe_is_the_one_that_was_read(recipe, home):
 def test_workers_are_handed_the_text_that_the_driver_has_read(recipe):
     path = recipe(CHAIN)
     read = path.read_text()
-    planner, _ = command_line._plan(path, None, None, None, "cpu", None, None, [TOYS], None)
+    planner, _ = recipes.plan_of(path, None, None, None, "cpu", None, None, [TOYS], None)
     path.write_text("something else by now")
-    executor = command_line._spread(planner, None, path, None, None, None, [TOYS], None)
+    executor = recipes.executor_on(planner, None, path, None, None, None, [TOYS], None)
     assert executor.pool.order.text == read
 
 

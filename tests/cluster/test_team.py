@@ -24,7 +24,7 @@ from genart.errors import UsageError
 from genart.launch import Launch, launched
 from genart.nn.data import Pictures
 from genart.nn.shards import ALONE
-from genart.nn.team import Following
+from genart.nn.team import Following, Team
 from genart.run import Checkpoints
 from tests.cluster.one_step import CASES
 from tests.cluster.processes import below, is_loopback, listening, title
@@ -295,6 +295,12 @@ def test_what_a_launcher_tells_is_read_or_refused():
     for wrong in ({"RANK": "4"}, {"RANK": "x"}, {"LOCAL_RANK": "-1"}):
         with pytest.raises(UsageError, match="which cannot be"):
             launched(told | wrong)
+
+
+def test_a_process_that_is_to_have_a_gpu_and_finds_none_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match="torch finds no GPU for process 1"):
+        Team(Launch(1, 2), "cuda")
 
 
 def test_two_launchers_are_one_too_many(cli, monkeypatch, tmp_path):

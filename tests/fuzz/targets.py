@@ -21,8 +21,9 @@ from unittest import mock
 
 from pydantic import ValidationError
 
-from genart import cli, provenance, recipe, report, show, streams, tags
+from genart import provenance, recipe, report, show, streams, tags
 from genart.artifacts import SEAL, ImagesWriter, Model, sealed, sha256_of_json
+from genart.commands.cache import bytes_of
 from genart.drafts import Draft
 from genart.errors import GenartError, printable
 from genart.events import Events
@@ -218,7 +219,7 @@ def opened() -> Folder:
 def read_words(data: bytes) -> None:
     """Words of a command line."""
     text = data.decode("utf-8", "surrogateescape")
-    for read in (recipe.Override.parse, recipe.seconds_of, cli._bytes):
+    for read in (recipe.Override.parse, recipe.seconds_of, bytes_of):
         with documented():
             read(text)
     with contextlib.suppress(ValueError):

@@ -17,7 +17,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from genart import cli, provenance, recipe, tags
+from genart import provenance, recipe, tags
+from genart.commands import cache
 from genart.errors import GenartError, RecipeError, RefusedError, printable
 from genart.events import Events
 from genart.nn.pictures import Unreadable, Want, decode_bytes
@@ -246,7 +247,7 @@ def test_a_draw_depends_on_seed_label_and_index_and_not_on_what_was_drawn_before
 
 @given(st.integers(0, 10**12), st.sampled_from(["", "k", "M", "G", "T"]), st.sampled_from(["", "B", "iB"]))
 def test_sizes_are_what_they_say(count, factor, unit):
-    assert cli._bytes(f"{count}{factor}{unit}") == int(float(count) * 1000 ** " kMGT".index(factor or " "))
+    assert cache.bytes_of(f"{count}{factor}{unit}") == int(float(count) * 1000 ** " kMGT".index(factor or " "))
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59))
