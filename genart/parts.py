@@ -203,10 +203,10 @@ def _joined(runner: Runner, step: Step, parts: Sequence[Part]) -> bool:
     run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
     run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
     try:
-        if step.node.stage.pieces is not None:
-            if not _join_pieces(runner, step, parts, run):
-                return False
-        elif not all(_join_output(runner, parts, output, run) for output in step.node.stage.gives):
+        stage = step.node.stage
+        in_pieces = stage.pieces is not None
+        whole = _join_pieces(runner, step, parts, run) if in_pieces else all(_join_output(runner, parts, name, run) for name in stage.gives)
+        if not whole:
             return False
         runner.commit(step, run, sum(part.seconds for part in parts))
     finally:

@@ -171,6 +171,8 @@ class Film:
             self._sound: Sound | None = None
             if params.audio is not None:
                 self._sound = stack.enter_context(Sound(params.audio, self._container, str(codec.audio)))
+            with _unhurried():
+                self._container.start_encoding()
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Film:
@@ -185,8 +187,7 @@ class Film:
             packet = av.Packet(frame.data)
             packet.pts, packet.dts, packet.duration, packet.time_base = frame.pts, frame.dts, 1, 1 / self.rate
             packet.is_keyframe, packet.stream = frame.key, self._stream
-            with _unhurried():
-                self._container.mux(packet)
+            self._container.mux(packet)
             self.count += 1
             if self._sound is not None:
                 self._sound.write_until(float(self.count / self.rate))
@@ -207,50 +208,50 @@ def write_film(codec: Codec, frames: Frames, path: Path, params: AssembleParams,
         DataError: if there are no frames, they differ in size, or the sound cannot be read.
         budget.TooLarge: as soon as more than `limit` bytes are written.
     """
-    rate = rate_of(frames)
+    rate = rate_of(frames.fps)
     shown = watched(by_turns(frames.shown()), frames.count, run, path=path, limit=limit)
     first = to_frame(codec, next(shown))
     with Film(codec, path, rate, look_of(first), params, run) as film:
         coming = itertools.chain([first], (to_frame(codec, pixels) for pixels in shown))
-        while (begin := next(coming, None)) is not None:
-            film.add(coded(codec, itertools.chain([begin], itertools.islice(coming, PIECE - 1)), film.count, rate, params.quality))
+        film.add(coded(codec, coming, 0, rate, params.quality))
         film.end()
         return frames.fps, film.count
 
 
 def coded(codec: Codec, frames: Iterable[av.VideoFrame], start: int, rate: Fraction, quality: int | None) -> Iterator[Coded]:
-    """Code a piece of a film, as its frames come.
+    """Code the frames of a film as they come, piece by piece.
 
     Args:
-        codec: to code it with.
-        frames: of the piece, at least one.
+        codec: to code them with.
+        frames: from the beginning of a piece on.
         start: number of the first.
         rate: frames per second.
         quality: constant rate factor, or None for the codec's default.
     """
-    context: VideoCodecContext | None = None
-
-    def given(packets: list[av.Packet]) -> Iterator[Coded]:
-        for packet in packets:
+    coming = iter(frames)
+    while (first := next(coming, None)) is not None:
+        encoder = _encoder(codec, rate, look_of(first), quality)
+        for packet in _packets(encoder, itertools.chain([first], itertools.islice(coming, PIECE - 1)), rate):
             assert packet.pts is not None
             yield Coded(bytes(packet), start + packet.pts, start + (packet.pts if packet.dts is None else packet.dts), packet.is_keyframe)
+        start += PIECE
 
+
+def _packets(encoder: VideoCodecContext, frames: Iterable[av.VideoFrame], rate: Fraction) -> Iterator[av.Packet]:
+    """Everything that an encoder makes of the frames of a piece."""
     for number, frame in enumerate(frames):
-        if context is None:
-            context = _encoder(codec, rate, look_of(frame), quality)
         frame.pts, frame.time_base = number, 1 / rate
         with _unhurried():
-            packets = context.encode(frame)
-        yield from given(packets)
-    if context is not None:
-        yield from given(context.encode(None))
+            packets = encoder.encode(frame)
+        yield from packets
+    yield from encoder.encode(None)
 
 
 def write_animation(
     codec: Codec, frames: Frames, path: Path, params: AssembleParams, run: Run, limit: int | None = None
 ) -> tuple[float, int]:
     """Encode the frames of an animation as they come, by one encoder; see `write_film`."""
-    rate, count = rate_of(frames), 0
+    rate, count = rate_of(frames.fps), 0
     options = {**codec.container_options, str(codec.plays): str(0 if params.loop == 0 else max(1, params.loop + 1))}  # 0 is for ever
     if codec.container == "apng":
         options["final_delay"] = str(1 / rate)
@@ -266,9 +267,9 @@ def write_animation(
     return frames.fps, count
 
 
-def rate_of(frames: Frames) -> Fraction:
+def rate_of(fps: float) -> Fraction:
     """Frames per second, as containers count them."""
-    return Fraction(frames.fps).limit_denominator(1001)
+    return Fraction(fps).limit_denominator(1001)
 
 
 def look_of(frame: av.VideoFrame) -> Look:
@@ -337,12 +338,9 @@ def write_brought(
     def given() -> Iterator[np.ndarray]:
         nonlocal count, ended
         try:
-            for pixels in frames.shown():
+            for pixels in watched(frames.shown(), frames.count, run, path=path, limit=limit):
                 yield np.ascontiguousarray(pixels)
                 count += 1
-                run.progress(count, frames.count, "frames")
-                run.check()
-                budget.check(path, limit)
         except GeneratorExit:
             raise
         except BaseException as error:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 
 from genart import DataError, Images, Run, Video
@@ -45,16 +43,11 @@ class FilmPieces:
     def make(self, images: Images, params: AssembleParams, run: Run, frames: range, path: Path) -> None:
         """Code the pieces of some frames, and write them to a file."""
         codec, film = _codec(params), _frames(images, params, run)
-        rate = rate_of(film)
         shown = watched(by_turns(itertools.islice(film.shown(frames.start), len(frames))), film.count, run, start=frames.start)
-        coming: Iterator[av.VideoFrame] = (to_frame(codec, pixels) for pixels in shown)
-        look, made = None, list[Coded]()
-        for start in range(frames.start, frames.stop, self.size):
-            first = next(coming)
-            look = look or look_of(first)
-            made += coded(codec, itertools.chain([first], itertools.islice(coming, self.size - 1)), start, rate, params.quality)
-        assert look is not None
-        Piece(made, look, film.fps, frames.start).write(path)
+        first = to_frame(codec, next(shown))
+        coming = itertools.chain([first], (to_frame(codec, pixels) for pixels in shown))
+        made = list(coded(codec, coming, frames.start, rate_of(film.fps), params.quality))
+        Piece(made, look_of(first), film.fps, frames.start).write(path)
 
     def join(self, paths: Sequence[Path], params: AssembleParams, run: Run) -> Video:
         """Write the film, and its sound.
@@ -64,7 +57,7 @@ class FilmPieces:
         """
         first = Piece.read(paths[0])
         target = run.file(f"film.{params.format or DEFAULT_FORMAT}")
-        with Film(_codec(params), target, Fraction(first.fps).limit_denominator(1001), first.look, params, run) as film:
+        with Film(_codec(params), target, rate_of(first.fps), first.look, params, run) as film:
             for path in paths:
                 piece = Piece.read(path)
                 if piece.look != first.look:
