@@ -1,4 +1,4 @@
-"""Augmentation against plain calls of Kornia: `python bench/augment.py [--count 512] [--size 64]`.
+"""Augmentation against plain calls of Kornia: `python bench/augment.py [--count 2048] [--size 64]`.
 
 Prints pictures per second and their ratio. Plain calls draw once for a whole batch, so that a picture's fate depends on its
 neighbours; ours draw for each picture by its own seed. Both go from 8-bit pictures to 8-bit pictures in the same batches, in turn.
@@ -85,7 +85,7 @@ def seconds(run: Callable[[], None]) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=512)
+    parser.add_argument("--count", type=int, default=2048)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from .artifacts import (
 )
 from .errors import Interrupted, StageError
 from .events import Events
-from .seeds import derive
+from .seeds import derive, derive_each
 
 if TYPE_CHECKING:
     import torch
@@ -222,9 +222,16 @@ class Run:
 
     def seed(self, label: str = "", index: int | None = None) -> int:
         """Seed of this stage's stream `label`, or of picture `index` in it: an integer in [0, 2**63)."""
+        return derive(self._parent(), label) if index is None else derive(self._parent(), label, index)
+
+    def seeds(self, label: str, indices: Iterable[int]) -> list[int]:
+        """Seeds of many pictures in a stream, each what `seed(label, index)` gives, in a fourth of the time."""
+        return derive_each(self._parent(), label, indices)
+
+    def _parent(self) -> int:
         if not self._random:
             raise StageError(f"{self.stage_id} draws random numbers but is not declared with random=True")
-        return derive(self._seed, label) if index is None else derive(self._seed, label, index)
+        return self._seed
 
     def generator(self, label: str = "", index: int | None = None) -> torch.Generator:
         """A fresh torch generator (on the CPU, so that every device draws the same) for a stream or one picture of it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 SEED_BITS = 63
 
@@ -23,6 +24,23 @@ def derive(seed: int, *labels: str | int) -> int:
     Returns:
         An integer in [0, 2**63).
     """
-    text = json.dumps([seed, *labels], separators=(",", ":"), ensure_ascii=True)
-    digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> (64 - SEED_BITS)
+    return _number(hashlib.sha256(_path(seed, *labels) + b"]"))
+
+
+def derive_each(seed: int, label: str, indices: Iterable[int]) -> list[int]:
+    """`derive(seed, label, index)` for many indices, whose common beginning is hashed once."""
+    head = hashlib.sha256(_path(seed, label))
+    seeds = []
+    for index in indices:
+        digest = head.copy()
+        digest.update(b",%d]" % index)
+        seeds.append(_number(digest))
+    return seeds
+
+
+def _path(*labels: str | int) -> bytes:
+    return json.dumps(labels, separators=(",", ":"), ensure_ascii=True)[:-1].encode()
+
+
+def _number(digest: hashlib._Hash) -> int:
+    return int.from_bytes(digest.digest()[:8], "big") >> (64 - SEED_BITS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genart.seeds import derive
+from genart.seeds import derive, derive_each
 
 paths = st.lists(st.integers(-(2**70), 2**70) | st.text(max_size=6), max_size=4).map(tuple)
 seeds = st.integers(-(2**70), 2**70)
@@ -16,6 +16,11 @@ def test_no_two_paths_share_a_seed(seed, path, other_seed, other):
     same = (seed, path) == (other_seed, other)
     assert (derive(seed, *path) == derive(other_seed, *other)) == same
     assert 0 <= derive(seed, *path) < 2**63
+
+
+@given(seeds, st.text(max_size=6), st.lists(st.integers(-(2**70), 2**70), max_size=5))
+def test_many_at_once_are_those_one_by_one(seed, label, indices):
+    assert derive_each(seed, label, indices) == [derive(seed, label, index) for index in indices]
 
 
 def test_lookalikes_differ():

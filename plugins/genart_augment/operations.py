@@ -155,17 +155,22 @@ class Simple(Op):
     def apply(self, images: Tensor, drawn: Drawn | None) -> Tensor:
         """Apply to pictures, (N, 3 or 4, H, W) in [0, 1]: colour to RGB alone, geometry to premultiplied RGBA."""
         if images.shape[1] == 3:
-            return self.change(images, drawn).clamp(0, 1)
+            return _clamped(self.change(images, drawn))
         colours, alpha = images[:, :3], images[:, 3:]
         if self.colour:
-            return torch.cat([self.change(colours, drawn).clamp(0, 1), alpha], 1)
-        moved = self.change(torch.cat([colours * alpha, alpha], 1), drawn).clamp(0, 1)
+            return torch.cat([_clamped(self.change(colours, drawn)), alpha], 1)
+        moved = _clamped(self.change(torch.cat([colours * alpha, alpha], 1), drawn))
         return torch.cat([(moved[:, :3] / moved[:, 3:].clamp_min(1 / 1024)).clamp(0, 1), moved[:, 3:]], 1)
 
     def alone(self, image: Tensor, seeds: Seeds) -> Tensor:
         """Draw and apply, from a stream of its own."""
         with one_stream(seeds(self.stream)):
             return self.apply(image, None)
+
+
+def _clamped(images: Tensor) -> Tensor:
+    """Bring to [0, 1], in place where it can be: what Kornia gives is new, or the picture itself, which lies there already."""
+    return images.clamp_(0, 1) if images.is_contiguous() else images.clamp(0, 1)
 
 
 class Augmentation(Simple):

@@ -7,9 +7,8 @@ pictures at once. The global generator is left as it was found.
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +28,8 @@ CHUNK_BYTES = 16 << 20
 
 #: Parameters that Kornia draws once per call: pictures that drew the same are applied together.
 SHARED = ("order",)
+#: Where Kornia keeps the shape of the batch that was drawn for.
+SHAPE = "forward_input_shape"
 
 
 def augment_images(
@@ -55,11 +56,17 @@ def augment_images(
     run.expect(None if images.count is None else images.count * copies, images.fps)
     for chunk in _chunks(images, copies, run.start):
         done = max(0, run.start - chunk.start * copies)  # computed with their chunk, kept already
-        pixels = chunk.pixels.to(run.device).repeat_interleave(copies, 0)
-        metas = [{**meta, **({"copy": k} if copies > 1 else {})} for meta in chunk.meta for k in range(copies)]
+        pixels, metas = _copied(chunk.pixels.to(run.device), chunk.meta, copies)
         for op in ops:
-            pixels = augmented(op, pixels, chunk.start * copies, draws)
+            pixels = augmented(op, pixels, chunk.start * copies, draws, owned=True)
         yield Batch(pixels[done:], metas[done:])
+
+
+def _copied(pixels: Tensor, metas: list[dict[str, Any]], copies: int) -> tuple[Tensor, list[dict[str, Any]]]:
+    """Each picture so many times, one after another; more than one know which of them they are."""
+    if copies == 1:
+        return pixels, metas
+    return pixels.repeat_interleave(copies, 0), [{**meta, "copy": k} for meta in metas for k in range(copies)]
 
 
 def _chunks(images: Images, copies: int, start: int) -> Iterator[Batch]:
@@ -67,24 +74,34 @@ def _chunks(images: Images, copies: int, start: int) -> Iterator[Batch]:
     first = start // copies
     batches = images.settled().batches(start=first - first % CHUNK) if start else images.batches()
     held: list[Batch] = []
-    for one in (batch.part(i, i + 1) for batch in batches for i in range(len(batch))):
-        if held and (held[0].array.shape != one.array.shape or one.start % _limit(one, copies) == 0):
-            if one.start > first:
+    for part in (part for batch in batches for part in _parts(batch, copies)):
+        if held and (held[0].array.shape[1:] != part.array.shape[1:] or part.start % _limit(part, copies) == 0):
+            if part.start > first:
                 yield _joined(held)
             held = []
-        held.append(one)
+        held.append(part)
     if held:
         yield _joined(held)
 
 
-def _limit(one: Batch, copies: int) -> int:
-    """How many pictures such as this one make a chunk: a power of two, so that a multiple of CHUNK always begins one."""
-    most = max(1, min(CHUNK, CHUNK_BYTES // (4 * one.array.size)) // copies)
+def _parts(batch: Batch, copies: int) -> Iterator[Batch]:
+    """Cut a batch where a chunk begins."""
+    limit = _limit(batch, copies)
+    at = 0
+    while at < len(batch):
+        stop = min(len(batch), at + limit - (batch.start + at) % limit)
+        yield batch.part(at, stop)
+        at = stop
+
+
+def _limit(batch: Batch, copies: int) -> int:
+    """How many pictures such as these make a chunk: a power of two, so that a multiple of CHUNK always begins one."""
+    most = max(1, min(CHUNK, CHUNK_BYTES // (4 * batch.array[0].size)) // copies)
     return 1 << most.bit_length() - 1
 
 
 def _joined(parts: list[Batch]) -> Batch:
-    array = np.concatenate([part.array for part in parts])
+    array = parts[0].array if len(parts) == 1 else np.concatenate([part.array for part in parts])
     return Batch.from_array(array, [meta for part in parts for meta in part.meta], start=parts[0].start)
 
 
@@ -109,49 +126,50 @@ class Draws:
                     f'augment.ops[{op.place}] {op.name} cannot move from picture to picture (film = "smooth")', 'film = "once"'
                 )
 
-    def seed(self, stream: str, index: int) -> int:
-        """Seed of a picture in a stream."""
-        return self.run.seed(stream, index % self.copies if self.film == "once" else index)
+    def seeds(self, stream: str, indices: Iterable[int]) -> list[int]:
+        """Seeds of pictures in a stream."""
+        return self.run.seeds(stream, [index % self.copies for index in indices] if self.film == "once" else indices)
 
-    def drawn(self, op: Simple, first: int, count: int, shape: tuple[int, ...]) -> list[Drawn]:
-        """What pictures draw, each alone; torch's global generator is the caller's."""
+    def drawn(self, op: Simple, first: int, count: int, shape: tuple[int, ...]) -> Drawn:
+        """What pictures draw, each alone, a row each; torch's global generator is the caller's."""
         if self.film != "smooth":
-            return drawn_by_row(op, [self.seed(op.stream, index) for index in range(first, first + count)], shape)
+            return drawn_by_row(op, self.seeds(op.stream, range(first, first + count)), shape)
         found = []
         for index in range(first, first + count):
             picture, copy = divmod(index, self.copies)
             key, step = divmod(picture, self.period)
-            seeds = [self.seed(op.stream, at * self.copies + copy) for at in (0, key, key + 1)]
-            film, here, there = drawn_by_row(op, seeds, shape)
+            seeds = self.seeds(op.stream, [at * self.copies + copy for at in (0, key, key + 1)])
+            three = drawn_by_row(op, seeds, shape)
+            film, here, there = (rows(three, torch.tensor([i])) for i in range(3))
             t = step / self.period
             found.append(blended(film, here, there, t * t * (3 - 2 * t)))
-        return found
+        return together(found)
 
 
-def drawn_by_row(op: Simple, seeds: list[int], shape: tuple[int, ...]) -> list[Drawn]:
+def drawn_by_row(op: Simple, seeds: list[int], shape: tuple[int, ...]) -> Drawn:
     """What pictures of shape (C, H, W) draw, each from its seed: all at once where the operation draws by rows, else one by one."""
     torch.default_generator.manual_seed(seeds[0])  # for what one picture draws otherwise
     try:
         with RowStreams(seeds):
             drawn = op.draw((len(seeds), *shape))
-        return split(drawn, len(seeds))
     except NotByRow:
-        return [one for seed in seeds for one in drawn_by_row(op, [seed], shape)]
+        return together([drawn_by_row(op, [seed], shape) for seed in seeds])
+    return {key: value.expand(len(seeds), -1) if key in SHARED and value.ndim == 1 else value for key, value in drawn.items()}
 
 
-def split(drawn: Drawn, count: int) -> list[Drawn]:
-    """What a batch drew, by picture."""
-    if count == 1:
-        return [drawn]
-    shape = drawn["forward_input_shape"].clone()
-    shape[0] = 1
-    rows = [key for key in drawn if key not in (*SHARED, "forward_input_shape")]
-    found = []
-    for i in range(count):
-        own = {key: drawn[key][i : i + 1] for key in rows}
-        shared = {key: drawn[key][i] if drawn[key].ndim == 2 else drawn[key] for key in SHARED if key in drawn}
-        found.append({**own, **shared, "forward_input_shape": shape})
-    return found
+def rows(drawn: Drawn, of: Tensor) -> Drawn:
+    """What some pictures of a batch drew."""
+    return _counted({key: value.index_select(0, of) for key, value in drawn.items() if key != SHAPE}, drawn[SHAPE], len(of))
+
+
+def together(parts: list[Drawn]) -> Drawn:
+    """Join what batches drew."""
+    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0] if key != SHAPE}
+    return _counted(joined, parts[0][SHAPE], sum(int(part[SHAPE][0]) for part in parts))
+
+
+def _counted(drawn: Drawn, shape: Tensor, count: int) -> Drawn:
+    return {**drawn, SHAPE: torch.cat([shape.new_tensor([count]), shape[1:]])}
 
 
 def blended(film: Drawn, here: Drawn, there: Drawn, t: float) -> Drawn:
@@ -162,10 +180,15 @@ def blended(film: Drawn, here: Drawn, there: Drawn, t: float) -> Drawn:
 
 
 @torch.no_grad()
-def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
-    """Apply one operation to pictures of one size, of which the first has index `first`: (N, C, H, W) to (N, C, H', W')."""
+def augmented(op: Op, images: Tensor, first: int, draws: Draws, *, owned: bool = False) -> Tensor:
+    """Apply one operation to pictures of one size, of which the first has index `first`: (N, C, H, W) to (N, C, H', W').
+
+    Where they are `owned`, nobody else needs the pictures given: they may be written over.
+    """
     try:
-        return _rowwise(op, images, first, draws) if isinstance(op, Simple) and op.rowwise else _alone(op, images, first, draws)
+        return (
+            _rowwise(op, images, first, draws, owned=owned) if isinstance(op, Simple) and op.rowwise else _alone(op, images, first, draws)
+        )
     except GenartError:
         raise
     except Exception as error:
@@ -173,36 +196,41 @@ def augmented(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
         raise StageError(f"augment.ops[{op.place}] {op.name} failed on pictures {first} to {first + len(images) - 1}: {reason}") from error
 
 
-def _rowwise(op: Simple, images: Tensor, first: int, draws: Draws) -> Tensor:
+def _rowwise(op: Simple, images: Tensor, first: int, draws: Draws, *, owned: bool = False) -> Tensor:
     with generator_lock, torch.random.fork_rng(devices=[]):
         drawn = draws.drawn(op, first, len(images), tuple(images.shape[1:]))
-    groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
-    for i, params in enumerate(drawn):
-        if bool(params["batch_prob"] > 0.5):
-            groups[tuple(params[key].numpy().tobytes() for key in SHARED if key in params)].append(i)
-    results = [(rows, op.apply(images[rows], _together([drawn[i] for i in rows]))) for rows in groups.values()]
-    return _put_back(op, images, results)
+    results = []
+    for of in _groups(drawn):
+        whole = len(of) == len(images)
+        own = drawn if whole else rows(drawn, of)
+        shared = {key: own[key][0] for key in SHARED if key in own}
+        results.append((of, op.apply(images if whole else images.index_select(0, of.to(images.device)), {**own, **shared})))
+    return _put_back(op, images, results, owned=owned)
 
 
-def _together(drawn: list[Drawn]) -> Drawn:
-    """Join the parameters of single pictures, each (1, ...), to those of a batch, (N, ...)."""
-    shared = {key: value for key, value in drawn[0].items() if key in SHARED}
-    shape = drawn[0]["forward_input_shape"].clone()
-    shape[0] = len(drawn)
-    rows = {key: torch.cat([params[key] for params in drawn]) for key in drawn[0] if key not in (*SHARED, "forward_input_shape")}
-    return {**rows, **shared, "forward_input_shape": shape}
+def _groups(drawn: Drawn) -> list[Tensor]:
+    """The pictures that it is done to, those together that drew the same of what Kornia takes once for all."""
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    shared = [drawn[key].tolist() for key in SHARED if key in drawn]
+    for i, prob in enumerate(drawn["batch_prob"].tolist()):
+        if prob > 0.5:
+            groups[tuple(tuple(values[i]) for values in shared)].append(i)
+    return [torch.tensor(of) for of in groups.values()]
 
 
-def _put_back(op: Op, images: Tensor, results: list[tuple[list[int], Tensor]]) -> Tensor:
-    done = sum(len(rows) for rows, _ in results)
+def _put_back(op: Op, images: Tensor, results: list[tuple[Tensor, Tensor]], *, owned: bool) -> Tensor:
+    done = sum(len(of) for of, _ in results)
     if done == 0:
         return images
+    if len(results) == 1 and done == len(images):
+        return results[0][1]
     shape = results[0][1].shape[1:]
     if done < len(images) and shape != images.shape[1:]:
         raise UsageError(f"augment.ops[{op.place}] {op.name}: with p below 1 the pictures would differ in size", "set p = 1.0")
-    out = images.new_empty((len(images), *shape)) if done == len(images) else images.clone()
-    for rows, pixels in results:
-        out[rows] = pixels
+    whole = done == len(images)
+    out = images.new_empty((done, *shape)) if whole else images if owned else images.clone()
+    for of, pixels in results:
+        out.index_copy_(0, of.to(out.device), pixels)
     return out
 
 
@@ -211,5 +239,5 @@ def _alone(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:
     results = []
     with generator_lock, torch.random.fork_rng(devices=[]):
         for i, image in enumerate(images.cpu()):
-            results.append(op.alone(image[None], functools.partial(draws.seed, index=first + i)))
+            results.append(op.alone(image[None], lambda stream, index=first + i: draws.seeds(stream, [index])[0]))
     return torch.cat(results).to(images.device)

@@ -162,8 +162,8 @@ def test_every_operation_of_the_table_works(tmp_path, name, channels):
 class Seeds:
     """Stands for a run: the seed of a picture is its index."""
 
-    def seed(self, label, index):
-        return 40 + index
+    def seeds(self, label, indices):
+        return [40 + index for index in indices]
 
 
 DRAWS = Draws(Seeds())
