@@ -33,6 +33,17 @@ def stages(incomplete: str) -> list[Offer]:
     return _fitting(((stage.name, stage.summary) for stage in Plugins().stages()), incomplete)
 
 
+def operations(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Names of the operations of the stage that stands before, as of `augment`."""
+    from .plugins import Plugins
+
+    try:
+        listed = Plugins().stage(ctx.params.get("name") or "").operations
+    except GenartError:
+        return []
+    return _fitting(((name, operation.summary) for name, operation in listed().items()), incomplete) if listed else []
+
+
 def plugins(incomplete: str) -> list[Offer]:
     """Names of plugins; none is loaded."""
     from .plugins import Plugins

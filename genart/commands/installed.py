@@ -26,7 +26,13 @@ def stages(
         str | None, typer.Argument(metavar="NAME", help="Explain one stage.", show_default=False, autocompletion=completion.stages)
     ] = None,
     operation: Annotated[
-        str | None, typer.Argument(metavar="OPERATION", help="Explain one of the operations that it lists.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="OPERATION",
+            help="Explain one of the operations that it lists.",
+            show_default=False,
+            autocompletion=completion.operations,
+        ),
     ] = None,
     plugin: PluginFiles = None,
     json_: Json = False,
