@@ -17,6 +17,11 @@ from .commands.app import ALL, app
 from .commands.printing import say_error
 from .errors import SIGPIPE, GenartError, Interrupted, ResourceError, UsageError
 
+#: How often a thread of torch's looks for more to do before it sleeps (GNU OpenMP; by itself 300,000 times, which takes milliseconds).
+#: Where other programs want the cores, those that look keep away the one that all wait for. So many cost nothing where genart is
+#: alone, and a step beside busy programs takes a twelfth of the time; fewer are better there still, and dearer alone (bench/spin.py).
+SPINS = "10000"
+
 
 def _expand(arguments: Sequence[str]) -> list[str]:
     """A `--force` without ID means all stages."""
@@ -35,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     _open_streams()
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPINS  # read when torch is loaded
     try:
         code = app(_expand(arguments), prog_name="genart", standalone_mode=False) or 0
         sys.stdout.flush()

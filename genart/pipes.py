@@ -82,17 +82,12 @@ def ends_of(stage: Stage, inputs: Sequence[Path], output: Path | None, *, told: 
     return ends
 
 
-def share_cores(*, light: bool = False) -> None:
-    """Let torch's threads sleep while they have nothing to do: those of the other programs in a pipe want the cores.
+def leave_cores() -> None:
+    """Compute with one thread: the other programs of a pipe want the cores.
 
     It is heard only before torch is loaded, and changes no result.
-
-    Args:
-        light: one thread is enough.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if light:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _check_stdin(stage: Stage, inputs: Sequence[Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,16 @@ def test_plugins_are_imported_only_for_recipes_that_use_them():
     plugins = Plugins()
     load(Path("r.toml"), plugins)
     assert [name for name, plugin in plugins.plugins.items() if plugin.module is not None] == ["images"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is that of torch on Linux")
+@pytest.mark.parametrize(("own", "heard"), [({}, "10000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")])
+def test_threads_that_wait_soon_leave_the_core_to_others(genart_process, recipe, monkeypatch, own, heard):
+    """It has to be said before torch is loaded, and what is said already stays."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    arguments = ("run", recipe(RECIPE), "-p", TOYS, "--out", "out", "--device", "cpu", "--until", "toy.noise")
+    process = genart_process(*arguments, OMP_DISPLAY_ENV="VERBOSE", **own)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert set(re.findall(r"GOMP_SPINCOUNT = '(\d+)'", err)) == {heard}

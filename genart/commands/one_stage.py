@@ -75,15 +75,15 @@ def apply(
         return
     from genart.apply import apply_stage, describe, lines, read_options
     from genart.events import write_json_line
-    from genart.pipes import Sender, ends_of, share_cores
+    from genart.pipes import Sender, ends_of, leave_cores
     from genart.plan import device_kind
     from genart.run import Stop
     from genart.store import Store
 
     options, inputs = read_options(stage, words[1:])
     ends = ends_of(stage, [*(input_ or []), *inputs], output, told=json_, y4m=y4m)
-    if ends.stdin or ends.stdout:
-        share_cores(light=stage.light)
+    if stage.light and (ends.stdin or ends.stdout):
+        leave_cores()
     kind = device_kind(device, Store.of_user().root)
     stop = Stop()
     terse = ends.stdout and not sys.stderr.isatty()  # in a script a filter says nothing but what is out of the ordinary
