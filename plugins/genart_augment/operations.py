@@ -105,11 +105,24 @@ SPACES = {
     "yuv": ((0.0, 1.0), (-0.436, 0.436), (-0.615, 0.615)),
 }
 
+#: Where Kornia keeps the shape of the batch that was drawn for, and the order of an operation's steps: one for a batch; here (N, steps).
+SHAPE, ORDER = "forward_input_shape", "order"
+
 Drawn = dict[str, Tensor]
 #: The seed of a stream of the picture that is worked on, by its label.
 Seeds = Callable[[str], int]
 #: One user of torch's global generator at a time: branches of a recipe may run side by side.
 generator_lock = threading.Lock()
+
+
+def rows(drawn: Drawn, of: Tensor) -> Drawn:
+    """What some pictures of a batch drew."""
+    return counted({key: value.index_select(0, of) for key, value in drawn.items() if key != SHAPE}, drawn[SHAPE], len(of))
+
+
+def counted(drawn: Drawn, shape: Tensor, count: int) -> Drawn:
+    """What so many pictures drew, of a shape (N, C, H, W) whose N is another."""
+    return {**drawn, SHAPE: torch.cat([shape.new_tensor([count]), shape[1:]])}
 
 
 class Op(ABC):
@@ -194,8 +207,18 @@ class Augmentation(Simple):
         return dict(self.module.forward_parameters((shape[0], 3 if self.colour else shape[1], *shape[2:])))
 
     def change(self, images: Tensor, drawn: Drawn | None) -> Tensor:
-        """Apply Kornia's module."""
-        changed: Tensor = self.module(images, params=drawn)
+        """Apply Kornia's module; where each picture drew an order of its steps, to those together that come to the same step."""
+        if drawn is None or ORDER not in drawn or self.given.get(ORDER) is not None:
+            changed: Tensor = self.module(images, params=drawn)
+            return changed
+        for steps in drawn[ORDER].T:
+            changed = torch.empty_like(images)
+            for step in steps.unique():
+                of = (steps == step).nonzero().flatten()
+                on_device = of.to(images.device)
+                done = self.module(images.index_select(0, on_device), params={**rows(drawn, of), ORDER: step[None]})
+                changed.index_copy_(0, on_device, done)
+            images = changed
         return changed
 
 

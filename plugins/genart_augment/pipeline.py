@@ -7,7 +7,6 @@ pictures at once. The global generator is left as it was found.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +17,13 @@ from torch import Tensor
 
 from genart import Batch, GenartError, Images, Run, StageError, UsageError
 
-from .operations import Drawn, Op, Simple, generator_lock, make_all
+from .operations import ORDER, SHAPE, Drawn, Op, Simple, counted, generator_lock, make_all, rows
 from .rows import NotByRow, RowStreams
 
 #: Pictures worked on at once, at most; fewer are a half, a quarter and so on. Chunks begin at multiples of what they hold, however the
 #: pictures arrive, so that the same ones are always computed together and give the same bits.
 CHUNK = 256
 CHUNK_BYTES = 16 << 20
-
-#: Parameters that Kornia draws once per call: pictures that drew the same are applied together.
-SHARED = ("order",)
-#: Where Kornia keeps the shape of the batch that was drawn for.
-SHAPE = "forward_input_shape"
 
 
 def augment_images(
@@ -154,22 +148,13 @@ def drawn_by_row(op: Simple, seeds: list[int], shape: tuple[int, ...]) -> Drawn:
             drawn = op.draw((len(seeds), *shape))
     except NotByRow:
         return together([drawn_by_row(op, [seed], shape) for seed in seeds])
-    return {key: value.expand(len(seeds), -1) if key in SHARED and value.ndim == 1 else value for key, value in drawn.items()}
-
-
-def rows(drawn: Drawn, of: Tensor) -> Drawn:
-    """What some pictures of a batch drew."""
-    return _counted({key: value.index_select(0, of) for key, value in drawn.items() if key != SHAPE}, drawn[SHAPE], len(of))
+    return {key: value[None] if key == ORDER and value.ndim == 1 else value for key, value in drawn.items()}
 
 
 def together(parts: list[Drawn]) -> Drawn:
     """Join what batches drew."""
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0] if key != SHAPE}
-    return _counted(joined, parts[0][SHAPE], sum(int(part[SHAPE][0]) for part in parts))
-
-
-def _counted(drawn: Drawn, shape: Tensor, count: int) -> Drawn:
-    return {**drawn, SHAPE: torch.cat([shape.new_tensor([count]), shape[1:]])}
+    return counted(joined, parts[0][SHAPE], sum(int(part[SHAPE][0]) for part in parts))
 
 
 def blended(film: Drawn, here: Drawn, there: Drawn, t: float) -> Drawn:
@@ -199,39 +184,16 @@ def augmented(op: Op, images: Tensor, first: int, draws: Draws, *, owned: bool =
 def _rowwise(op: Simple, images: Tensor, first: int, draws: Draws, *, owned: bool = False) -> Tensor:
     with generator_lock, torch.random.fork_rng(devices=[]):
         drawn = draws.drawn(op, first, len(images), tuple(images.shape[1:]))
-    results = []
-    for of in _groups(drawn):
-        whole = len(of) == len(images)
-        own = drawn if whole else rows(drawn, of)
-        shared = {key: own[key][0] for key in SHARED if key in own}
-        results.append((of, op.apply(images if whole else images.index_select(0, of.to(images.device)), {**own, **shared})))
-    return _put_back(op, images, results, owned=owned)
-
-
-def _groups(drawn: Drawn) -> list[Tensor]:
-    """The pictures that it is done to, those together that drew the same of what Kornia takes once for all."""
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    shared = [drawn[key].tolist() for key in SHARED if key in drawn]
-    for i, prob in enumerate(drawn["batch_prob"].tolist()):
-        if prob > 0.5:
-            groups[tuple(tuple(values[i]) for values in shared)].append(i)
-    return [torch.tensor(of) for of in groups.values()]
-
-
-def _put_back(op: Op, images: Tensor, results: list[tuple[Tensor, Tensor]], *, owned: bool) -> Tensor:
-    done = sum(len(of) for of, _ in results)
-    if done == 0:
+    of = (drawn["batch_prob"] > 0.5).nonzero().flatten()
+    if len(of) == len(images):
+        return op.apply(images, drawn)
+    if len(of) == 0:
         return images
-    if len(results) == 1 and done == len(images):
-        return results[0][1]
-    shape = results[0][1].shape[1:]
-    if done < len(images) and shape != images.shape[1:]:
+    on_device = of.to(images.device)
+    changed = op.apply(images.index_select(0, on_device), rows(drawn, of))
+    if changed.shape[1:] != images.shape[1:]:
         raise UsageError(f"augment.ops[{op.place}] {op.name}: with p below 1 the pictures would differ in size", "set p = 1.0")
-    whole = done == len(images)
-    out = images.new_empty((done, *shape)) if whole else images if owned else images.clone()
-    for of, pixels in results:
-        out.index_copy_(0, of.to(out.device), pixels)
-    return out
+    return (images if owned else images.clone()).index_copy_(0, on_device, changed)
 
 
 def _alone(op: Op, images: Tensor, first: int, draws: Draws) -> Tensor:

@@ -178,6 +178,15 @@ def test_rowwise_operations_treat_each_picture_as_if_it_were_alone(name, p):
     assert torch.equal(_rowwise(op, pixels, 0, DRAWS), _alone(op, pixels, 0, DRAWS))
 
 
+@pytest.mark.parametrize("name", ["ColorJiggle", "ColorJitter"])
+@pytest.mark.parametrize("order", [(3, 0, 1, 2), (2, 0)])
+def test_a_fixed_order_is_gone_through_once(name, order):
+    op, pixels = make(table(name, p=1.0, order=list(order)), "0"), noise(12)
+    changed = _rowwise(op, pixels, 0, DRAWS)
+    assert torch.equal(changed, _alone(op, pixels, 0, DRAWS))
+    assert not torch.equal(changed, _rowwise(make(table(name, p=1.0, order=sorted(order)), "0"), pixels, 0, DRAWS))
+
+
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in BY_ITSELF])
 def test_functions_treat_each_picture_as_if_it_were_alone(name):
     op, pixels = make(table(name), "0"), noise(7)
