@@ -13,8 +13,8 @@ from genart.nn.train_params import GanParams
 class TrainParams(GanParams):
     """Parameters of dcgan.train."""
 
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 3e-4
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 1e-4
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 1.2e-3
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 4e-4
     loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "bce"
     upsample: Annotated[
         Literal["resize", "transposed"],
