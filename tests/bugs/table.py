@@ -374,8 +374,8 @@ KEYS = (
     Bug(
         "pictures share one seed",
         "genart/run.py",
-        "derive(self._seed, label) if index is None else derive(self._seed, label, index)",
-        "derive(self._seed, label)",
+        "derive(self._parent(), label) if index is None else derive(self._parent(), label, index)",
+        "derive(self._parent(), label)",
         ("tests/bugs/test_gaps.py::test_every_picture_has_its_own_seed",),
     ),
     Bug(
@@ -388,9 +388,16 @@ KEYS = (
     Bug(
         "labels of seeds run into each other",
         "genart/seeds.py",
-        'json.dumps([seed, *labels], separators=(",", ":"), ensure_ascii=True)',
-        'f"{seed}" + "".join(map(str, labels))',
+        'json.dumps(labels, separators=(",", ":"), ensure_ascii=True)[:-1].encode()',
+        '"".join(map(str, labels)).encode()',
         ("tests/test_seeds.py::test_lookalikes_differ",),
+    ),
+    Bug(
+        "many seeds at once are others than one by one",
+        "genart/seeds.py",
+        'digest.update(b",%d]" % index)',
+        'digest.update(b",%d" % index)',
+        ("tests/test_seeds.py::test_many_at_once_are_those_one_by_one",),
     ),
 )
 
