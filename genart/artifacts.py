@@ -108,7 +108,7 @@ class Batch:
             if x.ndim != 4 or x.shape[1] not in (3, 4):
                 raise StageError(f"pictures must be (N, 3, H, W) or (N, 4, H, W), got {tuple(x.shape)}")
             x = x.detach()
-            if not bool(torch.isfinite(x.sum())) and not bool(torch.isfinite(x).all()):  # a sum is eight times as fast
+            if not bool(torch.isfinite(x.sum())) and not bool(torch.isfinite(x).all()):  # a sum is many times as fast
                 raise StageError("a picture contains NaN or infinity")
             x = x.to(torch.float32).clamp(0, 1).mul_(255.0).round_().to(torch.uint8)
             self._array = x.permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -47,7 +47,7 @@ save = "training.mp4"
 PHASES = {
     "plan": r"r\.toml|/history/",
     "hashing": r"/in/|/hashes/",
-    "decoding": r"^\d+ openat.*/in/.*png",
+    "decoding": r"^\d+ +openat.*/in/.*png",
     "streaming": r"/work/.*/outputs/output/pixels\.bin",
     "training": r"/outputs/progress/",
     "checkpoint": r"/checkpoints/",
