@@ -50,7 +50,7 @@ def _sizes() -> Found:
 
 
 def _encodings() -> Found:
-    yield "a mark of the order of bytes", "usage", b"\xef\xbb\xbf" + GOOD.encode()
+    yield "a mark of the order of bytes", "ok", b"\xef\xbb\xbf" + GOOD.encode()
     yield "UTF-16", "usage", GOOD.encode("utf-16")
     yield "UTF-32", "usage", GOOD.encode("utf-32")
     yield "Latin-1", "usage", (GOOD + "# \xe9").encode("latin-1")
