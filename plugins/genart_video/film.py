@@ -2,7 +2,7 @@
 
 A film is coded in pieces of `PIECE` frames, each by an encoder of its own, so that several workers can code one film to the same bytes.
 PyAV is used directly, not through imageio's plugin for it, which offers no way to set the encoder's options (quality,
-threads), the colour tags, or where an MP4 keeps its index, and would write a WebM with a random id.
+threads) or the colour tags, and takes no packets that were coded elsewhere (docs/decisions/0009-films-through-pyav.md).
 """
 
 from __future__ import annotations
