@@ -25,7 +25,7 @@ BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]],
 LEVELS = BAYER.size
 #: Share of the error that is carried to a pattern's next pixel (0 is no dither, 1 Knoll's) in films that are all texture,
 #: which hides the steps between colours, and in those that are all gradients, where steps are what one sees.
-TEXTURED, SMOOTH = 0.45, 0.85
+TEXTURED, SMOOTH = 0.35, 0.85
 #: Neighbours that differ by no more in any channel belong to a gradient.
 GRADIENT = 3
 #: Palette colours, nearest first, that a pattern may mix.
