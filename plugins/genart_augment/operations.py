@@ -71,6 +71,22 @@ ROWWISE = {
     "Resize",
     "SmallestMaxSize",
 }
+#: Of those, what moves pixels, or takes means of them with weights that are not negative: values stay within [0, 1] (but for rounding)
+#: unless a recipe gives one of UNBOUNDED.
+BOUNDED = {
+    "CenterCrop",
+    "RandomAffine",
+    "RandomGaussianBlur",
+    "RandomHorizontalFlip",
+    "RandomPerspective",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomRotation90",
+    "RandomShear",
+    "RandomTranslate",
+    "RandomVerticalFlip",
+}
+UNBOUNDED = {"fill_value", "resample"}
 #: Functions that give other last bits to a picture among others than alone.
 BY_ITSELF = {"jpeg_codec_differentiable"}
 #: Functions beside those of geometry that change the size, so that transparency has to come along.
@@ -134,10 +150,14 @@ class Op(ABC):
         stream: label of its random stream: its name and how many of that name stand before it, such as "RandomAffine.0".
         rowwise: it applies each row of what was drawn to its own picture.
         colour: it changes colours alone, and leaves transparency as it is.
+        bounded: what it makes of values in [0, 1] lies there too.
+        certain: it draws nothing, and is done to every picture.
     """
 
     rowwise = False
     colour = False
+    bounded = False
+    certain = False
 
     def __init__(self, table: dict[str, Any], place: str, stream: str) -> None:
         self.name, self.place, self.stream = str(table["op"]), place, stream
@@ -168,7 +188,8 @@ class Simple(Op):
     def apply(self, images: Tensor, drawn: Drawn | None) -> Tensor:
         """Apply to pictures, (N, 3 or 4, H, W) in [0, 1]: colour to RGB alone, geometry to premultiplied RGBA."""
         if images.shape[1] == 3:
-            return _clamped(self.change(images, drawn))
+            changed = self.change(images, drawn)
+            return changed if self.bounded else _clamped(changed)
         colours, alpha = images[:, :3], images[:, 3:]
         if self.colour:
             return torch.cat([_clamped(self.change(colours, drawn)), alpha], 1)
@@ -201,6 +222,7 @@ class Augmentation(Simple):
             raise self.refused(error) from error
         self.rowwise = self.name in ROWWISE
         self.colour = isinstance(self.module, IntensityAugmentationBase2D)
+        self.bounded = self.name in BOUNDED and not UNBOUNDED & self.given.keys()
 
     def draw(self, shape: tuple[int, ...]) -> Drawn:
         """Draw as Kornia does."""
@@ -259,6 +281,7 @@ class Function(Simple):
         self.takes = inspect.signature(self.function).parameters
         self.colour = not (operation.of.startswith("geometry") or self.name in RESIZING)
         self.rowwise = self.name not in BY_ITSELF
+        self.certain = self.p >= 1
         try:
             try_out(lambda side: self.change(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)), {}), self.given)
         except Exception as error:

@@ -182,6 +182,8 @@ def augmented(op: Op, images: Tensor, first: int, draws: Draws, *, owned: bool =
 
 
 def _rowwise(op: Simple, images: Tensor, first: int, draws: Draws, *, owned: bool = False) -> Tensor:
+    if op.certain:
+        return op.apply(images, {})
     with generator_lock, torch.random.fork_rng(devices=[]):
         drawn = draws.drawn(op, first, len(images), tuple(images.shape[1:]))
     of = (drawn["batch_prob"] > 0.5).nonzero().flatten()
