@@ -293,7 +293,8 @@ def attached(child: int, job: dict[str, Any], trace: Path) -> subprocess.Popen[s
 
 def begin(job: dict[str, Any], ready: int, told: dict[str, Path], terminal: int | None) -> None:
     """In the child: wait until strace is there, then be the command."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background would ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background would ignore it,
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # and this one
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and so would what runs under nohup
     ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)  # PR_SET_PTRACER: any process may trace this one
     for handle, name in ((1, "out"), (2, "err")):
