@@ -174,6 +174,12 @@ def test_a_film_comes_from_ffmpeg_and_goes_back(shell):
     assert np.square(255 - first - pixels("b.png")).mean() < 2, "ffmpeg takes the colours as they are meant"
 
 
+@pytest.mark.parametrize("form", ["", "--y4m"])
+def test_a_full_disk_at_the_end_of_a_pipe_is_told_as_the_streams(shell, form):
+    done = shell(f"genart apply toy.noise --count 2 --size 8 -o - {form} {TOY} > /dev/full", code=5)
+    assert "standard output: the disk is full" in done.stderr
+
+
 @needs("gifsicle")
 def test_a_film_goes_out_and_gifsicle_takes_it(shell):
     shell(

@@ -639,6 +639,7 @@ def test_a_forced_stream_that_failed_goes_on_with_the_same_command(run_toy, reci
         ("data", 3, "this picture cannot be used"),
         ("diverged", 8, "the loss is NaN"),
         ("disk", 5, "the disk is full"),
+        ("threads", 5, "no thread or memory to give"),
         ("exit", 4, "SystemExit"),
     ],
 )

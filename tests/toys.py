@@ -161,6 +161,8 @@ def crash(images: genart.Images, params: CrashParams, run: genart.Run) -> Iterat
                     raise genart.DataError("this picture cannot be used", "take another")
                 case "diverged":
                     raise genart.DivergedError("the loss is NaN", "lower the learning rate")
+                case "threads":
+                    raise BlockingIOError(11, "Resource temporarily unavailable")
                 case "disk":
                     raise OSError(28, "No space left on device", "/somewhere")
                 case "recipe":

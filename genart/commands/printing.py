@@ -129,10 +129,14 @@ def own_stdout(wanted: bool) -> Iterator[TextIO]:
     sys.stdout.flush()
     private = os.dup(number)
     os.dup2(error, number)
+    own = open(private, "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115 - closing must not hide an error before it
     try:
-        with open(private, "w", encoding=sys.stdout.encoding, closefd=False) as own, redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr):
             yield own
+        own.flush()
     finally:
+        with suppress(OSError):  # the same that was told
+            own.close()
         if "ctypes" in sys.modules:
             sys.modules["ctypes"].CDLL(None).fflush(None)  # what C libraries have yet to print
         os.dup2(private, number)

@@ -288,7 +288,14 @@ def test_icc_profile_of_inks(tmp_path):
     assert min(g - r - 60, g - b - 30) > 0, f"cyan became {r, g, b}, not green"
 
 
-@pytest.mark.parametrize("profile", [b"nonsense", ink_profile()], ids=["damaged", "of other colours"])
+def nameless_profile():
+    """A profile whose colour space has a name that is no text."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[19] = 0xF4
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("profile", [b"nonsense", ink_profile(), nameless_profile()], ids=["damaged", "of other colours", "nameless"])
 def test_unusable_icc_profile_is_ignored(tmp_path, profile):
     assert np.array_equal(pixels(save(tmp_path, "a.png", icc_profile=profile)), RGB)
 
