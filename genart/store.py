@@ -866,7 +866,7 @@ def resource_error(error: OSError) -> ResourceError | None:
         errno.EFBIG: ("a file grew past the limit of this system", "raise it with `ulimit -f`, or make fewer or smaller pictures"),
         errno.EIO: ("the disk reports an input/output error", "check the disk; the same command goes on where it stopped"),
         errno.ENOMEM: ("out of memory", "use a smaller resolution, width or batch"),
-        errno.EAGAIN: ("the system has no thread or memory to give", "close other programs, or raise the limits (`ulimit -u`, `ulimit -v`)"),
+        errno.EAGAIN: ("the system has no thread or memory to give", "close other programs, or raise `ulimit -u` or `ulimit -v`"),
         errno.ELOOP: ("links lead in a circle", "choose another place with --out"),
         errno.ENAMETOOLONG: ("a name or a path is too long for this system", "choose another place with --out"),
         errno.ENOTDIR: ("a file stands where a folder is needed", "choose another place with --out"),
