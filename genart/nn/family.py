@@ -41,6 +41,8 @@ NIMG_PER_EVALUATION = 10_000
 #: A training of so many images ends calmly, with falling learning rates in this share of it; a shorter one learns more without
 #: (bench/families.py and recipes/painting.toml).
 LONG_NIMG, LONG_DECAY = 500_000, 0.5
+#: Weight of R1 and R2 from so many pixels along a side on, and that for smaller pictures, whose gradients are sums over fewer pixels.
+LARGE, GAMMA, SMALL_GAMMA = 64, 1.0, 0.1
 #: Strength of the augmentation that a plan reckons with.
 ASSUMED_P = {"none": 0.0, "adaptive": 0.5, "always": 1.0}
 #: Seconds after the last step, for the last snapshot and the sheets, as a multiple of a snapshot's, and on top.
@@ -184,9 +186,10 @@ def gan_params(setup: Setup) -> GanParams:
     return setup.params
 
 
-def penalties(setup: Setup, gamma: float = 0.0) -> Penalties:
-    """Gradient penalties as the parameters and the plan say; `gamma` is the weight of R1 and R2 where a parameter leaves it open."""
+def penalties(setup: Setup) -> Penalties:
+    """Gradient penalties as the parameters and the plan say; weights of R1 and R2 that are left open follow the resolution."""
     params = gan_params(setup)
+    gamma = GAMMA if setup.resolution >= LARGE else SMALL_GAMMA
     r1_gamma, r2_gamma = (gamma if given is None else given for given in (params.r1_gamma, params.r2_gamma))
     return Penalties(r1_gamma, r2_gamma, params.gp_lambda, setup.plan["penalty_every"])
 

@@ -133,3 +133,21 @@ class GanParams(TrainParams):
             '{op = "RandomGaussianBlur", kernel_size = 3, sigma = [0.1, 1.0]}.',
         ),
     ] = ("translation", "cutout", "scale")
+
+
+class RelativisticParams(GanParams):
+    """Parameters of families that play for the loss of Huang et al. (2024): answers count only against each other, and R1 and R2 calm D."""
+
+    loss: Annotated[LossName, Field(description="What the two play for; plugins may bring others.")] = "relativistic_paired"
+    r1_gamma: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training. "
+            "Default: 1, and 0.1 for pictures below 64 px.",
+        ),
+    ] = None
+    r2_gamma: Annotated[
+        float | None,
+        Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2). Default: as for R1."),
+    ] = None

@@ -7,17 +7,14 @@ from typing import Annotated
 from pydantic import Field
 
 import genart
-from genart.nn.train_params import GanParams
+from genart.nn.train_params import RelativisticParams
 
 
-class TrainParams(GanParams):
+class TrainParams(RelativisticParams):
     """Parameters of msggan.train."""
 
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 2e-3
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
-    r1_gamma: Annotated[
-        float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
-    ] = 0.2
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 4e-3
 
 
 @genart.stage(

@@ -7,17 +7,14 @@ from typing import Annotated
 from pydantic import Field
 
 import genart
-from genart.nn.train_params import GanParams
+from genart.nn.train_params import RelativisticParams
 
 
-class TrainParams(GanParams):
+class TrainParams(RelativisticParams):
     """Parameters of progan.train."""
 
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 3e-3
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 3e-3
-    r1_gamma: Annotated[
-        float, Field(ge=0, description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training.")
-    ] = 1.0
     fade: Annotated[
         float, Field(ge=0, le=1, description="Share of a coarse level's images during which each one fades in; 0 adds its layers at once.")
     ] = 0.5
@@ -37,7 +34,7 @@ def progan_train(images: genart.Images, params: TrainParams, run: genart.Run) ->
     exponential moving average (EMA) of the generator's weights; `progress` is a film of the same latents during training, `plot` its
     curves, and `nearest` shows samples beside the training pictures that are nearest to them. A training that its budget stops within the
     growth draws pictures of the size that it had reached, enlarged. The paper's own loss is `loss = "wgan"` with `gp_lambda = 10`,
-    `r1_gamma = 0` and both learning rates 0.001.
+    `r1_gamma = 0`, `r2_gamma = 0` and both learning rates 0.001.
 
     Example:
         [[stage]]

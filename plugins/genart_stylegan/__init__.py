@@ -7,28 +7,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 import genart
-from genart.nn.train_params import GanParams
+from genart.nn.train_params import RelativisticParams
 
 
-class TrainParams(GanParams):
+class TrainParams(RelativisticParams):
     """Parameters of stylegan.train."""
 
     enough_pictures: ClassVar[int] = 1000  # it changes nothing of what D sees unless asked
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
-    loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "relativistic_paired"
-    r1_gamma: Annotated[
-        float | None,
-        Field(
-            ge=0,
-            description="Weight of the penalty on D's gradient at real pictures (R1); more of it calms training. "
-            "Default: 1, and 0.1 for pictures below 64 px.",
-        ),
-    ] = None
-    r2_gamma: Annotated[
-        float | None,
-        Field(ge=0, description="Weight of the penalty on D's gradient at generated pictures (R2). Default: as for R1."),
-    ] = None
     # How much better D is says little of whether it overfits where answers count only against each other: "adaptive" soon does all it can.
     augment: Annotated[
         Literal["none", "always", "adaptive"],

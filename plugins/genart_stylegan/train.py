@@ -16,9 +16,6 @@ from genart.nn.players import Game, Penalties, Seen
 from . import TrainParams
 from .networks import Discriminator, Generator
 
-#: Weight of the penalties from so many pixels along a side on, and that for smaller pictures, whose gradients are sums over fewer pixels.
-LARGE, GAMMA, SMALL_GAMMA = 64, 1.0, 0.1
-
 
 class Styled(Game):
     """Generated pictures have noise of their own, and some of them two styles (Karras et al. 2019, sections 3.1 and 3.2).
@@ -75,8 +72,7 @@ class StyleGAN(GanFamily):
         """The two networks, with what is random in their pictures."""
         assert isinstance(G, Generator)
         assert isinstance(D, Discriminator)
-        gamma = GAMMA if setup.resolution >= LARGE else SMALL_GAMMA
-        return Styled(G, D, self.loss(setup), family.penalties(setup, gamma), style_mixing=own(setup).style_mixing)
+        return Styled(G, D, self.loss(setup), family.penalties(setup), style_mixing=own(setup).style_mixing)
 
 
 def own(setup: Setup) -> TrainParams:
