@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
 import genart
 from genart.nn.train_params import RelativisticParams
 
 
 class TrainParams(RelativisticParams):
     """Parameters of msggan.train."""
-
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 4e-3
 
 
 @genart.stage(

@@ -13,8 +13,6 @@ from genart.nn.train_params import RelativisticParams
 class TrainParams(RelativisticParams):
     """Parameters of progan.train."""
 
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 3e-3
     fade: Annotated[
         float, Field(ge=0, le=1, description="Share of a coarse level's images during which each one fades in; 0 adds its layers at once.")
     ] = 0.5

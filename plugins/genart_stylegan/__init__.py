@@ -14,8 +14,6 @@ class TrainParams(RelativisticParams):
     """Parameters of stylegan.train."""
 
     enough_pictures: ClassVar[int] = 1000  # it changes nothing of what D sees unless asked
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
     # How much better D is says little of whether it overfits where answers count only against each other: "adaptive" soon does all it can.
     augment: Annotated[
         Literal["none", "always", "adaptive"],
