@@ -138,6 +138,7 @@ class GanParams(TrainParams):
 class RelativisticParams(GanParams):
     """Parameters of families that play for the loss of Huang et al. (2024): answers count only against each other, and R1 and R2 calm D."""
 
+    # the best of what docs/decisions/0022 tried
     lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 6e-3
     lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 8e-3
     loss: Annotated[LossName, Field(description="What the two play for; plugins may bring others.")] = "relativistic_paired"
