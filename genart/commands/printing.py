@@ -128,8 +128,8 @@ def own_stdout(wanted: bool) -> Iterator[TextIO]:
         return
     sys.stdout.flush()
     private = os.dup(number)
-    os.dup2(error, number)
     own = open(private, "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115 - closing must not hide an error before it
+    os.dup2(error, number)
     try:
         with redirect_stdout(sys.stderr):
             yield own
