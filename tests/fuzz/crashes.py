@@ -20,11 +20,16 @@ def png(*chunks: tuple[bytes, bytes]) -> bytes:
     return tags.PNG_SIGNATURE + b"".join(tags.chunk(kind, body) for kind, body in chunks)
 
 
-def odd_profile() -> bytes:
-    """A whole PNG with a colour profile whose colour space has a name that is no text."""
+def nameless_profile() -> bytes:
+    """A colour profile whose colour space has a name that is no text."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[19] = 0xF4
-    return seeds.encoded(Image.fromarray(seeds.noise(2, 2, 3)), "PNG", icc_profile=bytes(profile))
+    return bytes(profile)
+
+
+def odd_profile() -> bytes:
+    """A whole PNG with such a profile."""
+    return seeds.encoded(Image.fromarray(seeds.noise(2, 2, 3)), "PNG", icc_profile=nameless_profile())
 
 
 def nameless() -> bytes:

@@ -16,6 +16,7 @@ from genart.nn.pictures import Unreadable, Want, decode
 from genart.params import ParamProblem, resolve
 from genart.testing import run_stage
 from genart_images import images_folder
+from tests.fuzz.crashes import nameless_profile
 
 RAMP = np.linspace(0, 255, 24 * 16).astype(np.uint8).reshape(16, 24)
 RGB = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], 2)
@@ -286,13 +287,6 @@ def test_icc_profile_of_inks(tmp_path):
     assert result[0, 0].min() > 245
     r, g, b = result[0, 3]
     assert min(g - r - 60, g - b - 30) > 0, f"cyan became {r, g, b}, not green"
-
-
-def nameless_profile():
-    """A profile whose colour space has a name that is no text."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    profile[19] = 0xF4
-    return bytes(profile)
 
 
 @pytest.mark.parametrize("profile", [b"nonsense", ink_profile(), nameless_profile()], ids=["damaged", "of other colours", "nameless"])
