@@ -14,8 +14,8 @@ class TrainParams(GanParams):
     """Parameters of projected.train."""
 
     enough_pictures: ClassVar[int] = 200  # the frozen network knows what pictures look like
-    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 5e-4
-    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 5e-4
+    lr_G: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the generator.")] = 2e-3
+    lr_D: Annotated[float, Field(gt=0, le=1000, description="Learning rate of the discriminator.")] = 2e-3
     loss: Annotated[genart.LossName, Field(description="What the two play for.")] = "hinge"
     augment: Annotated[
         Literal["none", "always", "adaptive"],

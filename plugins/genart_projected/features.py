@@ -17,8 +17,11 @@ from genart.nn.players import Seen
 
 __all__ = ["Frozen", "Projection", "Remembered", "efficientnet_lite0"]
 
-#: Strides of the features that are seen, in pixels of the picture: the last layer of each (section 4 takes the same four).
-STRIDES = (4, 8, 16, 32)
+#: Channels of the projected features for each stride at which they are seen, in pixels of what the frozen network looks at; the last layer
+#: of each is. Section 4 sees the same but for stride 2, of pictures enlarged to 256 px, whose own pixels stride 4 tells apart. Pictures as
+#: small as they are need stride 2: else nothing says what is to be between four pixels, and G fills them with a pattern. It is narrow, for
+#: it would cost more than all others together.
+WIDTHS = {2: 16, 4: 64, 8: 64, 16: 64, 32: 64}
 #: A scale with fewer positions along a side says nothing of places.
 SMALLEST = 2
 #: Pictures whose features are computed together before they are remembered.
@@ -39,12 +42,14 @@ class Frozen:
         layers: the backbone's names of the features, one a scale.
         channels: of each scale.
         sizes: positions along a side of each scale.
+        widths: channels to which each is projected.
     """
 
     def __init__(self, backbone: Any, px: int, device: str) -> None:
         self.backbone, self.px = backbone, px
         last = {backbone.stride(layer): layer for layer in backbone.layers}
-        self.layers = tuple(last[stride] for stride in STRIDES if stride in last and px // stride >= SMALLEST)
+        strides = [stride for stride in WIDTHS if stride in last and px // stride >= SMALLEST]
+        self.layers, self.widths = tuple(last[stride] for stride in strides), tuple(WIDTHS[stride] for stride in strides)
         shapes = [part.shape for part in self(torch.zeros(1, 3, px, px, device=device))]
         self.channels, self.sizes = tuple(shape[1] for shape in shapes), tuple(shape[2] for shape in shapes)
 
@@ -64,19 +69,20 @@ class Projection(nn.Module):
 
     Args:
         channels: of each scale, fine to coarse.
-        width: channels of each mixture.
+        widths: channels of each mixture.
     """
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
-        self.count, self.width = len(channels), width
-        for index, c_in in enumerate(channels):
-            self.register_buffer(f"channels{index}", nn.init.kaiming_normal_(torch.empty(width, c_in, 1, 1), nonlinearity="linear"))
-        for index in range(self.count - 1):
-            self.register_buffer(f"scales{index}", nn.init.kaiming_normal_(torch.empty(width, width, 3, 3), nonlinearity="linear"))
+        self.count = len(channels)
+        coarser = [*widths[1:], widths[-1]]  # channels of what is added to each
+        for index, (c_in, c_out) in enumerate(zip(channels, coarser, strict=True)):
+            self.register_buffer(f"channels{index}", nn.init.kaiming_normal_(torch.empty(c_out, c_in, 1, 1), nonlinearity="linear"))
+        for index, (c_in, c_out) in enumerate(zip(widths[1:], widths, strict=False)):
+            self.register_buffer(f"scales{index}", nn.init.kaiming_normal_(torch.empty(c_out, c_in, 3, 3), nonlinearity="linear"))
 
     def forward(self, features: Seen) -> Seen:
-        """(N, C, h, h) for each scale, fine to coarse, to (N, width, h, h) each; a fine one holds what the coarser ones see too."""
+        """(N, C, h, h) for each scale, fine to coarse, to (N, widths[i], h, h) each; a fine one holds what the coarser ones see too."""
         mixed: list[Tensor] = []
         for index in reversed(range(self.count)):
             x = F.conv2d(features[index], self.get_buffer(f"channels{index}").to(features[index].dtype))

@@ -125,17 +125,25 @@ class Discriminator(nn.Module):
     Args:
         channels: of the features at each scale, fine to coarse.
         sizes: positions along a side of each scale.
-        width: channels of the projected features.
+        widths: channels of the projected features of each.
         classes: number of classes; 0 for none.
     """
 
-    def __init__(self, channels: Sequence[int], sizes: Sequence[int], width: int = 64, classes: int = 0) -> None:
+    def __init__(self, channels: Sequence[int], sizes: Sequence[int], widths: Sequence[int], classes: int = 0) -> None:
         super().__init__()
-        self.projection = Projection(channels, width)
-        self.heads = nn.ModuleList(Head(size, width, classes) for size in sizes)
+        self.projection = Projection(channels, widths)
+        self.heads = nn.ModuleList(Head(size, width, classes) for size, width in zip(sizes, widths, strict=True))
 
     def forward(self, seen: Seen | Tensor, labels: Tensor | None = None) -> Seen:
-        """seen: projected features (N, width, h, h) of each scale; labels: (N,) or None. Returns logits (N, k, k) of each, k at most 4."""
+        """Answer for each scale.
+
+        Args:
+            seen: projected features, (N, widths[i], h, h) of each scale.
+            labels: (N,) integers, or None.
+
+        Returns:
+            Logits (N, k, k) of each, k at most 4.
+        """
         parts = (seen,) if isinstance(seen, Tensor) else seen
         return tuple(head(part, labels) for head, part in zip(self.heads, parts, strict=True))
 

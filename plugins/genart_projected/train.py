@@ -51,7 +51,7 @@ class ProjectedGame(Game):
         """Remember the features of real pictures, if they fit into memory and are used often."""
         pictures = setup.pictures
         versions = len(pictures) * (2 if setup.params.mirror else 1)
-        size = self.projection.width * sum(h * h for h in self.frozen.sizes)
+        size = sum(width * h * h for width, h in zip(self.frozen.widths, self.frozen.sizes, strict=True))
         itemsize = torch.bfloat16.itemsize if setup.plan["precision"] == "bf16" else torch.float32.itemsize
         if versions * size * itemsize <= MEMORY and OFTEN * versions <= setup.total_nimg:
             self.remembered = Remembered(pictures, lambda images: self.see((images,)), versions)
@@ -82,7 +82,7 @@ class Projected(GanFamily):
     def discriminator(self, setup: Setup) -> Discriminator:
         """A new D."""
         frozen = self.frozen(setup)
-        return Discriminator(frozen.channels, frozen.sizes, classes=setup.classes)
+        return Discriminator(frozen.channels, frozen.sizes, frozen.widths, setup.classes)
 
     def game(self, G: nn.Module, D: nn.Module, setup: Setup) -> ProjectedGame:
         """The two networks, and what D sees by."""

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from genart.nn.data import Pictures
+from genart.nn.efficientnet import efficientnet_lite0
 from genart_projected.features import CHUNK, Frozen, Projection, Remembered
 
 from .backbone import Small
@@ -15,7 +16,7 @@ def noise(*shape, seed=0):
 
 def projection(seed=0):
     torch.manual_seed(seed)
-    return Projection((5, 6, 7), 8)
+    return Projection((5, 6, 7), (4, 8, 8))
 
 
 def test_one_layer_a_stride_is_seen_fine_to_coarse():
@@ -23,6 +24,16 @@ def test_one_layer_a_stride_is_seen_fine_to_coarse():
     assert frozen.layers == ("fine", "middle", "coarse")
     assert (frozen.channels, frozen.sizes) == ((8, 12, 20), (16, 8, 4))
     assert Frozen(Small(), 31, "cpu").layers == ("fine", "middle"), "of one position there is nothing to say"
+
+
+def test_every_second_pixel_is_seen_too_but_narrowly():
+    """Of pictures that are not enlarged nothing else says what is between four pixels."""
+    frozen = Frozen(efficientnet_lite0(), 64, "cpu")
+    assert frozen.sizes == (32, 16, 8, 4, 2)
+    assert frozen.widths == (16, 64, 64, 64, 64)
+    torch.manual_seed(0)
+    mixed = Projection(frozen.channels, frozen.widths)(frozen(noise(1, 3, 64, 64)))
+    assert [tuple(part.shape[1:]) for part in mixed] == [(w, h, h) for w, h in zip(frozen.widths, frozen.sizes, strict=True)]
 
 
 @pytest.mark.parametrize("resolution", [16, 64, 128])
@@ -60,7 +71,7 @@ def test_the_projection_never_learns_and_comes_from_the_seed():
 def test_a_gradient_reaches_the_picture_from_every_scale():
     frozen, picture = Frozen(Small(), 64, "cpu"), noise(1, 3, 64, 64).requires_grad_()
     torch.manual_seed(0)
-    mix = Projection(frozen.channels, 8)
+    mix = Projection(frozen.channels, frozen.widths)
     for part in mix(frozen(picture)):
         (gradient,) = torch.autograd.grad(part.square().sum(), picture, retain_graph=True)
         assert float(gradient.abs().sum()) > 0

@@ -62,8 +62,8 @@ def test_heads_answer_at_no_more_than_four_places(size):
 
 
 def test_D_answers_for_each_scale_and_its_projection_is_not_its_own_to_learn():
-    D = made(Discriminator, (5, 6, 7), (16, 8, 4), 8)
-    seen = normal(4, 8, 16, 16), normal(4, 8, 8, 8), normal(4, 8, 4, 4)
+    D = made(Discriminator, (5, 6, 7), (16, 8, 4), (4, 8, 8))
+    seen = normal(4, 4, 16, 16), normal(4, 8, 8, 8), normal(4, 8, 4, 4)
     assert [tuple(answer.shape) for answer in D(seen)] == [(4, 4, 4)] * 3
     learned = {name for name, _ in D.named_parameters()}
     assert not any("projection" in name for name in learned)
@@ -89,7 +89,7 @@ def test_a_head_notices_when_all_pictures_are_the_same():
 
 
 def test_classes_change_what_both_say():
-    G, D = made(Generator, 16, 4, 8, classes=3).eval(), made(Discriminator, (5, 6), (8, 4), 8, classes=3)
+    G, D = made(Generator, 16, 4, 8, classes=3).eval(), made(Discriminator, (5, 6), (8, 4), (8, 8), classes=3)
     z = normal(1, 8).expand(3, 8)
     images = G(z, torch.arange(3))
     assert float((images[0] - images[1]).detach().abs().max()) > 1e-4

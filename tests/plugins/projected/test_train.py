@@ -50,7 +50,8 @@ def noise(*shape, seed=0):
 def game_on(device="cpu", backbone=None):
     frozen = Frozen(backbone or Small(device), 64, device)
     torch.manual_seed(0)
-    return ProjectedGame(Generator(16, 4, 8), Discriminator(frozen.channels, frozen.sizes, 8), losses.named("hinge"), Penalties(), frozen)
+    D = Discriminator(frozen.channels, frozen.sizes, (8, 8, 8))
+    return ProjectedGame(Generator(16, 4, 8), D, losses.named("hinge"), Penalties(), frozen)
 
 
 def test_a_training_gives_a_model_that_can_be_rebuilt(tmp_path):
