@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Projection(nn.Module):
         coarser = [*widths[1:], widths[-1]]  # channels of what is added to each
         for index, (c_in, c_out) in enumerate(zip(channels, coarser, strict=True)):
             self.register_buffer(f"channels{index}", nn.init.kaiming_normal_(torch.empty(c_out, c_in, 1, 1), nonlinearity="linear"))
-        for index, (c_in, c_out) in enumerate(zip(widths[1:], widths, strict=False)):
+        for index, (c_out, c_in) in enumerate(pairwise(widths)):
             self.register_buffer(f"scales{index}", nn.init.kaiming_normal_(torch.empty(c_out, c_in, 3, 3), nonlinearity="linear"))
 
     def forward(self, features: Seen) -> Seen:
