@@ -50,7 +50,7 @@ def noise(*shape, seed=0):
 def game_on(device="cpu", backbone=None):
     frozen = Frozen(backbone or Small(device), 64, device)
     torch.manual_seed(0)
-    D = Discriminator(frozen.channels, frozen.sizes, (8, 8, 8))
+    D = Discriminator(frozen.channels, frozen.sizes, [8] * len(frozen.sizes))
     return ProjectedGame(Generator(16, 4, 8), D, losses.named("hinge"), Penalties(), frozen)
 
 
