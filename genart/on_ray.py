@@ -30,8 +30,8 @@ LOCAL, SCHEME = "ray", "ray"
 OBJECT_STORE_BYTES = 100 << 20
 #: Seconds between two looks at what the driver itself has to do.
 MOMENT_SEC = 0.25
-#: A task that takes longer is asked what happens meanwhile, and again so long after each question: answers take the worker's time too.
-ASK_AFTER_SEC, ASK_EVERY_SEC = 0.2, 0.25
+#: A task that takes longer is asked what happens meanwhile.
+ASK_AFTER_SEC = 0.2
 #: Questions of that kind to all workers together in a second: each takes the driver a millisecond.
 MOST_ASKED_PER_SEC = 100.0
 #: Seconds to wait for an answer of a cluster that is to be reached.
@@ -269,7 +269,7 @@ class RayPool:
     def wait(self) -> Iterable[Done | Lost | Told]:
         """What happened; waits for something, for a moment."""
         self._begin()
-        now, pause = time.monotonic(), max(ASK_EVERY_SEC, len(self.members) / MOST_ASKED_PER_SEC)
+        now, pause = time.monotonic(), len(self.members) / MOST_ASKED_PER_SEC
         for member in self.members:
             if member.task is not None and member.told is None and now > max(member.since + ASK_AFTER_SEC, member.asked + pause):
                 member.told, member.asked = member.handle.told.remote(), now
