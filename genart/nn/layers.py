@@ -219,6 +219,22 @@ def class_vectors(z: Tensor, labels: Tensor | None, table: nn.Embedding) -> Tens
     return vectors
 
 
+def of_class(x: Tensor, kind: Tensor | None) -> Tensor:
+    """Normalised features, scaled and shifted by what their classes give each channel (de Vries et al. 2017, section 3).
+
+    Args:
+        x: (N, C, H, W).
+        kind: (N, 2 C), by how much to scale more than by 1, then by how much to shift; None for a network that knows no classes.
+
+    Returns:
+        (N, C, H, W).
+    """
+    if kind is None:
+        return x
+    scale, shift = kind.to(x.dtype)[:, :, None, None].chunk(2, 1)
+    return torch.addcmul(x + shift, x, scale)
+
+
 def projected_label(features: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor | float:
     """What a picture's class adds to D's answer: the product of its features with its class's vector (Miyato and Koyama 2018, eq. 3).
 

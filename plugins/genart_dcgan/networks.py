@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from genart.nn.layers import Upsample, channels, class_vectors, projected_label, smoothed
+from genart.nn.layers import Upsample, channels, class_vectors, of_class, projected_label, smoothed
 
 #: Spread of the first class vectors of D and of G. With that of the other weights, what a class is told by comes after a hundred thousand
 #: images only (Fashion-MNIST, 32 px).
@@ -46,22 +45,14 @@ class Generator(nn.Module):
         """Weights of the first layer that see z, (out, z_dim)."""
         return self.dense.weight
 
-    def normalised(self, x: Tensor, layer: int, kinds: Sequence[Tensor]) -> Tensor:
-        """Features (N, C, H, W) of a layer after its normalisation, with what their classes add: (N, 2 C) of each layer, or nothing."""
-        x = self.norms[layer](x)
-        if not kinds:
-            return x
-        scale, shift = kinds[layer].to(x.dtype)[:, :, None, None].chunk(2, 1)
-        return torch.addcmul(x + shift, x, scale)
-
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
         widths = [2 * norm.num_features for norm in self.norms]
-        kinds = class_vectors(z, labels, self.classes).split(widths, 1) if self.classes is not None else ()
+        kinds = repeat(None) if self.classes is None else iter(class_vectors(z, labels, self.classes).split(widths, 1))
         x = self.dense(z).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # channels last from the beginning
-        x = F.relu_(self.normalised(x, 0, kinds))
-        for layer, up in enumerate(self.ups, 1):
-            x = F.relu_(self.normalised(up(x), layer, kinds))
+        x = F.relu_(of_class(self.norms[0](x), next(kinds)))
+        for up, norm in zip(self.ups, self.norms[1:], strict=True):
+            x = F.relu_(of_class(norm(up(x)), next(kinds)))
         return torch.tanh(self.to_rgb(x))
 
 

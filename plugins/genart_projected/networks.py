@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, repeat
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from genart.nn.layers import MAX_WIDENING, Upsample, minibatch_stddev, projected_label, with_labels
+from genart.nn.layers import MAX_WIDENING, Upsample, class_vectors, minibatch_stddev, of_class, projected_label
 from genart.nn.players import Seen
 
 from .features import Projection
 
 #: Standard deviation of first weights.
 STD = 0.02
+#: Standard deviation of what the classes give each channel at first.
+CLASS_SPREAD = 0.3
 #: A layer is gated by the one that is so many times smaller (Liu et al. 2021, figure 3).
 GATE = 16
 #: Positions along a side at which a head answers (Sauer et al. 2021, section 3.2).
@@ -32,7 +34,8 @@ class Generator(nn.Module):
         resolution: pixels along a side, a power of two from 16 on.
         width: channels of the finest layer.
         z_dim: numbers in a latent vector.
-        classes: number of classes; 0 for none.
+        classes: number of classes; 0 for none. A class scales and shifts the channels after each normalisation (de Vries et al. 2017,
+            section 3): beside z it would be all that the first one leaves, and G would draw one picture for each class.
     """
 
     def __init__(self, resolution: int = 64, width: int = 32, z_dim: int = 64, classes: int = 0) -> None:
@@ -40,26 +43,30 @@ class Generator(nn.Module):
         self.resolution, self.z_dim = resolution, z_dim
         sizes = [4 << i for i in range(resolution.bit_length() - 2)]  # 4, 8, ..., resolution
         widths = [width * min(MAX_WIDENING, resolution // size) for size in sizes]
-        self.classes = nn.Embedding(classes, z_dim) if classes else None
-        self.dense = nn.Linear(2 * z_dim if classes else z_dim, 16 * 2 * widths[0], bias=False)
+        self.dense = nn.Linear(z_dim, 16 * 2 * widths[0], bias=False)
         self.norm = nn.BatchNorm2d(2 * widths[0])
         self.ups = nn.ModuleList(Double(c_in, c_out, again=c_out > width) for c_in, c_out in pairwise(widths))
         by_size = dict(zip(sizes, widths, strict=True))
         self.gates = nn.ModuleDict({str(s): Gate(by_size[s // GATE], c) for s, c in by_size.items() if s // GATE >= 4})
         self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
+        # what the classes give each normalised layer, in the order of `forward`
+        self.kinds = [2 * module.num_features for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.classes = nn.Embedding(classes, sum(self.kinds)) if classes else None
+        if self.classes is not None:
+            nn.init.normal_(self.classes.weight, 0.0, CLASS_SPREAD)
 
     def first_layer(self) -> Tensor:
-        """Weights of the first layer that see z, (out, z_dim)."""
-        return self.dense.weight[:, : self.z_dim]
+        """Weights of the first layer, which sees z: (out, z_dim)."""
+        return self.dense.weight
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z: (N, z_dim), labels: (N,) or None for each class in turn. Returns (N, 3, resolution, resolution) in [-1, 1]."""
-        z = with_labels(z, labels, self.classes)
+        kinds = repeat(None) if self.classes is None else iter(class_vectors(z, labels, self.classes).split(self.kinds, 1))
         x = self.dense(z).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # channels last from the beginning
-        x = gated(self.norm(x))
+        x = gated(of_class(self.norm(x), next(kinds)))
         coarse = {4: x}
         for up in self.ups:
-            x = up(x)
+            x = up(x, kinds)
             size = x.shape[-1]
             if str(size) in self.gates:
                 x = self.gates[str(size)](coarse[size // GATE], x)
@@ -94,10 +101,10 @@ class Double(nn.Module):
         if self.conv is not None:
             nn.init.normal_(self.conv.weight, 0.0, STD)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-        x = gated(self.norm(self.up(x)))
-        return x if self.conv is None or self.conv_norm is None else gated(self.conv_norm(self.conv(x)))
+    def forward(self, x: Tensor, kinds: Iterator[Tensor | None]) -> Tensor:
+        """(N, c_in, H, W) to (N, c_out, 2H, 2W); what the classes add to each normalised layer is taken from `kinds`."""
+        x = gated(of_class(self.norm(self.up(x)), next(kinds)))
+        return x if self.conv is None or self.conv_norm is None else gated(of_class(self.conv_norm(self.conv(x)), next(kinds)))
 
 
 class Gate(nn.Module):

@@ -15,6 +15,7 @@ from genart.nn.layers import (
     doubled,
     halved,
     minibatch_stddev,
+    of_class,
     pixel_norm,
     projected_label,
     pyramid,
@@ -138,3 +139,10 @@ def test_doubling_and_halving_are_a_convolution_and_a_change_of_size():
     torch.testing.assert_close(halved(x, conv), F.avg_pool2d(conv(x), 2), atol=1e-5, rtol=1e-5)
     flipped = F.conv2d(F.interpolate(x, scale_factor=2), conv.weight.flip(2, 3) * conv.scale, padding=1)
     torch.testing.assert_close(doubled(x, conv), flipped, atol=1e-5, rtol=1e-5)
+
+
+def test_of_class_scales_beyond_one_and_shifts():
+    x, kind = torch.randn(2, 3, 4, 4), torch.randn(2, 6)
+    expected = x * (1 + kind[:, :3, None, None]) + kind[:, 3:, None, None]
+    torch.testing.assert_close(of_class(x, kind), expected)
+    assert of_class(x, None) is x

@@ -1,3 +1,5 @@
+from itertools import repeat
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -42,7 +44,7 @@ def test_a_layer_is_what_the_paper_says():
     # `up` holds the plain kernel turned round, in and out exchanged.
     y = F.conv2d(F.interpolate(x, scale_factor=2), double.up.weight.flip(2, 3).transpose(0, 1), padding=1)
     y = F.batch_norm(y, None, None, training=True)
-    torch.testing.assert_close(double(x), y[:, :3] * torch.sigmoid(y[:, 3:]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(double(x, repeat(None)), y[:, :3] * torch.sigmoid(y[:, 3:]), rtol=1e-4, atol=1e-5)
 
 
 def test_the_excitation_is_that_of_the_paper():
@@ -96,3 +98,14 @@ def test_classes_change_what_both_say():
     assert torch.equal(images, G(z)), "left out, classes come in turn"
     for answer in D((normal(1, 8, 8, 8).expand(3, -1, -1, -1), normal(1, 8, 4, 4).expand(3, -1, -1, -1)), torch.arange(3)):
         assert len({round(float(value), 6) for value in answer.detach().mean((1, 2))}) == 3
+
+
+@torch.no_grad()
+def test_a_class_cannot_drown_the_latent():
+    """However small what z gives, its normalisation brings it back; beside a class's vector it would be learnt away."""
+    G = made(Generator, 32, 8, 8, classes=3)
+    z, labels = normal(32, 8), torch.zeros(32, dtype=torch.int64)
+    before = G(z, labels)
+    G.dense.weight.mul_(0.5)
+    torch.testing.assert_close(G(z, labels), before, atol=0.02, rtol=0)
+    assert before.std(0).mean() > 0.5 * G(z, None).std(0).mean()
