@@ -20,6 +20,13 @@ class TrainParams(RelativisticParams):
         Field(description="Change what D sees, real and generated pictures alike: never, always, or the more the more D overfits."),
     ] = "none"
     mapping_layers: Annotated[int, Field(ge=1, le=16, description="Layers between a latent and its style.")] = 2
+    noise: Annotated[
+        bool,
+        Field(
+            description="Noise at every scale of G, for detail that no latent decides (Karras et al. 2019); for long trainings: "
+            "within minutes G learns to draw with little else."
+        ),
+    ] = False
     style_mixing: Annotated[
         float, Field(ge=0, le=1, description="Share of the generated training pictures whose coarse and fine scales get different styles.")
     ] = 0.0

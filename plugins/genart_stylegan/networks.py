@@ -1,7 +1,7 @@
 """The two networks of a style-based GAN (Karras et al. 2019 and 2020), for any power-of-two resolution from 8 on.
 
-G turns a latent z into a style w, and draws from a constant: at every layer the style scales the feature maps, and noise adds
-what is random in detail. D is residual, without normalisation (Karras et al. 2020, section 4.1 and figure 7c).
+G turns a latent z into a style w, and draws from a constant: at every layer the style scales the feature maps, and noise, where
+it is asked for, adds what is random in detail. D is residual, without normalisation (Karras et al. 2020, section 4.1 and figure 7c).
 """
 
 from __future__ import annotations
@@ -52,25 +52,35 @@ class StyledConv(nn.Module):
         w_dim: numbers in a style.
         double: enlarge to nearest neighbours before the convolution.
         smooth: smooth what was enlarged, so that it holds no pattern of the pixel grid.
+        noise: add noise, of a strength that is learnt.
     """
 
-    def __init__(self, c_in: int, c_out: int, w_dim: int, *, double: bool = False, smooth: bool = False) -> None:
+    def __init__(self, c_in: int, c_out: int, w_dim: int, *, double: bool = False, smooth: bool = False, noise: bool = True) -> None:
         super().__init__()
         self.doubles, self.smooth = double, smooth
         self.style = EqualLinear(w_dim, c_in, bias_start=1.0)
         self.conv = EqualConv2d(c_in, c_out, 3, bias=False)
         self.bias = nn.Parameter(torch.zeros(c_out))
-        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-        """x: (N, c_in, H, W), w: (N, w_dim), noise: (1 or N, 1, S, S). Returns (N, c_out, S, S); S is H, or 2H if it doubles."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """Draw on.
+
+        Args:
+            x: (N, c_in, H, W).
+            w: (N, w_dim).
+            noise: (1 or N, 1, S, S), or None for a layer without; S is H, or 2H if it doubles.
+
+        Returns:
+            (N, c_out, S, S).
+        """
         kernel = self.conv.weight * self.conv.scale
         style = self.style(w)
         x = scaled(x, style)
         x = upsampled(x, kernel.transpose(0, 1), smooth=self.smooth) if self.doubles else F.conv2d(x, kernel, padding=1)
         bias = self.bias[None, :, None, None].to(x.dtype)
         x = torch.addcmul(bias, x, demodulation(kernel, style)[:, :, None, None].to(x.dtype))
-        return rectified(x.add_((noise * self.noise_strength).to(x.dtype)))
+        return rectified(x if noise is None else x.add_((noise * self.noise_strength).to(x.dtype)))
 
 
 def demodulation(kernel: Tensor, style: Tensor) -> Tensor:
@@ -107,12 +117,13 @@ class StyledRGB(nn.Module):
 class GeneratorBlock(nn.Module):
     """A scale of G: two layers, and the colours that they add to the enlarged picture (Karras et al. 2020, figure 7b)."""
 
-    def __init__(self, c_in: int, c_out: int, w_dim: int, *, smooth: bool = False) -> None:
+    def __init__(self, c_in: int, c_out: int, w_dim: int, *, smooth: bool = False, noise: bool = True) -> None:
         super().__init__()
-        self.up, self.conv = StyledConv(c_in, c_out, w_dim, double=True, smooth=smooth), StyledConv(c_out, c_out, w_dim)
+        self.up = StyledConv(c_in, c_out, w_dim, double=True, smooth=smooth, noise=noise)
+        self.conv = StyledConv(c_out, c_out, w_dim, noise=noise)
         self.to_rgb = StyledRGB(c_out, w_dim)
 
-    def forward(self, x: Tensor, pictures: Tensor, ws: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, pictures: Tensor, ws: Tensor, noise: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
         """Features (N, c_in, S, S), pictures (N, 3, S, S), ws (N, 3, w_dim) and the noise of two layers to both of twice the size."""
         x = self.up(x, ws[:, 0], noise[0])
         x = self.conv(x, ws[:, 1], noise[1])
@@ -130,6 +141,8 @@ class Generator(nn.Module):
         mapping_layers: layers between both.
         classes: number of classes; 0 for none.
         bounded: pictures are within [-1, 1] by a tanh; False for models of before there was one.
+        noise: each convolution adds noise (Karras et al. 2019, section 3.2). It is random detail for nothing, and a training of minutes
+            learns to draw with little else.
 
     Attributes:
         layers: number of styles that a picture takes, one for each convolution and the last colours: 2 log2(resolution) - 2.
@@ -148,33 +161,37 @@ class Generator(nn.Module):
         classes: int = 0,
         *,
         bounded: bool = False,
+        noise: bool = True,
     ) -> None:
         super().__init__()
-        self.resolution, self.z_dim, self.w_dim, self.bounded = resolution, z_dim, w_dim, bounded
+        self.resolution, self.z_dim, self.w_dim, self.bounded, self.noise = resolution, z_dim, w_dim, bounded, noise
         widths = channels(2 * resolution, width)
         self.classes = nn.Embedding(classes, z_dim) if classes else None
         sizes = [2 * z_dim if classes else z_dim] + [w_dim] * mapping_layers
         self.to_w = nn.ModuleList(EqualLinear(a, b, gain=math.sqrt(2), lr_multiplier=MAPPING_RATE) for a, b in pairwise(sizes))
         self.start = nn.Parameter(torch.randn(1, widths[0], 4, 4))
-        self.conv, self.to_rgb = StyledConv(widths[0], widths[0], w_dim), StyledRGB(widths[0], w_dim)
+        self.conv, self.to_rgb = StyledConv(widths[0], widths[0], w_dim, noise=noise), StyledRGB(widths[0], w_dim)
         last = len(widths) - 2  # where a smooth kernel costs most, and where a pattern would be seen
-        self.blocks = nn.ModuleList(GeneratorBlock(a, b, w_dim, smooth=at == last) for at, (a, b) in enumerate(pairwise(widths)))
+        blocks = [GeneratorBlock(a, b, w_dim, smooth=at == last, noise=noise) for at, (a, b) in enumerate(pairwise(widths))]
+        self.blocks = nn.ModuleList(blocks)
         self.layers = 2 * len(self.blocks) + 2
         self.register_buffer("mean_w", torch.zeros(w_dim))
         # Among the weights, so that the same z gives the same picture in every detail wherever the model is loaded.
-        for layer, side in enumerate(self.noise_sides()):
+        for layer, side in enumerate(self.noise_sides() if noise else ()):
             self.register_buffer(f"noise_{layer}", torch.randn(1, 1, side, side))
 
     def noise_sides(self) -> list[int]:
         """Pixels along a side of each convolution's noise: 4, 8, 8, 16, 16, ..."""
         return [4, *(8 << block for block in range(len(self.blocks)) for _ in range(2))]
 
-    def fixed_noise(self) -> list[Tensor]:
-        """The noise of finished pictures: (1, 1, S, S) for each convolution."""
-        return [self.get_buffer(f"noise_{layer}") for layer in range(len(self.noise_sides()))]
+    def fixed_noise(self) -> Sequence[Tensor | None]:
+        """The noise of finished pictures: (1, 1, S, S) for each convolution, or None for each."""
+        return [self.get_buffer(f"noise_{layer}") if self.noise else None for layer in range(len(self.noise_sides()))]
 
-    def fresh_noise(self, count: int, generator: torch.Generator) -> list[Tensor]:
-        """Noise of its own for each picture: (count, 1, S, S) for each convolution; the generator is on the CPU."""
+    def fresh_noise(self, count: int, generator: torch.Generator) -> Sequence[Tensor | None]:
+        """Noise of its own for each picture: (count, 1, S, S) for each convolution, or None for each; the generator is on the CPU."""
+        if not self.noise:
+            return self.fixed_noise()
 
         def drawn(side: int) -> Tensor:
             return shards.drawn(lambda n: torch.randn(n, 1, side, side, generator=generator), count)
@@ -219,7 +236,7 @@ class Generator(nn.Module):
         styled = [self.conv, self.to_rgb, *(part for block in blocks for part in (block.up, block.conv, block.to_rgb))]
         return torch.cat([part.style.weight * part.style.scale for part in styled])
 
-    def synthesis(self, ws: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+    def synthesis(self, ws: Tensor, noise: Sequence[Tensor | None] | None = None) -> Tensor:
         """Draw styles.
 
         Args:

@@ -18,7 +18,7 @@ from .networks import Discriminator, Generator
 
 
 class Styled(Game):
-    """Generated pictures have noise of their own, and some of them two styles (Karras et al. 2019, sections 3.1 and 3.2).
+    """Generated pictures have noise of their own, if G takes any, and some of them two styles (Karras et al. 2019, sections 3.1 and 3.2).
 
     Args:
         G: the generator.
@@ -62,7 +62,7 @@ class StyleGAN(GanFamily):
 
     def parameters(self, setup: Setup) -> dict[str, Any]:
         """Arguments of the generator's class."""
-        return super().parameters(setup) | {"mapping_layers": own(setup).mapping_layers, "bounded": True}
+        return super().parameters(setup) | {"mapping_layers": own(setup).mapping_layers, "bounded": True, "noise": own(setup).noise}
 
     def discriminator(self, setup: Setup) -> Discriminator:
         """A new D."""

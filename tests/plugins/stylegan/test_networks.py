@@ -215,3 +215,14 @@ def test_classes_change_what_both_say():
     assert torch.equal(images, G(z)), "left out, classes come in turn"
     answers = D(normal(1, 3, 16, 16).expand(3, 3, 16, 16), torch.arange(3))
     assert len(set(answers.tolist())) == 3
+
+
+@torch.no_grad()
+def test_without_noise_there_is_none_and_all_else_is_the_same():
+    with_it, without = (networks(16, noise=noise)[0] for noise in (True, False))
+    assert not [name for name in without.state_dict() if "noise" in name]
+    without.load_state_dict({name: value for name, value in with_it.state_dict().items() if "noise" not in name})
+    assert torch.equal(without(normal(2, 8)), with_it(normal(2, 8))), "noise begins with no strength"
+    with_it.blocks[-1].conv.noise_strength.fill_(0.5)
+    assert not torch.equal(without(normal(2, 8)), with_it(normal(2, 8)))
+    assert without.fresh_noise(2, torch.Generator()) == [None] * 5

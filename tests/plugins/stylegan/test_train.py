@@ -17,7 +17,7 @@ from genart_stylegan.train import Styled
 from tests import trainings
 from tests.trainings import Killed, at_step, bytes_of, kill
 
-TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32", "evaluations": 0}  # 20 steps
+TINY = {"width": 4, "batch_size": 8, "kimg": 0.16, "precision": "fp32", "evaluations": 0, "noise": True}  # 20 steps
 
 
 def attempt(work, given=None, **options):
