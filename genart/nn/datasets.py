@@ -6,9 +6,13 @@ version, since torchvision's is a pickle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gzip
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from genart.errors import DataError, ResourceError
@@ -44,6 +48,12 @@ SPLITS: Mapping[str, Mapping[str, dict[str, Any]]] = {
 }
 #: Sets of picture files, which are decoded by our own bounded reader.
 OF_FILES = ("Country211", "DTD", "EuroSAT", "Flowers102", "Food101", "Imagenette")
+
+#: Sets of four files, and these; they are often kept in a folder by themselves, as their authors publish them.
+OF_IDX = ("FashionMNIST", "KMNIST", "MNIST")
+IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+#: The largest of them has 47 MB; a file that unpacks to more is none of them.
+MOST_IDX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -163,13 +173,42 @@ def _opened(name: str, root: Path, split: str, want: Want) -> Labelled:
 
     loader = {"loader": lambda path: decode(Path(path), want)} if name in OF_FILES else {}
     try:
-        data: Labelled = getattr(datasets, name)(root, **SPLITS[name][split], **loader)
+        with _laid_out(name, root) as place:
+            data: Labelled = getattr(datasets, name)(place, **SPLITS[name][split], **loader)
     except (RuntimeError, FileNotFoundError) as error:
         raise missing(name, root) from error
     except Unreadable:
         raise
     except Exception as error:  # its readers raise nearly anything on damaged files
+        if isinstance(error, OSError) and error.errno is not None:  # the system's: a full disk, or no permission
+            raise
         raise DataError(f"{root.name}: {name} is damaged ({type(error).__name__})", f"remove it; {fetch_hint(name)}") from error
+    return data
+
+
+@contextmanager
+def _laid_out(name: str, root: Path) -> Iterator[Path]:
+    """A folder in torchvision's layout: `root`, or, where that holds the four files of an IDX set itself, one of copies for the moment."""
+    packed = {file: root / f"{file}.gz" for file in IDX_FILES}
+    if name not in OF_IDX or (root / name).exists() or not all((root / file).is_file() or packed[file].is_file() for file in IDX_FILES):
+        yield root
+        return
+    with TemporaryDirectory(prefix="genart-") as folder:
+        raw = Path(folder) / name / "raw"
+        raw.mkdir(parents=True)
+        for file in IDX_FILES:
+            if (root / file).is_file():
+                shutil.copyfile(root / file, raw / file)
+            else:
+                (raw / file).write_bytes(_unpacked(packed[file]))
+        yield Path(folder)
+
+
+def _unpacked(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        data = file.read(MOST_IDX_BYTES + 1)
+    if len(data) > MOST_IDX_BYTES:
+        raise ValueError("it is far too large")
     return data
 
 

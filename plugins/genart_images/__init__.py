@@ -248,7 +248,10 @@ class SetPath(Params):
     """What `images.torchvision` reads, and where."""
 
     name: Literal[tuple(SPLITS)] = Field(description="Name of the data set, as torchvision writes it.")  # type: ignore[valid-type]
-    path: InputPath = Field(description="The folder that holds it, torchvision's `root`; `genart data download NAME FOLDER` fills one.")
+    path: InputPath = Field(
+        description="The folder that holds it, torchvision's `root`; `genart data download NAME FOLDER` fills one. Of MNIST and its kind "
+        "also a folder of their four files, packed or not."
+    )
     split: str | None = Field(None, description="Part of the set, such as train, val or test; by default the one to train on.")
 
     @field_validator("split")

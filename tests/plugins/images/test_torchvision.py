@@ -1,6 +1,7 @@
 """`images.torchvision`: data sets in torchvision's layout, with their classes, without a pickle and without a network."""
 
 import bz2
+import errno
 import gzip
 import inspect
 import io
@@ -91,6 +92,66 @@ def test_fashion_mnist(fashion, tmp_path):
     test = read("FashionMNIST", fashion, tmp_path, count=3, split="test", resolution=32)
     assert test.array().shape == (3, 32, 32, 3)
     assert labels(test) == ["Ankle boot", "Pullover", "Trouser"]
+
+
+def test_the_four_files_by_themselves_are_the_same_set(fashion, tmp_path):
+    """As Debian keeps them, packed; and unpacked, or some of them."""
+    wanted = read("FashionMNIST", fashion, tmp_path / "usual", count=500)
+    packed = read("FashionMNIST", DEBIAN, tmp_path / "packed", count=500)
+    mixed = tmp_path / "mixed"
+    shutil.copytree(DEBIAN, mixed)
+    with gzip.open(mixed / "train-images-idx3-ubyte.gz") as file:
+        (mixed / "train-images-idx3-ubyte").write_bytes(file.read())
+    (mixed / "train-images-idx3-ubyte.gz").unlink()
+    for found in (packed, read("FashionMNIST", mixed, tmp_path / "some", count=500)):
+        assert np.array_equal(found.array(), wanted.array())
+        assert labels(found) == labels(wanted)
+
+
+FLAT = ("FashionMNIST", "KMNIST", "MNIST")
+
+
+def flat(root, name):
+    mnist(root / "usual", name)
+    folder = root / "flat"
+    folder.mkdir()
+    for file in (root / "usual" / name / "raw").iterdir():
+        with gzip.open(folder / f"{file.name}.gz", "wb") as packed:
+            packed.write(file.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_four_packed_files_are_read(name, tmp_path):
+    images = read(name, flat(tmp_path, name), tmp_path)
+    assert np.array_equal(images.array()[..., 0], GREYS)
+    assert len(set(labels(images))) == 3
+
+
+@pytest.mark.parametrize("how", ["one is missing", "cut short", "no gzip at all", "far too large"])
+def test_four_packed_files_of_which_one_is_bad(how, tmp_path, monkeypatch):
+    folder = flat(tmp_path, "MNIST")
+    file = folder / "t10k-labels-idx1-ubyte.gz"
+    if how == "one is missing":
+        file.unlink()
+    elif how == "cut short":
+        file.write_bytes(file.read_bytes()[:-9])
+    elif how == "no gzip at all":
+        file.write_bytes(b"labels")
+    else:
+        monkeypatch.setattr(datasets, "MOST_IDX_BYTES", GREYS.nbytes)  # that of the pictures is larger by its head
+    with pytest.raises(DataError, match="not there, or not whole" if how == "one is missing" else "MNIST is damaged"):
+        read("MNIST", folder, tmp_path)
+
+
+def test_a_full_disk_is_not_taken_for_damage(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = flat(tmp_path, "MNIST")
+    monkeypatch.setattr(datasets, "_unpacked", full)
+    with pytest.raises(OSError, match="No space left"):
+        read("MNIST", folder, tmp_path)
 
 
 def test_classes_reach_training_as_those_of_folders_do(fashion, tmp_path):
