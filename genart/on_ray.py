@@ -323,7 +323,8 @@ class RayPool:
         task, why = member.task, words_of(error)
         self._drop(member)
         if task is not None:
-            yield Lost(task, why, memory=lacked_memory(error), machine=lost_machine(error))
+            seconds = time.monotonic() - member.since
+            yield Lost(task, why, memory=lacked_memory(error), machine=lost_machine(error), seconds=seconds)
             return
         if "No module named 'genart" in str(error):
             raise UsageError("the workers have no genart", "install the same version on every machine: pip install 'genart[ray]'")

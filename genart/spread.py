@@ -32,8 +32,9 @@ MOST_PER_SEC = 200.0
 SHARE = 0.5
 #: Workers may be lost under a task so often, for one reason, before the task is taken for it; where their machines went, it is not soon.
 MOST_LOSSES = 10
-#: The same of a task that is a stage's whole work, where no more than the process went: it may take hours each time.
-MOST_LOSSES_OF_WHOLE = 3
+#: The same of a task that is a stage's whole work, where no more than the process went, once it has cost so many seconds: it may take hours
+#: each time.
+MOST_LOSSES_OF_WHOLE, PATIENCE_SEC = 3, 60.0
 #: The same where memory was the reason.
 MOST_OUT_OF_MEMORY = 2
 #: Parts of a result may be gone so often when they are to be joined.
@@ -57,19 +58,20 @@ class Lost:
         why: in a few words.
         memory: it had too little memory.
         machine: its machine is gone, and whatever else ran there.
+        seconds: how long it had been at the task.
     """
 
     task: Task
     why: str
     memory: bool = False
     machine: bool = False
+    seconds: float = field(default=0.0, compare=False)
 
-    @property
-    def most(self) -> int:
-        """How often that may happen to the task."""
+    def most(self, seconds: float) -> int:
+        """How often that may happen to the task, when it has cost so many seconds in all."""
         if self.memory:
             return MOST_OUT_OF_MEMORY
-        return MOST_LOSSES if self.machine or self.task.part else MOST_LOSSES_OF_WHOLE
+        return MOST_LOSSES if self.machine or self.task.part or seconds < PATIENCE_SEC else MOST_LOSSES_OF_WHOLE
 
     @property
     def hint(self) -> str:
@@ -167,7 +169,7 @@ class Spread:
     def __init__(self, pool: Pool, data_parallel: int = 1, shelf: Shelf = parts) -> None:
         self.pool, self.data_parallel = pool, data_parallel
         self.shelf = shelf
-        self._losses: dict[tuple[Task, str], int] = {}
+        self._losses: dict[tuple[Task, str], list[float]] = {}  # the seconds that each cost
         self._warned: set[tuple[str, str]] = set()
 
     def results(self, runner: Runner) -> Iterator[Step]:
@@ -273,9 +275,10 @@ class Spread:
             ResourceError: if it was lost too often.
         """
         job.end(news.task)
-        losses = self._losses[news.task, news.why] = self._losses.get((news.task, news.why), 0) + 1
-        if losses >= news.most:
-            raise ResourceError(f"stage '{news.task.stage}': {losses} workers were lost at it: {news.why}", news.hint)
+        losses = self._losses.setdefault((news.task, news.why), [])
+        losses.append(news.seconds)
+        if len(losses) >= news.most(sum(losses)):
+            raise ResourceError(f"stage '{news.task.stage}': {len(losses)} workers were lost at it: {news.why}", news.hint)
         runner.events.emit("note", message=f"a worker was lost ({news.why}); its task of '{news.task.stage}' is done again")
         again.append((job, news.task))
 

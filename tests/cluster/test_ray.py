@@ -414,7 +414,10 @@ def test_a_lost_worker_gives_its_task_back(pool):
     first, second, third = pool.members
     for name, member in zip("abc", pool.members, strict=True):
         member.is_ready, member.task = True, name
-    assert list(pool._gone(first, RayActorError())) == [Lost("a", "its process ended")]
+    first.since = time.monotonic() - 30
+    lost = list(pool._gone(first, RayActorError()))
+    assert lost == [Lost("a", "its process ended")]
+    assert 30 <= lost[0].seconds < 3600
     assert list(pool._gone(second, OutOfMemoryError("too much"))) == [Lost("b", "out of memory", memory=True)]
     assert list(pool._gone(third, NodeDiedError("no heartbeat"))) == [Lost("c", "its machine is gone", machine=True)]
     assert pool.members == []

@@ -244,22 +244,24 @@ def test_what_is_lost_is_made_again_and_gives_the_same(recipe, run_toy, home):
 
 
 @pytest.mark.parametrize(
-    ("stage", "why", "times", "hint"),
+    ("stage", "why", "seconds", "times", "hint"),
     [
-        ("train", "its process ended", 3, "the system may have ended them for want of memory: use a smaller"),
-        ("noise", "its process ended", 10, "the system may have ended them for want of memory: use a smaller"),
-        ("train", "its machine is gone", 10, "see the logs of Ray"),
-        ("train", "out of memory", 2, "use a smaller resolution"),
-        ("noise", "out of memory", 2, "use a smaller resolution"),
+        ("train", "its process ended", 20, 3, "the system may have ended them for want of memory: use a smaller"),
+        ("train", "its process ended", 10, 6, "the system may have ended them for want of memory: use a smaller"),
+        ("train", "its process ended", 1, 10, "the system may have ended them for want of memory: use a smaller"),
+        ("noise", "its process ended", 20, 10, "the system may have ended them for want of memory: use a smaller"),
+        ("train", "its machine is gone", 3600, 10, "see the logs of Ray"),
+        ("train", "out of memory", 1, 2, "use a smaller resolution"),
+        ("noise", "out of memory", 1, 2, "use a smaller resolution"),
     ],
 )
-def test_a_task_that_loses_every_worker_is_given_up(recipe, home, stage, why, times, hint):
-    """A whole training sooner than a part of some seconds, unless its machine went: that says nothing of the task."""
+def test_a_task_that_loses_every_worker_is_given_up(recipe, home, stage, why, seconds, times, hint):
+    """A whole training sooner than a part of some seconds or a small film, unless its machine went: that says nothing of the task."""
     tasks = []
 
     def fate(task):
         tasks.append(task)
-        return Lost(task, why, memory="memory" in why, machine="machine" in why) if task.stage == stage else None
+        return Lost(task, why, memory="memory" in why, machine="machine" in why, seconds=seconds) if task.stage == stage else None
 
     with pytest.raises(ResourceError, match=f"^stage '{stage}': {times} workers were lost at it: {why}\n") as caught:
         run_spread(order_of(recipe(TRAINED), home / "store"), fate=fate)
@@ -268,7 +270,7 @@ def test_a_task_that_loses_every_worker_is_given_up(recipe, home, stage, why, ti
 
 
 def test_machines_that_go_do_not_count_as_losses_of_the_task(recipe, home):
-    fates = [{"why": "its machine is gone", "machine": True}] * 5 + [{"why": "its process ended"}] * 2
+    fates = [{"why": "its machine is gone", "machine": True, "seconds": 100}] * 5 + [{"why": "its process ended", "seconds": 100}] * 2
 
     def fate(task):
         return Lost(task, **fates.pop(0)) if task.stage == "train" and fates else None
