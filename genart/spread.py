@@ -280,7 +280,8 @@ class Spread:
         if len(losses) >= news.most(sum(losses)):
             raise ResourceError(f"stage '{news.task.stage}': {len(losses)} workers were lost at it: {news.why}", news.hint)
         runner.events.emit("note", message=f"a worker was lost ({news.why}); its task of '{news.task.stage}' is done again")
-        again.append((job, news.task))
+        if news.memory or not job.take_back(news.task):
+            again.append((job, news.task))
 
     def _finish(self, runner: Runner, job: Job, news: Done, *, halted: bool) -> bool:
         """Account for a task that came back; True if the job is done.
@@ -358,6 +359,10 @@ class Job(ABC):
     @abstractmethod
     def done(self, news: Done) -> bool:
         """A task came back; True if the step's result is there."""
+
+    def take_back(self, task: Task) -> bool:
+        """A task was lost: ask for what it was to make by others; False if the same is to be handed out again."""
+        return False
 
     def task(self, **more: Any) -> Task:
         """A task of this step."""
@@ -461,6 +466,16 @@ class Split(Job):
             self.left.popleft()
         self.pictures -= stop - span.start
         return self.task(part=True, start=span.start, stop=stop, choices=self.parts[0].choices)
+
+    def take_back(self, task: Task) -> bool:
+        """Halve a part that was lost: where workers come and go quickly, or one picture ends them, the rest is made all the same."""
+        if not task.part or task.stop is None or task.stop - task.start <= self.batch:
+            return False
+        batches = -(-(task.stop - task.start) // self.batch)
+        middle = task.start + self.batch * (batches // 2)
+        self.left.extendleft([range(middle, task.stop), range(task.start, middle)])
+        self.pictures += task.stop - task.start
+        return True
 
     def done(self, news: Done) -> bool:
         """A part is there; when all are, a worker joins them."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,29 @@ def test_a_task_that_loses_every_worker_is_given_up(recipe, home, stage, why, se
         run_spread(order_of(recipe(TRAINED), home / "store"), fate=fate)
     assert caught.value.hint.startswith(hint)
     assert max(map(tasks.count, tasks)) == times
+
+
+def test_a_part_that_was_lost_is_halved(recipe, run_toy, home, monkeypatch):
+    """Until the picture that ends its worker is alone; of that no more is tried than of any task, and all others are made before."""
+    path = recipe('[[stage]]\nuses = "toy.noise"\nid = "noise"\ncount = 60\nsave = "noise"\n')
+    run_toy(path)
+    monkeypatch.setattr(spread, "PART_SEC", 1000.0)
+    asked = []
+
+    def fate(task):
+        if task.stage != "noise" or task.stop is None:
+            return None
+        asked.append((task.start, task.stop))
+        return Lost(task, "its process ended") if task.start <= 30 < task.stop and asked.count((30, 31)) <= 5 else None
+
+    run_spread(order_of(path, home / "store"), fate=fate)
+    assert_same()
+    lost = [span for span in dict.fromkeys(asked) if span[0] <= 30 < span[1]]
+    sizes = [stop - start for start, stop in lost]
+    assert sizes[0] > 4
+    assert sizes[-1] == 1
+    assert all(after <= -(-before // 2) for before, after in pairwise(sizes)), "each is half of the one before, or less"
+    assert asked.count((30, 31)) == 6, "a single picture is asked for again as it is"
 
 
 def test_machines_that_go_do_not_count_as_losses_of_the_task(recipe, home):
