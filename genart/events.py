@@ -19,6 +19,8 @@
 | result | stage, kind, count, sizes, pictures (of `genart apply` alone) |
 | remade | path, verdict, db, detail, reasons, made, lent (of `genart remake` alone) |
 | error | message, hint, exit_code |
+
+One more, `apart`, goes from a worker to its driver and no further: see `genart.run.Run.apart`.
 """
 
 from __future__ import annotations

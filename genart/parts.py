@@ -55,6 +55,8 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
             (work / CHOICES).write_text(json.dumps(sealed(task.choices, CHOICES)), encoding="utf-8")
         run = runner.new_run(step, start=task.start, work=work)
         run.sides, run.made = runner.sides(step), _not_apart
+        if task.stop is None:
+            run.heard_apart = lambda: _tell_apart(runner, run)
         try:
             with Named(step):
                 made = (_pictures if step.node.stage.pieces is None else _pieces)(runner, step, run, task, began)
@@ -104,6 +106,8 @@ def _pieces(runner: Runner, step: Step, run: Run, task: Task, began: float) -> d
     count = pieces.count(images, params, run)
     if count <= pieces.size:
         raise NotApart("the film is a single piece")
+    run.expect(count)
+    run.apart(pieces.size)
     folder = run.work / "outputs" / "output"
     folder.mkdir(parents=True)
     stop = pieces.size if task.stop is None else task.stop  # of the first, which says how many there are, one is enough
@@ -122,10 +126,15 @@ def _fill(writer: ImagesWriter, runner: Runner, step: Step, run: Run, task: Task
             first = first or len(batch)
             wanted = len(batch) if task.stop is None else min(len(batch), task.stop - batch.start)
             writer.append(batch if wanted == len(batch) else batch.part(0, wanted))
-            over = task.stop is None and time.monotonic() - began > task.seconds
+            over = task.stop is None and (run.batch is not None or time.monotonic() - began > task.seconds)
             if over or task.start + writer.count == task.stop:
                 return first, run.count == task.start + writer.count
     return first, True
+
+
+def _tell_apart(runner: Runner, run: Run) -> None:
+    """Tell the driver with what the others can begin; the first part ends with its first batch then."""
+    runner.events.emit("apart", stage=run.stage_id, count=run.count, batch=run.batch, choices=run.choices)
 
 
 def _stream(run: Run, made: Any) -> Generator[Batch, None, None]:

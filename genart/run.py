@@ -172,6 +172,8 @@ class Run:
         count: number of pictures this stage will give, if it says so with `expect`.
         work: a folder of this stage's own, kept until its result is in the store.
         sides: what parameters of the types `PictureInput` and `ModelInput` take from other stages, by the id that the recipe writes there.
+        batch: pictures that the stage makes at once, if it says so with `apart`.
+        heard_apart: called when it does.
         workers: how many pictures a stage may have in hand at once, if they do not depend on each other (`genart.nn.side_by_side`).
         made: reads back one picture of this stage's own output, by its index: for stages whose pictures depend on the one before.
         team: processes that train together (`genart.nn.team`); None where there is one.
@@ -198,6 +200,8 @@ class Run:
         self.start = start
         self.count: int | None = None
         self.fps: float | None = None
+        self.batch: int | None = None
+        self.heard_apart: Callable[[], None] = _nobody_hears
         self.work = work
         self.checkpoints = Checkpoints(work / "checkpoints")
         self.warnings: list[str] = []
@@ -308,6 +312,19 @@ class Run:
     def expect(self, count: int | None, fps: float | None = None) -> None:
         """Say how many pictures (and frames per second) a stage that yields batches will give, before its first batch."""
         self.count, self.fps = count, fps
+
+    def apart(self, size: int) -> None:
+        """Say that all is chosen (`choose`) that the pictures have in common, and told how many there will be (`expect`).
+
+        Where workers share a stage, the others need not wait for its first pictures then. Once is enough; it is worth it where a batch
+        takes a second or more.
+
+        Args:
+            size: pictures of a batch; the last may have fewer.
+        """
+        if self.batch is None:
+            self.batch = size
+            self.heard_apart()
 
     def spans(self, count: int, size: int) -> Iterator[range]:
         """Yield the index ranges of batches of `size` from `self.start` to `count`, reporting progress."""
@@ -438,6 +455,10 @@ class Run:
         """Let go of open files."""
         for sink in self._sinks.values():
             sink.close()
+
+
+def _nobody_hears() -> None:
+    """A run by one process."""
 
 
 def _nothing_made(index: int) -> Batch:

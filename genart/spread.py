@@ -255,6 +255,10 @@ class Spread:
         """Pass an event on: progress of all parts together, and each warning once."""
         record = dict(news.record)
         name = record.pop("event")
+        if name == "apart":
+            assert isinstance(job, Split)
+            job.apart(record["count"], record["batch"], record["choices"])
+            return
         if name == "stage_cached" and record["stage"] != news.task.stage:
             return  # what it reads; that was told before
         if name == "progress" and news.task.part:
@@ -404,8 +408,9 @@ class Whole(Job):
 class Split(Job):
     """A step whose pictures are made in parts.
 
-    The first part takes a second and tells how many pictures there will be and how long one takes; the others are cut to take some
-    seconds each, by what those before them took, and become smaller towards the end. Where pictures turn out to depend on each other, or
+    The first part takes a moment and tells how many pictures there will be and how long one takes; the others are cut to take some
+    seconds each, by what those before them took, and become smaller towards the end. Where the stage says early what its pictures have in
+    common (`Run.apart`), its first batch is the first part, and nobody waits for it. Where pictures turn out to depend on each other, or
     their number is not known, one worker makes them all.
 
     Args:
@@ -428,6 +433,7 @@ class Split(Job):
         self.gone = 0  # how often parts were not there when they were to be joined
         self.size = self.least = self.batch = 1  # pictures of a part, of the smallest, and pictures that the stage makes at once
         self.total: float | None = None
+        self.choices: dict[str, Any] = {}  # what all parts have in common
         self.later = (0.0, 0)  # seconds and pictures of the parts after the first, which may have waited for its libraries
         self._size_up()
 
@@ -465,16 +471,34 @@ class Split(Job):
         else:
             self.left.popleft()
         self.pictures -= stop - span.start
-        return self.task(part=True, start=span.start, stop=stop, choices=self.parts[0].choices)
+        return self.task(part=True, start=span.start, stop=stop, choices=self.choices)
+
+    def apart(self, count: int | None, batch: int, choices: dict[str, Any]) -> None:
+        """All but the first batch can be handed out: a batch at a time, until it is known how long one takes.
+
+        Args:
+            count: how many pictures there will be, if that is known.
+            batch: how many are made at once.
+            choices: what they have in common.
+        """
+        if self.total is not None or self.one or not count:
+            return
+        self.total, self.choices = count, choices
+        self.batch = self.size = self.least = batch
+        self.left = deque([range(batch, count)] if count > batch else [])
+        self.pictures = max(0, count - batch)
 
     def take_back(self, task: Task) -> bool:
         """Halve a part that was lost: where workers come and go quickly, or one picture ends them, the rest is made all the same."""
-        if not task.part or task.stop is None or task.stop - task.start <= self.batch:
+        if not task.part or (task.stop is None and self.total is None):
             return False
-        batches = -(-(task.stop - task.start) // self.batch)
+        stop = min(task.start + self.batch, int(self.total or 0)) if task.stop is None else task.stop  # others have begun behind a batch
+        batches = -(-(stop - task.start) // self.batch)
+        if batches < 2 and task.stop is not None:
+            return False
         middle = task.start + self.batch * (batches // 2)
-        self.left.extendleft([range(middle, task.stop), range(task.start, middle)])
-        self.pictures += task.stop - task.start
+        self.left.extendleft(span for span in (range(middle, stop), range(task.start, middle)) if span)
+        self.pictures += stop - task.start
         return True
 
     def done(self, news: Done) -> bool:
@@ -491,15 +515,21 @@ class Split(Job):
         return self.complete()
 
     def _add(self, part: Part) -> None:
+        if self.one:
+            return  # somebody makes all, and this with it
         self.parts.append(part)
         self.made += part.stop - part.start
         if len(self.parts) == 1:
             self.runner.expected(self.step, part.key)  # a store that is not shared is told before all is made
+        if part.start == 0:
+            self.choices = part.choices  # what goes with these is joined: see `parts.found`
+        if self.total is None:
             self._size_up()
         else:
-            self.later = (self.later[0] + part.seconds, self.later[1] + part.stop - part.start)
+            if len(self.parts) > 1:
+                self.later = (self.later[0] + part.seconds, self.later[1] + part.stop - part.start)
             self._cut()
-            if part.ended and self.total is not None:
+            if part.ended:
                 self.total = min(self.total, part.stop)  # fewer than it said
         self.progress(self.made, self.total, "images" if self.step.node.stage.pieces is None else "frames")
 
@@ -512,6 +542,7 @@ class Split(Job):
         if not self.parts:
             return
         some = self.parts[0]
+        self.choices = some.choices
         self.made = sum(part.stop - part.start for part in self.parts)
         self.total = parts.total_of(self.parts)
         if self.total is None:

@@ -69,6 +69,7 @@ def samples(space: Space, params: SampleParams | GridParams, run: Run) -> Course
 
 def draw(space: Space, course: Course, count: int, run: Run) -> Iterator[Batch]:
     """Yield pictures `run.start` to `count`, in batches that begin at multiples of the batch size."""
+    run.apart(space.size)
     for at in range(run.start - run.start % space.size, count, space.size):
         drawn = [course(i) for i in range(at, min(at + space.size, count))]
         skip = max(0, run.start - at)  # computed with their batch, kept already

@@ -101,6 +101,7 @@ class Optimising:
         starts = best_starts(self.space, distance, self.params.starts, label, self.run.generator("starts", index))
         work = Projection(self.space, distance, starts, self.params.lr, self.spread)
         total = self._iterations(Projection(self.space, distance, starts, self.params.lr, self.spread), since)
+        self.run.apart(1)
         self._optimise(work, index, total)
         latent, kind, nearest = work.result()
         return latent, kind, {"distance": round(nearest, 6)}

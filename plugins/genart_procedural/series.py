@@ -42,6 +42,7 @@ def series(run: Run, params: SourceParams, draw: Draw) -> Iterator[Batch]:
         return Batch.from_array(array[None], [{"seed": run.seed("picture", i), "palette": palette.name, **words}])
 
     run.expect(params.count)
+    run.apart(1)
     workers = run.workers if params.size[0] * params.size[1] <= LARGE else 1
     yield from side_by_side(one, range(run.start, params.count), workers)
 
@@ -101,4 +102,5 @@ def repainted(run: Run, images: Images, draw: Callable[[np.ndarray, np.random.Ge
         return Batch.from_array(np.concatenate([made, array[..., 3:]], 2)[None], batch.meta, start=batch.start)
 
     run.expect(images.count, images.fps)
+    run.apart(1)
     yield from each_picture(one, images, run.workers)

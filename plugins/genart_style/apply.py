@@ -31,6 +31,7 @@ def apply(images: Images, params: ApplyParams, run: Run) -> Iterator[Batch]:
     painter = load_painter(run.open_model(params.model), run)
     bfloat16 = takes_bfloat16(params.precision, run)
     run.expect(images.count, images.fps)
+    run.apart(1)
 
     def alone(batch: Batch) -> Batch:  # a batch's size changes the last bits of its pictures, and gains nothing at such sizes
         pixels = batch.pixels.to(run.device)

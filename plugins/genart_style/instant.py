@@ -52,6 +52,7 @@ def instant(images: Images, params: InstantParams, run: Run) -> Iterator[Batch]:
         yield from walk(images, run, lambda frame, carried: of_film(frame, carried, look, params, run), loop=params.loop)
         return
     run.expect(images.count, images.fps)
+    run.apart(1)
     # one by one: a picture doesn't depend, in its last bits, on those beside it
     yield from each_picture(lambda batch: alone(batch, look, params, run), images, run.workers, params.resolution)
 

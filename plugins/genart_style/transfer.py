@@ -159,6 +159,8 @@ class Painter:
         self.began = self._free_since - self.log.elapsed_sec
         task = self._task(given, alpha, carried, index)
         self._tell(task.size)
+        if not self.params.temporal:
+            self._settle(task)
         image = self._finish(task, self._paint(task, index, saved))
         self._frame(image, task)
         if index == self.first:
@@ -275,6 +277,12 @@ class Painter:
             chosen = self.run.choose(f"memory at {size[1]}x{size[0]}", choice)
             self._plans[size] = made[0] if made else Plan(**chosen)
         return self._plans[size]
+
+    def _settle(self, task: Task) -> None:
+        """Choose all that pictures of a size have in common, so that other workers can begin with theirs."""
+        for size in task.sizes:
+            self._take_routes(size, self.plan(size))
+        self.run.apart(1)
 
     def _tell(self, size: Size) -> None:
         """Say, before the first picture of a size is begun, how much memory it will take."""

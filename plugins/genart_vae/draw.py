@@ -85,6 +85,7 @@ def reconstruct(images: Images, params: ReconstructParams, run: Run) -> Iterator
     """Yield each picture as the autoencoder gives it back; see the stage."""
     coder = Coder(params.model, run)
     run.expect(images.count, images.fps)
+    run.apart(coder.size)
     for batch in images.batches(coder.size):
         yield batch.with_pixels(coder.decode(coder.encode(batch)))
 

@@ -412,10 +412,11 @@ def to_frame(codec: Codec, pixels: np.ndarray) -> av.VideoFrame:
     source = "rgba" if transparent else "rgb24"
     if codec.plays is not None:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source)
-        return frame if wanted == source else frame.reformat(format=wanted)
+        return frame if wanted == source else frame.reformat(format=wanted, threads=1)
     return av.VideoFrame.from_ndarray(even(pixels), format=source).reformat(
         format=wanted,
         dst_colorspace=Colorspace.ITU709,
         dst_color_range=ColorRange.MPEG,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
+        threads=1,  # starting others for each frame takes up to ten times as long as the work
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from genart.events import Events
 from genart.plan import Planner
@@ -36,6 +37,7 @@ class Hands:
         self.order, self.size, self.fate = order, size, fate
         self.workers = [Worker(order.as_json(), store=stores[place] if stores else None) for place in range(size)]
         self.queue: list[Task] = []
+        self.made: list[tuple[Task, dict[str, Any]]] = []  # of which the driver has not heard
         self.tasks: list[Task] = []
         self.needs: list[Needs] = []
         self.halted = 0
@@ -52,7 +54,7 @@ class Hands:
 
     def has_room(self, needs: Needs) -> bool:
         """One task for each."""
-        return len(self.queue) < self.size
+        return len(self.queue) + len(self.made) < self.size
 
     def start(self, task: Task, needs: Needs) -> None:
         """Put a task into the queue, as JSON would bring it."""
@@ -61,8 +63,10 @@ class Hands:
         assert vars(Task.from_json(task.as_json())) == vars(task)
 
     def wait(self) -> Iterable[Done | Lost | Told]:
-        """Make the newest task first: an order that nobody may count on."""
-        return self._next() if self.queue else iter(())
+        """Make the newest task first: an order that nobody may count on; what it tells is heard before it is done."""
+        if self.queue:
+            return self._next()
+        return iter([Done(*self.made.pop())] if self.made else [])
 
     def _next(self) -> Iterator[Done | Lost | Told]:
         task = self.queue.pop()
@@ -75,7 +79,7 @@ class Hands:
         outcome = worker.make(task.as_json())
         for record in outcome.pop("events"):
             yield Told(task, record)
-        yield Done(task, outcome)
+        self.made.append((task, outcome))
 
     def halt(self, number: int) -> None:
         """Tell all."""

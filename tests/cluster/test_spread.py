@@ -20,7 +20,7 @@ from genart.plugins import Plugins
 from genart.recipe import load
 from genart.run import Stop
 from genart.runner import Runner
-from genart.spread import Lost
+from genart.spread import Done, Lost
 from genart.store import Entry, Store
 from tests.cluster.hands import Hands, order_of, run_spread
 from tests.conftest import TOYS, tree
@@ -210,6 +210,83 @@ def test_parts_become_smaller_towards_the_end(recipe, home, monkeypatch):
     hands, _ = run_spread(order_of(recipe(CHAIN.replace("count = 23", "count = 101")), home / "store"))
     sizes = [len(range(*span)) for span in sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise" and task.stop)]
     assert sizes == [25, 19, 14, 10, 8, 6, 4, 4, 2, 2, 2, 1, 1, 1, 1]
+
+
+def apart_early(home, more=""):
+    """Toys of which two say early that their pictures can be made apart."""
+    plugin = home / "toys.py"
+    text = TOYS.read_text().replace(
+        "    run.expect(params.count, params.fps)\n", f"    run.expect(params.count, params.fps)\n    run.apart(1)\n{more}"
+    )
+    plugin.write_text(
+        text.replace("    run.expect(images.count)\n    more = 0.0\n", "    run.expect(images.count)\n    run.apart(1)\n    more = 0.0\n")
+    )
+    assert plugin.read_text().count("run.apart(1)") == 2
+    return plugin
+
+
+def test_nobody_waits_for_the_first_picture_of_a_stage_that_says_early_what_all_have_in_common(recipe, run_toy, home, monkeypatch):
+    """The others begin with one each, since nobody knows yet how long one takes; then parts are as large as ever."""
+    path, plugin = recipe(CHAIN), apart_early(home)
+    assert run_toy(path, plugin=plugin).code == 0
+    monkeypatch.setattr(spread, "PART_SEC", 1e9)
+    heard = []
+    begin, add = spread.Split.begin, spread.Split._add
+    monkeypatch.setattr(spread.Split, "begin", lambda self, task: (heard.append(("begins", task.stage, task.start)), begin(self, task))[1])
+    monkeypatch.setattr(
+        spread.Split, "_add", lambda self, part: (heard.append(("there", self.step.node.id, part.start)), add(self, part))[1]
+    )
+    hands, _ = run_spread(order_of(path, home / "another", plugin=plugin), size=3)
+    assert_same()
+    of_noise = [(what, start) for what, stage, start in heard if stage == "noise"]
+    assert of_noise[:3] == [("begins", 0), ("begins", 1), ("begins", 2)]
+    spans = sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise" and task.part)
+    assert spans[:3] == [(0, None), (1, 2), (2, 3)]
+    assert max(stop - start for start, stop in spans[1:]) > 1
+    assert [later for _, later in spans[1:-1]] == [start for start, _ in spans[2:]], "each once"
+
+
+class Forgetful(Hands):
+    """Workers of which the first is lost with the first part, when others have begun."""
+
+    def wait(self):
+        for news in super().wait():
+            lost = isinstance(news, Done) and news.task is self.tasks[0]
+            yield Lost(news.task, "its process ended") if lost else news
+
+
+def test_a_first_part_that_is_lost_when_others_have_begun_is_its_first_batch_and_no_more(recipe, run_toy, home, monkeypatch):
+    path, plugin = recipe(CHAIN), apart_early(home)
+    assert run_toy(path, plugin=plugin).code == 0
+    monkeypatch.setattr("tests.cluster.hands.Hands", Forgetful)
+    hands, told = run_spread(order_of(path, home / "another", plugin=plugin), size=3)
+    assert_same()
+    assert isinstance(hands, Forgetful)
+    spans = sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise" and task.part and task.stop)
+    assert spans[0] == (0, 1)
+    assert [later for _, later in spans[:-1]] == [start for start, _ in spans[1:]]
+    assert "a worker was lost (its process ended); its task of 'noise' is done again" in [e.get("message") for e in told]
+
+
+def test_who_begins_early_and_chooses_otherwise_is_made_again_with_what_the_first_part_chose(recipe, home, monkeypatch):
+    """As where a stage measures something although it has said that all is chosen."""
+    plugin = apart_early(home, '    run.choose("late", lambda: run.start)\n')
+    path = recipe(CHAIN)
+    hands, _ = run_spread(order_of(path, home / "store", plugin=plugin), size=3)
+    chosen = json.loads(Path("spread/run.json").read_text())["stages"][0]["choices"]
+    assert chosen == {"late": 0}
+    asked = [task.choices for task in hands.tasks if task.stage == "noise" and task.part and task.start == 1]
+    assert asked == [{}, {"late": 0}]
+
+
+def test_pictures_that_need_each_other_after_all_are_made_by_one_though_others_have_begun(recipe, run_toy, home, toy_log):
+    path, plugin = recipe(TINT), apart_early(home)
+    assert run_toy(path, plugin=plugin).code == 0
+    toy_log()
+    hands, _ = run_spread(order_of(path, home / "store", plugin=plugin), size=3)
+    assert_same()
+    assert sum(not task.part for task in hands.tasks if task.stage == "tint") == 1
+    assert toy_log().count("tint 8") == 1
 
 
 def test_pictures_that_need_each_other_are_made_by_one(recipe, home, toy_log):

@@ -235,6 +235,20 @@ def test_a_picture_does_not_depend_on_those_before_it(style, backbone, tmp_path)
     assert len(both["progress"]) == 4, "the film is of the first picture"
 
 
+@pytest.mark.parametrize("params", [{}, {"scales": 3}, {"scales": 2, "budget": 3, "iterations": None}])
+def test_all_that_pictures_have_in_common_is_chosen_before_others_begin(params, style, backbone, tmp_path, monkeypatch):
+    """What a budget says of each picture is not in common: its choices name the picture."""
+    known, apart = [], Run.apart
+    monkeypatch.setattr(Run, "apart", lambda run, size: (known.append((size, run.choices)), apart(run, size))[1])
+    given = pictures(waves(32, 40), waves(32, 40, 1))
+    told(given, tmp_path / "w", backbone, style=str(style), precision="fp32", **params)
+    chosen = json.loads((tmp_path / "w/choices.json").read_text())
+    size, before = known[0]
+    assert size == 1
+    assert before
+    assert all("picture" in name for name in chosen.keys() - before.keys() - {"sha256"})
+
+
 def test_styles_are_blended(content, style, backbone, tmp_path):
     other = tmp_path / "other.png"
     Image.fromarray(waves(48, 48, 9)).save(other)
