@@ -178,7 +178,8 @@ class Watchdog:
         if watch.overfitting >= OVERFIT_STEPS and "overfit" not in watch.said:
             watch.said.append("overfit")
             advice = "the augmentation of what D sees grows by itself" if self.adaptive else 'more pictures or augment = "adaptive" help'
-            self._act("D overfits", "told", nimg, f"D has memorised training pictures (r_t = {r_t:.2f}): {advice}")
+            words = f"D is sure of pictures that it has seen many times (r_t = {r_t:.2f}), and may know them by heart: {advice}"
+            self._act("D overfits", "told", nimg, words)
 
     def snapshot(self, nimg: int, share: float, variety: float) -> bool:
         """Look at a snapshot's diversity; returns True if training is to return to the last good state.
