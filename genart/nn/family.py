@@ -289,7 +289,13 @@ def load(family: Family, images: Images, params: TrainParams, run: Run) -> tuple
         )
     if channels == 4:
         run.warn("the pictures have transparency, which this family cannot draw: they are laid over white")
-    array = sized(array, height if params.resolution is None else int(params.resolution))
+    resolution = height if params.resolution is None else int(params.resolution)
+    if min(height, width) < resolution:
+        run.warn(
+            f"the pictures, of {width}x{height} pixels, are enlarged to {resolution}, and a GAN learns little from enlarged ones: train "
+            f'smaller, or let the stage that reads them put a border around them (`resolution = {resolution}` and `fit = "pad"` there)'
+        )
+    array = sized(array, resolution)
     if all_identical(array):
         raise DataError(f"all {len(array)} pictures are identical", "a GAN learns what differs between pictures: give it various ones")
     return array, *classes_of(images, run)

@@ -84,8 +84,8 @@ class Want:
 
     Attributes:
         size: width and height in pixels, or None for each picture's own.
-        fit: "crop" (cut the longer side), "letterbox" (pad the shorter one) or "stretch".
-        background: "#rrggbb" behind transparency and in letterbox bars.
+        fit: "crop" (cut the longer side), "letterbox" (pad the shorter one), "pad" (the same, and never enlarge) or "stretch".
+        background: "#rrggbb" behind transparency and in what is padded.
         keep_alpha: give RGBA, for every picture.
     """
 
@@ -498,7 +498,7 @@ def _fit(picture: Image.Image, want: Want) -> Image.Image:
         # max() and min() keep rounding from pushing the box past the edges
         left, top = max(0.0, (width - cut[0]) / 2), max(0.0, (height - cut[1]) / 2)
         return _resize(picture, size, (left, top, min(width, left + cut[0]), min(height, top + cut[1])))
-    factor = min(across, down)
+    factor = min(across, down) if want.fit == "letterbox" else min(across, down, 1.0)
     inner = (max(1, round(width * factor)), max(1, round(height * factor)))
     return _letterbox(_resize(picture, inner, (0, 0, width, height)), want)
 

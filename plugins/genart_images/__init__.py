@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from genart import Batch, Duration, Images, InputPath, Needs, Params, PictureInput, Run, stage
-from genart.nn.datasets import SPLITS
+from genart.nn.datasets import OF_IDX, SPLITS
 from genart.nn.samples import COLOUR, FILES, read_names
 
 if TYPE_CHECKING:
@@ -95,14 +96,17 @@ Size = Annotated[
     Field(description="Size that each picture is brought to: one side for a square, or [width, height]."),
 ]
 Fit = Annotated[
-    Literal["crop", "letterbox", "stretch"],
-    Field(description="How a picture of other proportions is brought to `resolution`: cut, padded with `background`, or distorted."),
+    Literal["crop", "letterbox", "pad", "stretch"],
+    Field(
+        description="How a picture of another size is brought to `resolution`: cut, padded with `background`, padded and never enlarged, "
+        "or distorted."
+    ),
 ]
 Alpha = Annotated[
     Literal["drop", "keep"], Field(description="Transparency: laid on `background`, or kept as a fourth channel of every picture.")
 ]
 Background = Annotated[
-    Colour, Field(description="Colour behind transparency and of letterbox bars (these are transparent when alpha is kept).")
+    Colour, Field(description="Colour behind transparency and of what is padded (which is transparent when alpha is kept).")
 ]
 
 
@@ -266,6 +270,13 @@ class SetPath(Params):
 class TorchvisionParams(SourceParams, SetPath):
     """Parameters of `images.torchvision`."""
 
+    fit: Literal["auto", "crop", "letterbox", "pad", "stretch"] = Field(  # type: ignore[assignment]
+        "auto",
+        description="How a picture of another size is brought to `resolution`: cut, padded with `background`, padded and never enlarged, "
+        "or distorted. By default MNIST and its kind, drawn on black, are padded; others are cut.",
+    )
+    background: Background = "#000000"
+
 
 @stage("images.torchvision", depends=("pillow", "torchvision"), needs=Needs(gpus=0))
 def images_torchvision(_: None, params: TorchvisionParams, run: Run) -> Iterator[Batch]:
@@ -285,7 +296,10 @@ def images_torchvision(_: None, params: TorchvisionParams, run: Run) -> Iterator
     from .sets import read_set
 
     split = params.split or next(iter(SPLITS[params.name]))
-    return read_set(run, params.name, params.path, split, wanted(params), count=params.count, strict=params.strict)
+    want = wanted(params)
+    if params.fit == "auto":
+        want = replace(want, fit="pad" if params.name in OF_IDX else "crop")
+    return read_set(run, params.name, params.path, split, want, count=params.count, strict=params.strict)
 
 
 class VideoParams(Params):

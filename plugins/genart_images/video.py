@@ -151,8 +151,8 @@ def read_video(
         path: a film.
         timing: which frames.
         size: width and height to bring each frame to; None keeps the film's own.
-        fit: "crop", "letterbox" or "stretch".
-        background: "#rrggbb" behind transparency and in letterbox bars.
+        fit: "crop", "letterbox", "pad" or "stretch".
+        background: "#rrggbb" behind transparency and in what is padded.
         keep_alpha: give RGBA.
 
     Raises:
@@ -217,6 +217,15 @@ def shown(film: Film, wanted: np.ndarray, want: Want) -> Generator[tuple[int, np
         yield index, kept[1]
 
 
+def padded(picture: Image.Image, size: tuple[int, int], *, enlarged: bool) -> Image.Image:
+    """Put a picture, RGBA, in the middle of something transparent, as large as it fits or, unless it may be enlarged, as it is."""
+    if enlarged or picture.width > size[0] or picture.height > size[1]:
+        return ImageOps.pad(picture, size, Image.Resampling.LANCZOS, color=(0, 0, 0, 0))
+    sheet = Image.new("RGBA", size)
+    sheet.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
+    return sheet
+
+
 def finished(picture: Image.Image, want: Want) -> np.ndarray:
     """Bring a picture, RGB or RGBA, to the wanted size and transparency: (H, W, 3 or 4) uint8."""
     if want.size is not None and picture.size != want.size:
@@ -225,7 +234,7 @@ def finished(picture: Image.Image, want: Want) -> np.ndarray:
         elif want.fit == "crop":
             picture = ImageOps.fit(picture, want.size, Image.Resampling.LANCZOS)
         else:  # bars are transparent until the background is laid under them
-            picture = ImageOps.pad(picture.convert("RGBA"), want.size, Image.Resampling.LANCZOS, color=(0, 0, 0, 0))
+            picture = padded(picture.convert("RGBA"), want.size, enlarged=want.fit == "letterbox")
     if want.keep_alpha:
         picture = picture.convert("RGBA")
     elif picture.mode != "RGB":

@@ -168,7 +168,7 @@ sides = st.integers(1, 40)
 
 
 @settings(max_examples=60)
-@given(sides, sides, sides, sides, st.sampled_from(["crop", "letterbox", "stretch"]), st.booleans())
+@given(sides, sides, sides, sides, st.sampled_from(["crop", "letterbox", "pad", "stretch"]), st.booleans())
 def test_a_picture_has_the_size_that_is_wanted(height, width, wanted_height, wanted_width, fit, keep_alpha):
     data = seeds.encoded(Image.fromarray(np.full((height, width, 3), 90, np.uint8)), "PNG")
     array = decode_bytes(data, Want((wanted_width, wanted_height), fit, "#5a5a5a", keep_alpha))

@@ -97,6 +97,18 @@ def test_pictures_that_make_no_classes(tmp_path, names):
     assert not warnings or "4 of 12 pictures are in no class folder" in warnings[0]
 
 
+# sizes
+
+
+@pytest.mark.parametrize(("size", "told"), [(14, 1), (16, 0), (20, 0)])
+def test_that_pictures_are_enlarged_is_told_and_what_to_do(size, told, tmp_path):
+    warnings = []
+    given = Images.from_batches([Batch(torch.rand(12, 3, size, size, generator=torch.Generator().manual_seed(0)))])
+    train(tmp_path, given, observer=lambda e: warnings.append(e["message"]) if e["event"] == "warning" else None, resolution=16)
+    assert [text.partition(", and a GAN")[0] for text in warnings] == ["the pictures, of 14x14 pixels, are enlarged to 16"] * told
+    assert all('fit = "pad"' in text for text in warnings)
+
+
 # going on from a model
 
 

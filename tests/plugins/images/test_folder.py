@@ -324,9 +324,22 @@ def test_resolution_fits(tmp_path):
     assert (boxed[:7] == [255, 0, 0]).all()
     assert (boxed[13:] == [255, 0, 0]).all()
     assert boxed[8:12, 7:13].min() > 245
+    assert np.array_equal(fit("pad"), boxed), "it is too large, and reduced"
     kept = read(tmp_path / "in", tmp_path / "kept", resolution=20, fit="letterbox", alpha="keep").array()[0]
     assert (kept[:7, :, 3] == 0).all()
     assert (kept[8:12, :, 3] == 255).all()
+
+
+@pytest.mark.parametrize("alpha", ["drop", "keep"])
+def test_a_small_picture_is_padded_and_not_enlarged(alpha, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (9, 12, 3)).astype(np.uint8)
+    save(tmp_path / "in", "a.png", picture)
+    padded = read(tmp_path / "in", tmp_path / "w", resolution=20, fit="pad", alpha=alpha, background="#102030").array()[0]
+    assert np.array_equal(padded[5:14, 4:16, :3], picture)
+    around = np.ones((20, 20), bool)
+    around[5:14, 4:16] = False
+    outside = padded[around]
+    assert (outside[:, 3] == 0).all() if alpha == "keep" else (outside == [0x10, 0x20, 0x30]).all()
 
 
 def test_a_large_jpeg_is_reduced_well(tmp_path):

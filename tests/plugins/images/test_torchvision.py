@@ -83,6 +83,10 @@ def fashion(tmp_path_factory):
     return root
 
 
+#: What brings 28 pixels to 32 by a border.
+PADDED = ((0, 0), (2, 2), (2, 2), (0, 0))
+
+
 def test_fashion_mnist(fashion, tmp_path):
     images = read("FashionMNIST", fashion, tmp_path, count=500)
     theirs = torchvision.datasets.FashionMNIST(fashion)
@@ -90,7 +94,9 @@ def test_fashion_mnist(fashion, tmp_path):
     assert np.array_equal(images.array()[..., 0], theirs.data[:500].numpy())
     assert labels(images) == [theirs.classes[target] for target in theirs.targets[:500]]
     test = read("FashionMNIST", fashion, tmp_path, count=3, split="test", resolution=32)
-    assert test.array().shape == (3, 32, 32, 3)
+    assert np.array_equal(test.array(), np.pad(read("FashionMNIST", fashion, tmp_path / "small", count=3, split="test").array(), PADDED))
+    enlarged = read("FashionMNIST", fashion, tmp_path / "large", count=3, split="test", resolution=32, fit="crop").array()
+    assert enlarged[:, :2].any(), "if told to"
     assert labels(test) == ["Ankle boot", "Pullover", "Trouser"]
 
 
