@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
@@ -26,7 +26,7 @@ from genart.errors import LostProcessError, ResourceError, UsageError
 from genart.launch import Launch
 from genart.run import Run
 
-from . import checkpoint, shards
+from . import checkpoint, mailbox, shards
 from .data import Pictures, RealBatch
 from .players import Trainer
 from .shards import Shard
@@ -73,7 +73,7 @@ class Team:
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size)
         self._line: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
-        self._shards = {self.size: Shard(self.rank, self.size)}
+        self._shards: dict[int, Shard] = {}
 
     @property
     def leads(self) -> bool:
@@ -85,14 +85,18 @@ class Team:
         with suppress(Exception):
             if self.leads:
                 self.tell(None)
+        for shard in self._shards.values():
+            if shard.mailbox is not None:
+                shard.mailbox.close()
         with suppress(Exception):
             dist.destroy_process_group()
 
     def shard(self, size: int) -> Shard:
         """The shard of this process among the first `size`; called by all processes alike. Those beyond have a rank of `size` or more."""
         if size not in self._shards:
-            group = dist.new_group(list(range(size)))
-            self._shards[size] = Shard(self.rank, size, group)
+            group = dist.new_group(list(range(size))) if size < self.size else None
+            shared = mailbox.share(self.rank, size, self.gather) if self.device == "cpu" else None
+            self._shards[size] = Shard(self.rank, size, group, shared)
         return self._shards[size]
 
     # what is said
@@ -314,15 +318,27 @@ def average_gradients(optimizer: torch.optim.Optimizer, shard: Shard) -> None:
     """Replace the gradients of an optimiser's parameters by their means over the processes."""
     with torch.no_grad():
         gradients = [as_it_lies(p) for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        buckets: list[list[Tensor]] = [[]]
-        for gradient in gradients:
-            if buckets[-1] and sum(map(len, buckets[-1])) + len(gradient) > BUCKET:
-                buckets.append([])
-            buckets[-1].append(gradient)
-        sent = [(bucket, flat := torch.cat(bucket), dist.all_reduce(flat, group=shard.group, async_op=True)) for bucket in buckets]
+        if shard.mailbox is not None:
+            for bucket in buckets([piece for gradient in gradients for piece in gradient.split(mailbox.PLACE)], mailbox.PLACE):
+                shard.mailbox.average_(bucket, shard.size)
+            return
+        sent = [
+            (bucket, flat := torch.cat(bucket), dist.all_reduce(flat, group=shard.group, async_op=True))
+            for bucket in buckets(gradients, BUCKET)
+        ]
         for bucket, flat, work in sent:
             shards.wait_for(work, flat.device)
             torch._foreach_copy_(bucket, list((flat / shard.size).split([len(gradient) for gradient in bucket])))
+
+
+def buckets(tensors: Sequence[Tensor], most: int) -> list[list[Tensor]]:
+    """Tensors (n,) in their order, so many numbers together; one that has more is alone."""
+    found: list[list[Tensor]] = [[]]
+    for tensor in tensors:
+        if found[-1] and sum(map(len, found[-1])) + len(tensor) > most:
+            found.append([])
+        found[-1].append(tensor)
+    return found
 
 
 def as_it_lies(parameter: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """One step of many trainings in this process or, launched by torchrun's variables, in several: gradients and numbers, a file for each.
 
-python -m tests.cluster.one_step FOLDER
+python -m tests.cluster.one_step FOLDER [sockets]
+
+Processes of one machine share memory, unless they are to speak through sockets.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from safetensors.torch import save_file
 
 from genart.events import Events
 from genart.launch import launched
-from genart.nn import shards
+from genart.nn import mailbox, shards
 from genart.nn.data import Pictures
 from genart.nn.family import Family, Setup, first_plan
 from genart.nn.team import Team, shared_among, shared_step
@@ -43,6 +45,9 @@ CASES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "projected-one-group": ("projected", 12, {}),
     "vae": ("vae", 16, {}),
 }
+
+#: Of them, those that are computed through sockets as well: between them they say all that is said.
+SPOKEN = ("dcgan", "dcgan-batch-norm-in-D-penalised", "dcgan-average", "vae")
 
 
 class Smooth(torch.nn.Module):
@@ -84,6 +89,7 @@ def stepped(name: str, batch_size: int, given: dict[str, Any], work: Path, team:
     trainer = family.trainer(Setup(params, run, pictures, plan))
     shard = shared_among(team, trainer, plan["total_nimg"]) if team is not None else shards.ALONE
     assert team is None or shard.size == team.size
+    assert team is None or (shard.mailbox is not None) == mailbox.usable()
     trainer.schedule(600)
     real = pictures.batch(0, 0, batch_size, shard)
     z = shard.own(torch.randn(batch_size, plan["z_dim"], generator=run.generator("z", 0)))
@@ -102,9 +108,12 @@ def stepped(name: str, batch_size: int, given: dict[str, Any], work: Path, team:
 
 def main(folder: Path) -> None:
     """All cases."""
+    if "sockets" in sys.argv:
+        mailbox.FOLDER = "/nowhere"
     launch = launched()
     team = Team(launch, "cpu") if launch is not None else None
-    for case, (name, batch_size, given) in CASES.items():
+    for case in SPOKEN if "sockets" in sys.argv else CASES:
+        name, batch_size, given = CASES[case]
         with tempfile.TemporaryDirectory() as work:
             found = stepped(name, batch_size, given, Path(work), team)
         if team is None or team.leads:

@@ -20,13 +20,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from genart import provenance
 from genart.errors import UsageError
 from genart.launch import Launch, launched
 from genart.nn.data import Pictures
 from genart.nn.shards import ALONE
 from genart.nn.team import Following, Team
 from genart.run import Checkpoints
-from tests.cluster.one_step import CASES
+from tests.cluster.one_step import CASES, SPOKEN
 from tests.cluster.processes import below, is_loopback, listening, title
 from tests.conftest import ROOT
 
@@ -50,17 +51,17 @@ def environment(rank: int, size: int, port: int) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
-    """steps(size) -> gradients of as many processes, by case; computed once."""
+    """steps(size, *arguments) -> gradients of as many processes, by case; computed once."""
 
     @cache
-    def all_cases(size):
+    def all_cases(size, *arguments):
         folder = tmp_path_factory.mktemp(f"steps{size}")
-        port, command = free_port(), [sys.executable, "-m", "tests.cluster.one_step", str(folder)]
+        port, command = free_port(), [sys.executable, "-m", "tests.cluster.one_step", str(folder), *arguments]
         environments = [environment(rank, size, port) for rank in range(size)] if size > 1 else [dict(os.environ, OMP_NUM_THREADS="1")]
         running = [subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True) for env in environments]
         told = [process.communicate()[1] for process in running]
         assert all(process.returncode == 0 for process in running), told
-        return {case: load_file(folder / f"{case}.safetensors") for case in CASES}
+        return {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
 
     return all_cases
 
@@ -85,6 +86,11 @@ def test_processes_that_share_a_batch_find_the_gradients_that_one_finds(steps, c
     found = errors(steps(1)[case], steps(size)[case])
     assert found.keys() >= {"G", "told"}
     assert max(found.values()) < (KINKED if "projected" in case else ROUNDING), found
+
+
+@pytest.mark.parametrize("case", SPOKEN)
+def test_processes_that_share_no_memory_find_the_same_gradients(steps, case):
+    assert max(errors(steps(1)[case], steps(2, "sockets")[case]).values()) < ROUNDING
 
 
 # whole runs
@@ -191,7 +197,9 @@ def test_processes_of_torchrun_train_one_model_and_one_of_them_does_all_else(und
 def test_a_model_says_how_many_processes_trained_it(undisturbed, tmp_path):
     (tmp_path / "g.safetensors").write_bytes(undisturbed[0]["g.safetensors"])
     with safe_open(tmp_path / "g.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["genart"])["model"]["trained"]["processes"] == 2
+        told = json.loads(file.metadata()["genart"])
+    assert told["model"]["trained"]["processes"] == 2
+    assert [stage.get("made_with", {}).get("processes") for stage in provenance.read(tmp_path / "g.safetensors")[1]["stages"]] == [None, 2]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
