@@ -177,6 +177,7 @@ class Run:
         workers: how many pictures a stage may have in hand at once, if they do not depend on each other (`genart.nn.side_by_side`).
         made: reads back one picture of this stage's own output, by its index: for stages whose pictures depend on the one before.
         team: processes that train together (`genart.nn.team`); None where there is one.
+        processes: how many of them made the result, which rounding lets depend on it.
         task: what makes this stage's result, for the other processes of the team (`genart.tasks.Task`, as plain values).
     """
 
@@ -209,6 +210,7 @@ class Run:
         self.sides: dict[str, Artifact] = {}
         self.workers = 1
         self.team: Team | None = None
+        self.processes = 1
         self.task: Callable[[], dict[str, Any]] = dict
         self.made: Callable[[int], Batch] = _nothing_made
         self._seed = seed

@@ -453,7 +453,7 @@ class Runner:
             "warnings": run.warnings,
             "skipped": run.skipped,
             "seconds": round(seconds, 3),
-            "made_with": made_with(),
+            "made_with": made_with() | ({"processes": run.processes} if run.processes > 1 else {}),
         }
         step.entry = self.store.commit(
             key,

@@ -17,6 +17,7 @@ from genart.params import canonical_json, plain_value, reads_path, resolve
 from genart.plugins import Plugins
 from genart.provenance import as_text, read
 from genart.recipe import load
+from genart.remake import differences
 
 from .conftest import EAGER, ROOT, TOYS, tree
 from .test_provenance import resealed
@@ -459,3 +460,19 @@ def test_the_recipe_is_the_one_that_ran(out, recipe):
     for node in again.nodes:
         assert node.sources == first[node.id].sources
         assert node.stage.name == first[node.id].stage.name
+
+
+def test_how_many_processes_trained_it_is_a_reason():
+    def told(**made_with):
+        stage = {
+            "id": "train",
+            "uses": "dcgan.train",
+            "params": {},
+            "plugin": {"version": "1"},
+            "outputs": {},
+            "made_with": {"torch": "2", **made_with},
+        }
+        return {"device": "cpu", "genart": "1", "stages": [stage]}
+
+    assert differences(told(processes=2), told(), ["train"]) == ["processes 2 → 1 (train)"]
+    assert differences(told(), told(), ["train"]) == []

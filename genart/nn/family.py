@@ -600,7 +600,7 @@ def result(family: Family, training: Training, setup: Setup) -> Model:
     trained: dict[str, Any] = {"nimg": log.nimg, "pictures": len(setup.pictures), "diversity": round(log.diversity or 0.0, 4)}
     trained |= {name: plan[name] for name in ("width", "batch_size", "precision")}
     if isinstance(trainer, Leading):
-        trained["processes"] = trainer.shard.size
+        trained["processes"] = setup.run.processes = trainer.shard.size
     trained["watchdog"] = training.watchdog.watch.acts
     beside = beside_of(trainer)
     other = {f"{BESIDE}{name}": value for name, value in beside.state_dict().items()} if beside is not None else {}
