@@ -61,11 +61,15 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._saved_at = time.monotonic()
+        self._due_at: float | None = None
         self._cost = 0.0
 
     def due(self) -> bool:
-        """True when a checkpoint would cost no more than its share of the time since the last one."""
-        return time.monotonic() - self._saved_at >= max(2.0, self._cost / CHECKPOINT_SHARE)
+        """True when a checkpoint would cost no more than its share of the time since the last one: all that is done for it from here on."""
+        now = time.monotonic()
+        is_due = now - self._saved_at >= max(2.0, self._cost / CHECKPOINT_SHARE)
+        self._due_at = now if is_due else None
+        return is_due
 
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write a checkpoint that survives a kill or a power cut.
@@ -76,7 +80,7 @@ class Checkpoints:
         """
         from .nn.checkpoint import written
 
-        began = time.monotonic()
+        began, self._due_at = time.monotonic() if self._due_at is None else self._due_at, None
         files = self._files()
         number = _number_of(files[-1]) + 1 if files else 0
         parts = written(tensors, state)
