@@ -391,6 +391,26 @@ def test_checkpoints_survive_damage(home):
     assert len(list(folder.iterdir())) == 2
 
 
+def test_a_checkpoint_takes_its_share_of_the_time_with_all_that_is_done_for_it(home, monkeypatch):
+    from types import SimpleNamespace
+
+    from genart import run
+
+    clock = [100.0]
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    checkpoints, spent, saves = run.Checkpoints(home / "c"), 0.0, []
+    for _ in range(4000):
+        clock[0] += 0.1
+        if checkpoints.due():
+            clock[0] += 0.3  # what its owner does for it: copies, looks whether all is finite
+            spent += 0.3
+            checkpoints.save({}, {})
+            saves.append(clock[0])
+    assert len(saves) > 10
+    assert spent / (clock[0] - 100) <= run.CHECKPOINT_SHARE
+    assert saves[-1] - saves[-2] < 1.1 * 0.3 / run.CHECKPOINT_SHARE, "and no less"
+
+
 def test_plugins_are_found_without_being_loaded():
     assert all(plugin.module is None for plugin in Plugins().plugins.values())
 
