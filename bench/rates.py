@@ -76,7 +76,8 @@ class Bench:
     def setup(self, name: str, **params: Any) -> tuple[Family, Setup]:
         """A family with its default plan for the pictures; where penalties may be lazy, as lazy as the device wants them."""
         family, stage = family_of(name), stage_of(name)
-        given: Any = resolve(stage.params, stage.name, {"kimg": TOTAL_KIMG, "evaluations": 0, **params})
+        plain = {"augment": "none"} if "augment" in stage.params.model_fields else {}
+        given: Any = resolve(stage.params, stage.name, {"kimg": TOTAL_KIMG, "evaluations": 0, **plain, **params})
         run = Run(
             stage_id=name,
             seed=0,
@@ -120,7 +121,8 @@ class Bench:
         Two trainings are compared, one three times as long, so that what comes once, before and after, does not count.
         """
         fields = type(setup.params).model_fields
-        same: dict[str, Any] = {"penalty_every": setup.plan["penalty_every"], "skip_D_below": 0.0}  # every step does what a bare one does
+        # Every step does what a bare one does.
+        same: dict[str, Any] = {"penalty_every": setup.plan["penalty_every"], "skip_D_below": 0.0, "augment": "none"}
         same = {parameter: value for parameter, value in same.items() if parameter in fields}
         images = Images.from_batches([Batch.from_array(self.array)])
         short = max(0.5, self.seconds / image_sec / 1000)
