@@ -2,7 +2,7 @@
 
     python bench/families.py --data DIR|fashion [--resolution 32] [--minutes 2 5 10 20] [--families dcgan vae ...] [--out FOLDER]
     python bench/families.py --data DIR --families dcgan --variants '' augment='"none"'       other parameters beside the defaults
-    python bench/families.py --data DIR|fashion --rates      images/s, GFLOP/image, share of the machine's peak, cost of the loop
+    python bench/families.py --data DIR|fashion --rates      images/s, GFLOP/image, share of the peak, what a training does beside its steps
     python bench/families.py --data DIR|fashion --growth     images/s over resolution and width, with exponents, and a plot
 
 Each family trains with its stage's defaults and a budget. There are two baselines, both the DCGAN of the tutorials (see plain.py).

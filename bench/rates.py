@@ -42,7 +42,7 @@ RESOLUTIONS = (16, 32, 64, 128)
 #: Images of the training that is measured; what a schedule makes of them decides which of its places are visited.
 TOTAL_KIMG = 20.0
 COLUMNS = ("family", "width", "precision", "images/s, steps", "GFLOP/image", "GFLOP/s", "of the fp32 peak")
-COLUMNS += ("images/s, loop", "cost of the loop", "checkpoints")
+COLUMNS += ("steps of the loop", "snapshots", "checkpoints", "all else")
 
 
 def stage_of(name: str) -> Stage:
@@ -115,44 +115,53 @@ class Bench:
             flops += share * operations.total / (every * n)
         return seconds, flops
 
-    def loop(self, name: str, setup: Setup, image_sec: float) -> tuple[float, float]:
-        """Seconds per image of the stage once it trains, and the share of them that checkpoints take; no measurements of quality.
+    def loop(self, name: str, setup: Setup, image_sec: float) -> dict[str, float]:
+        """Shares of the time that the stage trains, without measurements of quality: steps, snapshots, checkpoints, and all else.
 
-        Two trainings are compared, one three times as long, so that what comes once, before and after, does not count.
+        They are taken within one training, so that neither the machine's pace nor what comes before and after counts.
         """
         fields = type(setup.params).model_fields
         # Every step does what a bare one does.
         same: dict[str, Any] = {"penalty_every": setup.plan["penalty_every"], "skip_D_below": 0.0, "augment": "none"}
         same = {parameter: value for parameter, value in same.items() if parameter in fields}
         images = Images.from_batches([Batch.from_array(self.array)])
-        short = max(0.5, self.seconds / image_sec / 1000)
-        ends = []
-        for kimg in (short, 3 * short):
-            with tempfile.TemporaryDirectory() as work, timed_saves() as saves:
-                began = time.perf_counter()
-                made = run_stage(stage_of(name), images, work=Path(work), device=self.device, kimg=kimg, evaluations=0, watch=False, **same)
-                model: Any = made["output"]
-                ends.append((time.perf_counter() - began, int(model.header["trained"]["nimg"]), sum(saves)))
-        (short_sec, short_nimg, _), (long_sec, long_nimg, saving) = ends
-        return (long_sec - short_sec) / (long_nimg - short_nimg), saving / long_sec
+        kimg = max(0.5, 4 * self.seconds / image_sec / 1000)
+        with tempfile.TemporaryDirectory() as work, timed(self.device) as seconds:
+            run_stage(stage_of(name), images, work=Path(work), device=self.device, kimg=kimg, evaluations=0, watch=False, **same)
+        shares = {part: sum(took) / sum(seconds["train"]) for part, took in seconds.items() if part != "train"}
+        return shares | {"else": 1 - sum(shares.values())}
 
 
 @contextmanager
-def timed_saves() -> Iterator[list[float]]:
-    """Yield a list that each checkpoint's seconds are added to."""
-    seconds: list[float] = []
-    save = Training.save
+def timed(device: str) -> Iterator[dict[str, list[float]]]:
+    """Yield what each part of a training takes, in seconds: the whole, "train", and of it "step", "_snapshot" and "save"."""
+    seconds: dict[str, list[float]] = {name: [] for name in ("train", "step", "_snapshot", "save")}
 
-    def timed(training: Training) -> None:
-        began = time.perf_counter()
-        save(training)
-        seconds.append(time.perf_counter() - began)
+    def timing(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                budget.synchronize(device)
+                seconds[name].append(time.perf_counter() - began)
 
-    Training.save = timed  # type: ignore[method-assign]
+        return called
+
+    originals = {name: getattr(Training, name) for name in ("train", "_snapshot", "save")}
+
+    def train(training: Training) -> None:
+        training.trainer.step = timing("step", training.trainer.step)  # type: ignore[method-assign]
+        timing("train", originals["train"])(training)
+
     try:
+        Training.train = train  # type: ignore[method-assign]
+        for name in ("_snapshot", "save"):
+            setattr(Training, name, timing(name, originals[name]))
         yield seconds
     finally:
-        Training.save = save  # type: ignore[method-assign]
+        for name, original in originals.items():
+            setattr(Training, name, original)
 
 
 class Operations(TorchDispatchMode):
@@ -201,7 +210,7 @@ def rates(array: np.ndarray, names: Sequence[str], device: str, seconds: float) 
         before = peak(device)
         step_sec, flops = bench.step(family, setup)
         limit = max(before, peak(device))
-        loop_sec, saving = bench.loop(name, setup, step_sec)
+        shares = bench.loop(name, setup, step_sec)
         row = {
             "family": name,
             "width": setup.width,
@@ -210,14 +219,12 @@ def rates(array: np.ndarray, names: Sequence[str], device: str, seconds: float) 
             "gflop_per_image": flops / 1e9,
             "gflops": flops / step_sec / 1e9,
             "share_of_peak": flops / step_sec / limit,
-            "loop_images_per_sec": 1 / loop_sec,
-            "cost_of_loop": 1 - step_sec / loop_sec,
-            "checkpoints": saving,
+            "shares": shares,
         }
         rows.append(row)
         print(
             f"| {name} | {setup.width} | {precision} | {1 / step_sec:.0f} | {flops / 1e9:.2f} | {flops / step_sec / 1e9:.0f} | "
-            f"{row['share_of_peak']:.0%} | {1 / loop_sec:.0f} | {row['cost_of_loop']:.1%} | {saving:.1%} |",
+            f"{row['share_of_peak']:.0%} | " + " | ".join(f"{shares[part]:.1%}" for part in ("step", "_snapshot", "save", "else")) + " |",
             flush=True,
         )
     return rows
