@@ -25,7 +25,7 @@ except ImportError:  # no locks here: whether another process is gone could not 
     fcntl = None  # type: ignore[assignment]
 
 #: Where memory is a file.
-FOLDER = "/dev/shm"  # noqa: S108
+FOLDER = "/dev/shm"  # noqa: S108 - nobody can foretell a name there: see `_made`
 #: Numbers that a process gives at a time: a megabyte, which stays in the caches.
 PLACE = 1 << 18
 #: A process waits actively for so long, and then asks this often, and looks less often for whether the others still exist.

@@ -2,7 +2,7 @@
 
 python -m tests.cluster.sharers FOLDER RANK SIZE SCRIPT ROUNDS
 
-They meet through files in FOLDER. The result is FOLDER/RANK.safetensors.
+They meet through files in FOLDER, and the memory is one in FOLDER/memory. The result is FOLDER/RANK.safetensors.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def main() -> None:
     """Do it."""
     folder, rank, size, script, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
     torch.set_num_threads(1)
+    mailbox.FOLDER = str(folder / "memory")
     shared = mailbox.share(rank, size, Meeting(folder, rank, size))
     assert shared is not None
     found = {"mixed": mixed, "dies": dies, "sleeps": sleeps}[script](shared, rounds)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(not mailbox.usable(), reason="no memory is share
 
 def shared_by(folder: Path, size: int, script: str, rounds: int) -> list[subprocess.CompletedProcess[str]]:
     """Let so many processes do the same."""
+    (folder / "memory").mkdir()
     command = [sys.executable, "-m", "tests.cluster.sharers", str(folder)]
     arguments = [[*command, str(rank), str(size), script, str(rounds)] for rank in range(size)]
     running = [subprocess.Popen(argument, cwd=ROOT, stderr=subprocess.PIPE, text=True) for argument in arguments]
@@ -45,7 +46,7 @@ def test_all_have_the_same_sums_of_what_each_gave(tmp_path, size, rounds):
             expected = torch.stack([torch.stack(each).sum(0).sum() for each in zip(*given, strict=True)])
             torch.testing.assert_close(first[f"{number}"], expected, rtol=1e-4, atol=1e-3)
         assert all(torch.equal(first[f"{number}"], other[f"{number}"]) for other in others)
-    assert not [name for name in os.listdir(mailbox.FOLDER) if name.startswith("genart-")]
+    assert list((tmp_path / "memory").iterdir()) == [], "nothing is left"
 
 
 def test_those_who_wait_for_one_that_is_gone_are_told(tmp_path):
