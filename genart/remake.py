@@ -103,8 +103,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], made: Sequenc
 
 def _stage_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     yield from differences_of(_identity(old), _identity(new))
-    for group in ("made_with", "registered"):
-        before, now = ({"processes": 1} | told.get(group, {}) for told in (old, new))
+    for group, usual in (("made_with", {"processes": 1}), ("registered", {})):
+        before, now = (usual | told.get(group, {}) for told in (old, new))
         yield from (f"{name} {before.get(name)} → {now.get(name)}" for name in sorted({*before, *now}) if before.get(name) != now.get(name))
     before, now = old.get("choices", {}), new.get("choices", {})
     yield from (f"it chose '{name}' anew" for name in sorted({*before, *now}) if before.get(name) != now.get(name))
