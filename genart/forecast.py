@@ -66,12 +66,14 @@ class Work:
         pictures: that it gives; None: they cannot be made apart, or are none.
         batch: pictures that it makes at once.
         bytes: size of its result.
+        early: it says at once what its pictures have in common (`genart.run.Run.apart`), so that nobody waits for the first.
     """
 
     seconds: float
     pictures: int | None = None
     batch: int = 1
     bytes: int = 0
+    early: bool = False
 
     @property
     def each(self) -> float:
@@ -114,8 +116,8 @@ def made_once(outcome: Outcome, work: Mapping[str, Work]) -> bool:
     return True
 
 
-#: What happens to a task: its worker has made it; the store has what it made, and the driver hears of it.
-MADE, HEARD, COMES = 0, 1, 2
+#: What happens: a worker has made its task; the store has what it made, and the driver hears of it; a worker comes; one tells something.
+MADE, HEARD, COMES, TELLS = range(4)
 
 
 class Crew:
@@ -162,11 +164,16 @@ class Crew:
         self._busy(self.costs.driver_sec / 2)
         seconds, told = self._makes(task)
         self.outcome.work_sec += 0.0 if task.join else seconds
+        begins = self.now + self.costs.call_sec
         if self._fresh:
             self._fresh -= 1
-            seconds += self.costs.load_sec
-        seconds += self.costs.part_sec if "part" in told else 0.0
-        self._expect(self.now + self.costs.call_sec + seconds, MADE, task, told)
+            begins += self.costs.load_sec
+        if "part" in told:
+            seconds += self.costs.part_sec
+            if task.stop is None and self.work[task.stage].early:
+                common = {"event": "apart", "choices": {}} | {name: told["part"][name] for name in ("count", "batch")}
+                self._expect(begins + self.costs.call_sec, TELLS, task, common)
+        self._expect(begins + seconds, MADE, task, told)
 
     def wait(self) -> Iterable[Done | Lost | Told]:
         """Let the clock go on to what comes next, and give all that has come by then."""
@@ -177,6 +184,9 @@ class Crew:
                 self._expect(self._stored(at, task, told) + self.costs.call_sec, HEARD, task, told)
                 continue
             self.now, heard = max(self.now, at), True
+            if what == TELLS and task is not None:
+                yield Told(task, told)
+                continue
             self._idle += 1
             if task is None:
                 self._fresh += 1
@@ -237,7 +247,7 @@ class Crew:
         if stop is None:  # it ends with the first batch after its time
             most = max(1, work.pictures)
             batches = math.floor(task.seconds / (work.batch * work.each * factor)) + 1 if work.each * factor > task.seconds / most else most
-            stop = start + batches * work.batch
+            stop = start + (1 if work.early else batches) * work.batch
         stop = min(stop, work.pictures)
         seconds = (stop - start) * work.each * factor
         part = Part(
@@ -378,11 +388,11 @@ class Past:
         seconds = entry.manifest["seconds"] * ratio
         if budget is not None and entry.manifest["parts"].get("params") != step.parts["params"]:
             seconds, basis = budget, "its budget"
-        batch = 1
+        batch = entry.manifest.get("batch")
         if step.node.stage.pieces is not None:
             batch = step.node.stage.pieces().size
             apart = None if apart is None or apart <= batch else apart
-        return Estimate(Work(seconds, apart, batch, bytes=round(entry.bytes * ratio)), basis), count
+        return Estimate(Work(seconds, apart, batch or 1, round(entry.bytes * ratio), early=batch is not None), basis), count
 
     def _ratio(self, step: Step, entry: Entry, given: int | None) -> tuple[float, str]:
         """How much more there is to do than there was, and what that is known from."""

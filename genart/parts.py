@@ -71,6 +71,7 @@ def make(runner: Runner, step: Step, task: Task) -> Part:
             "warnings": run.warnings,
             "skipped": run.skipped,
             "seconds": round(time.monotonic() - began, 3),
+            "early": run.batch is not None,
         }
         return _kept(runner, step, run, shelf_of(key), about)
 
@@ -85,7 +86,7 @@ def _kept(runner: Runner, step: Step, run: Run, shelf: str, about: dict[str, Any
 def part_of(entry: Entry) -> Part:
     """What an entry of the store says of the part that it holds."""
     names = Part.__dataclass_fields__.keys() - {"key"}
-    return Part(key=entry.key, **{name: entry.manifest[name] for name in names})
+    return Part(key=entry.key, **{name: entry.manifest[name] for name in names & entry.manifest.keys()})
 
 
 def _pictures(runner: Runner, step: Step, run: Run, task: Task, began: float) -> dict[str, Any]:
@@ -211,6 +212,7 @@ def _joined(runner: Runner, step: Step, parts: Sequence[Part]) -> bool:
     run = runner.new_run(step)
     run.warnings = list(dict.fromkeys(text for part in parts for text in part.warnings))
     run.skipped = [dict(pairs) for pairs in dict.fromkeys(tuple(item.items()) for part in parts for item in part.skipped)]
+    run.batch = parts[0].batch if parts[0].early else None
     try:
         stage = step.node.stage
         in_pieces = stage.pieces is not None

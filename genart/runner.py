@@ -454,6 +454,7 @@ class Runner:
             "skipped": run.skipped,
             "seconds": round(seconds, 3),
             "made_with": made_with() | ({"processes": run.processes} if run.processes > 1 else {}),
+            **({"batch": run.batch} if run.batch is not None else {}),
         }
         step.entry = self.store.commit(
             key,

@@ -111,6 +111,7 @@ class Part:
         warnings: what it warned of.
         skipped: files that it could not use.
         seconds: how long it took.
+        early: the stage said what its pictures have in common before it gave any (`genart.run.Run.apart`).
     """
 
     key: str
@@ -124,6 +125,7 @@ class Part:
     warnings: list[str]
     skipped: list[dict[str, str]]
     seconds: float
+    early: bool = False
 
 
 #: Errors by name, as they travel.

@@ -122,3 +122,16 @@ def run_spread(
         assert hands.closed
         hands.told = told
     return hands, told
+
+
+def apart_early(home, more=""):
+    """Toys of which two say early that their pictures can be made apart."""
+    plugin = home / "toys.py"
+    text = TOYS.read_text().replace(
+        "    run.expect(params.count, params.fps)\n", f"    run.expect(params.count, params.fps)\n    run.apart(1)\n{more}"
+    )
+    plugin.write_text(
+        text.replace("    run.expect(images.count)\n    more = 0.0\n", "    run.expect(images.count)\n    run.apart(1)\n    more = 0.0\n")
+    )
+    assert plugin.read_text().count("run.apart(1)") == 2
+    return plugin

@@ -14,6 +14,7 @@ from genart.plan import Planner
 from genart.plugins import Plugins
 from genart.recipe import load
 from genart.store import Store
+from tests.cluster.hands import apart_early, order_of, run_spread
 from tests.conftest import TOYS
 
 FREE = Costs(**dict.fromkeys(vars(Costs()), 0.0) | {"join_bytes_per_sec": math.inf, "store_bytes_per_sec": math.inf})
@@ -110,6 +111,15 @@ def test_a_stage_waits_for_all_that_it_reads(tmp_path):
     assert outcome.stages["both"] == pytest.approx((35, 38))
 
 
+@pytest.mark.parametrize(("early", "seconds"), [(True, 4 + 4 + 20), (False, 4 + 20 + 20)])
+def test_nobody_waits_for_the_first_picture_of_a_stage_that_says_early_what_all_have_in_common(film, early, seconds):
+    """Four pictures of ten seconds, two at once. A worker comes and loads for four, and is asked for when there is something for it."""
+    work = {"noise": Work(40.0, 4, 2, early=early), "invert": Work(0.0), "film": Work(0.0)}
+    outcome = rehearse(*film, Crew(work, 2, forecast.replace(FREE, start_sec=3.0, load_sec=1.0)))
+    assert outcome.stages["noise"] == pytest.approx((3, seconds))
+    assert outcome.made["noise"] == [range(2), range(2, 4)]
+
+
 def test_a_store_that_is_slow_holds_all_up(film):
     work = {"noise": Work(100.0, 1000, bytes=10**9), "invert": Work(0.0, 0), "film": Work(1.0)}
     slow = forecast.replace(FREE, store_bytes_per_sec=1e6)
@@ -133,9 +143,9 @@ frames = st.integers(1, 3000)
 
 
 @settings(max_examples=60, deadline=None)
-@given(frames, st.integers(1, 300), st.floats(0.0, 3.0), st.integers(1, 40), st.floats(0.0, 1.0), st.integers(0, 99))
-def test_each_picture_is_made_once_in_no_less_than_its_time(film, count, workers, each, batch, scatter, seed):
-    work = {"noise": Work(count * each, count, batch), "invert": Work(count * each / 2, count, 1), "film": Work(2.0)}
+@given(frames, st.integers(1, 300), st.floats(0.0, 3.0), st.integers(1, 40), st.floats(0.0, 1.0), st.integers(0, 99), st.booleans())
+def test_each_picture_is_made_once_in_no_less_than_its_time(film, count, workers, each, batch, scatter, seed, early):
+    work = {"noise": Work(count * each, count, batch, early=early), "invert": Work(count * each / 2, count, 1), "film": Work(2.0)}
     outcome = rehearse(*film, Crew(work, workers, FREE, scatter=scatter, seed=seed))
     assert made_once(outcome, work)
     assert outcome.seconds * workers >= outcome.work_sec - 1e-6
@@ -241,6 +251,20 @@ def test_what_a_stage_would_take_follows_from_what_it_took(recipe, run_toy, home
     assert list(found) == ["invert", "film"]
     assert (found["invert"].work.seconds, found["invert"].work.pictures, found["invert"].basis) == (3.0, 6, "other parameters")
     assert found["film"].basis == "the same parameters"
+
+
+@pytest.mark.parametrize("spread_out", [False, True])
+def test_a_result_tells_how_many_pictures_are_made_at_once_where_that_was_said_early(recipe, run_toy, home, spread_out):
+    path = recipe(FILM)
+    plugin = apart_early(home)
+    if spread_out:
+        run_spread(order_of(path, Store.of_user().root, plugin=plugin))
+    else:
+        run_toy(path, plugin=plugin)
+    plugins = Plugins([plugin])
+    planner = Planner(load(path, plugins, overrides=["noise.size=4"]), plugins, Store.of_user(), "cpu")
+    found = Past(planner.store).estimates(planner.steps())
+    assert [(found[name].work.batch, found[name].work.early) for name in found] == [(1, True), (1, False), (1, False)]
 
 
 def test_a_budget_is_an_estimate_unless_the_same_was_measured(recipe, run_toy, home):

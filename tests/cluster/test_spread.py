@@ -22,7 +22,7 @@ from genart.run import Stop
 from genart.runner import Runner
 from genart.spread import Done, Lost
 from genart.store import Entry, Store
-from tests.cluster.hands import Hands, order_of, run_spread
+from tests.cluster.hands import Hands, apart_early, order_of, run_spread
 from tests.conftest import TOYS, tree
 
 CHAIN = """
@@ -210,19 +210,6 @@ def test_parts_become_smaller_towards_the_end(recipe, home, monkeypatch):
     hands, _ = run_spread(order_of(recipe(CHAIN.replace("count = 23", "count = 101")), home / "store"))
     sizes = [len(range(*span)) for span in sorted((task.start, task.stop) for task in hands.tasks if task.stage == "noise" and task.stop)]
     assert sizes == [25, 19, 14, 10, 8, 6, 4, 4, 2, 2, 2, 1, 1, 1, 1]
-
-
-def apart_early(home, more=""):
-    """Toys of which two say early that their pictures can be made apart."""
-    plugin = home / "toys.py"
-    text = TOYS.read_text().replace(
-        "    run.expect(params.count, params.fps)\n", f"    run.expect(params.count, params.fps)\n    run.apart(1)\n{more}"
-    )
-    plugin.write_text(
-        text.replace("    run.expect(images.count)\n    more = 0.0\n", "    run.expect(images.count)\n    run.apart(1)\n    more = 0.0\n")
-    )
-    assert plugin.read_text().count("run.apart(1)") == 2
-    return plugin
 
 
 def test_nobody_waits_for_the_first_picture_of_a_stage_that_says_early_what_all_have_in_common(recipe, run_toy, home, monkeypatch):
