@@ -157,9 +157,43 @@ def halved(x: Tensor, conv: EqualConv2d) -> Tensor:
     return F.conv2d(x, kernel, conv.bias, stride=2, padding=1)
 
 
+class _PixelNorm(torch.autograd.Function):
+    """`pixel_norm` and its gradient in closed form, computed in float32: products with one number for each place are slow in half."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        wide = widened(x)
+        inverse = _inverse_rms(wide)
+        y = (wide * inverse).to(x.dtype)
+        ctx.save_for_backward(x, y, inverse)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, y, inverse = ctx.saved_tensors
+        gradient, wide = widened(gradients[0]), widened(y)
+        if torch.is_grad_enabled():  # the gradient is differentiated again
+            inverse = _inverse_rms(widened(x))
+            wide = widened(x) * inverse
+        along = (gradient * wide).mean(1, keepdim=True)
+        return (torch.addcmul(gradient, wide, along, value=-1) * inverse).to(x.dtype)
+
+
+def widened(x: Tensor) -> Tensor:
+    """What is in half precision in float32, all else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _inverse_rms(x: Tensor) -> Tensor:
+    """One over the root of the mean square of the feature vector of each place: (N, C, ...) to (N, 1, ...)."""
+    inverse: Tensor = (torch.linalg.vector_norm(x, dim=1, keepdim=True).square() / x.shape[1] + 1e-8).rsqrt()
+    return inverse
+
+
 def pixel_norm(x: Tensor) -> Tensor:
     """Bring the feature vector of each place to unit mean square: (N, C, ...) to the same (Karras et al. 2018, section 4.2)."""
-    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+    y: Tensor = _PixelNorm.apply(x)
+    return y
 
 
 def minibatch_stddev(x: Tensor, group: int = GROUP) -> Tensor:
@@ -173,21 +207,41 @@ def minibatch_stddev(x: Tensor, group: int = GROUP) -> Tensor:
         (N, C + 1, H, W); the last channel is the standard deviation over the group, averaged over channels and places.
     """
     if len(x) % group == 0:  # in a shared batch too: see `shards`
-        channel = _spread_in_groups(x, group)
+        channel = _Spread.apply(x, group)
     else:
-        everybody = shards.whole(x.float())
-        channel = shards.active().own(_spread_in_groups(everybody, group if len(everybody) % group == 0 else len(everybody)))
+        everybody = shards.whole(widened(x))
+        channel = shards.active().own(_Spread.apply(everybody, group if len(everybody) % group == 0 else len(everybody)))
     beside = channel.to(x.dtype)[:, None, None, None].expand(len(x), *x.shape[2:], 1)
     return torch.cat([x.permute(0, 2, 3, 1), beside], 3).permute(0, 3, 1, 2)  # channels last, which a plain cat would lose
 
 
-def _spread_in_groups(x: Tensor, group: int) -> Tensor:
-    """Standard deviation over each group, averaged over channels and places: (N, C, H, W) to (N,) float32, N a multiple of `group`."""
+class _Spread(torch.autograd.Function):
+    """Standard deviation over each group, averaged over channels and places: (N, C, H, W) to (N,); its gradient in closed form."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: int) -> Tensor:
+        mean, std = _moments(widened(x).chunk(group))
+        ctx.save_for_backward(x, mean, std)
+        ctx.group = group
+        return std.mean((1, 2, 3)).repeat(group)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, mean, std = ctx.saved_tensors
+        parts = widened(x).chunk(ctx.group)
+        if torch.is_grad_enabled():  # a penalty differentiates the gradient again
+            mean, std = _moments(parts)
+        share = gradients[0].view(ctx.group, -1).sum(0) / (ctx.group * x[0].numel())
+        scale = share[:, None, None, None] / std
+        return torch.cat([((part - mean) * scale).to(x.dtype) for part in parts]), None
+
+
+def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the pictures of each group, of which each part has one: (M, C, H, W) both."""
     # Sums over whole parts run at the speed of memory; torch's variance over the first dimension takes many times as long.
-    parts = x.float().chunk(group)
-    mean = reduce(torch.add, parts) / group
-    spread = (reduce(torch.add, [(part - mean).square() for part in parts]) / group + 1e-8).sqrt()
-    return spread.mean((1, 2, 3)).repeat(group)
+    mean = reduce(torch.add, parts) / len(parts)
+    squares = reduce(lambda total, part: torch.addcmul(total, part, part), [part - mean for part in parts], torch.zeros_like(mean))
+    return mean, (squares / len(parts) + 1e-8).sqrt()
 
 
 def with_labels(z: Tensor, labels: Tensor | None, table: nn.Embedding | None) -> Tensor:

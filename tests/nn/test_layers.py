@@ -99,6 +99,34 @@ def test_minibatch_stddev_against_a_plain_computation():
     assert minibatch_stddev(x[:5]).shape == (5, 4, 2, 2), "a batch that cannot be grouped is one group"
 
 
+def spread(x):
+    return minibatch_stddev(x)[:, -1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "size"), [(pixel_norm, (2, 5, 2, 2)), (pixel_norm, (3, 4)), (spread, (8, 2, 2, 2)), (spread, (5, 2, 2, 2))]
+)
+def test_gradients_in_closed_form_are_those_of_small_steps_and_so_are_theirs(function, size):
+    x = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (x,))
+    assert torch.autograd.gradgradcheck(function, (x,)), "a gradient penalty asks for it"
+
+
+@pytest.mark.parametrize("function", [pixel_norm, minibatch_stddev])
+def test_in_half_precision_little_is_lost_and_the_format_is_kept(function):
+    wide = torch.randn(8, 16, 4, 4, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    x = wide.bfloat16().requires_grad_()
+    y = function(x)
+    assert y.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    exact = wide.bfloat16().float().requires_grad_()
+    torch.testing.assert_close(y.float(), function(exact), atol=0, rtol=2**-8)
+    weights = torch.linspace(-1, 1, y.numel()).view(y.shape)
+    function(exact).mul(weights).sum().backward()
+    y.mul(weights).sum().backward()
+    torch.testing.assert_close(x.grad.float(), exact.grad, atol=2**-7, rtol=2**-6)
+
+
 def test_labels_come_beside_z_and_into_the_answer():
     table = nn.Embedding(2, 4)
     nn.init.normal_(table.weight, generator=torch.Generator().manual_seed(0))
