@@ -140,7 +140,8 @@ def rectified(x: Tensor) -> Tensor:
 
 def doubled(x: Tensor, conv: EqualConv2d) -> Tensor:
     """Enlarge to nearest neighbours, then convolve 3x3: (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-    return upsampled(x, conv.weight.transpose(0, 1) * conv.scale, conv.bias)
+    weight = (conv.weight * conv.scale).transpose(0, 1).contiguous(memory_format=torch.channels_last)  # in which pooling it is fast
+    return upsampled(x, weight, conv.bias)
 
 
 def halved(x: Tensor, conv: EqualConv2d) -> Tensor:
