@@ -25,10 +25,10 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from genart import Batch, DataError, Run
-from genart.nn.pictures import MAX_FILE_BYTES, Unreadable, Want, opener
+from genart.nn.pictures import MAX_FILE_BYTES, Unreadable, Want, from_array, opener
 
 #: Frames with more pixels than this are refused before one is decoded: 8K has 33 million.
 MAX_PIXELS = 1 << 26
@@ -130,8 +130,8 @@ class Film(Protocol):
     def frames(self, first: int) -> Iterator[tuple[int, Any]]:
         """Yield (index, frame) from frame `first` on, or a little earlier; the index counts the timeline's."""
 
-    def picture(self, frame: Any) -> Image.Image:
-        """Bring a frame to an upright sRGB picture, RGB or RGBA."""
+    def picture(self, frame: Any) -> np.ndarray:
+        """Bring a frame to an upright sRGB picture, (H, W, 3 or 4) uint8."""
 
 
 def read_video(
@@ -213,33 +213,8 @@ def shown(film: Film, wanted: np.ndarray, want: Want) -> Generator[tuple[int, np
         if held is None or (ahead is None and held[0] < index):
             return
         if kept is None or kept[0] != held[0]:
-            kept = (held[0], finished(film.picture(held[1]), want))
+            kept = (held[0], from_array(film.picture(held[1]), want))
         yield index, kept[1]
-
-
-def padded(picture: Image.Image, size: tuple[int, int], *, enlarged: bool) -> Image.Image:
-    """Put a picture, RGBA, in the middle of something transparent, as large as it fits or, unless it may be enlarged, as it is."""
-    if enlarged or picture.width > size[0] or picture.height > size[1]:
-        return ImageOps.pad(picture, size, Image.Resampling.LANCZOS, color=(0, 0, 0, 0))
-    sheet = Image.new("RGBA", size)
-    sheet.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
-    return sheet
-
-
-def finished(picture: Image.Image, want: Want) -> np.ndarray:
-    """Bring a picture, RGB or RGBA, to the wanted size and transparency: (H, W, 3 or 4) uint8."""
-    if want.size is not None and picture.size != want.size:
-        if want.fit == "stretch":
-            picture = picture.resize(want.size, Image.Resampling.LANCZOS)
-        elif want.fit == "crop":
-            picture = ImageOps.fit(picture, want.size, Image.Resampling.LANCZOS)
-        else:  # bars are transparent until the background is laid under them
-            picture = padded(picture.convert("RGBA"), want.size, enlarged=want.fit == "letterbox")
-    if want.keep_alpha:
-        picture = picture.convert("RGBA")
-    elif picture.mode != "RGB":
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, want.background), picture.convert("RGBA")).convert("RGB")
-    return np.asarray(picture)
 
 
 def _batches(pictures: Iterable[tuple[int, np.ndarray]], name: str, timeline: Timeline) -> Iterator[Batch]:
@@ -408,7 +383,7 @@ class Streamed:
         except Unreadable as error:
             self.damage = str(error)
 
-    def picture(self, frame: av.VideoFrame) -> Image.Image:
+    def picture(self, frame: av.VideoFrame) -> np.ndarray:
         """Bring a frame to RGB by its matrix and range, to square pixels, and turn it upright."""
         if frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67):
             self.note = "its brightness has a high dynamic range (HDR), which is not brought to sRGB: it looks flat"
@@ -422,8 +397,7 @@ class Streamed:
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
             threads=1,
         )
-        array = np.rot90(rgb.to_ndarray(), frame.rotation // 90)
-        return Image.fromarray(np.ascontiguousarray(array))
+        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), frame.rotation // 90))
 
 
 def _reason(error: av.FFmpegError) -> str:
@@ -509,6 +483,6 @@ class Animation:
             if index >= first:
                 yield index, picture.convert("RGBA" if picture.has_transparency_data else "RGB")
 
-    def picture(self, frame: Image.Image) -> Image.Image:
-        """Return the frame: it is a picture already."""
-        return frame
+    def picture(self, frame: Image.Image) -> np.ndarray:
+        """The pixels of the frame, which is a picture already."""
+        return np.asarray(frame)

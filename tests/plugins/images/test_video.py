@@ -16,12 +16,12 @@ from PIL import Image
 from genart.artifacts import Images
 from genart.errors import DataError
 from genart.events import Events
-from genart.nn.pictures import Unreadable, Want
+from genart.nn.pictures import Unreadable, Want, from_array
 from genart.params import ParamProblem, resolve
 from genart.run import Run
 from genart.testing import run_stage
 from genart_images import images_video, video
-from genart_images.video import Timeline, Timing, finished, frames_shown, open_film
+from genart_images.video import Timeline, Timing, frames_shown, open_film
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 120, 40), (90, 30, 160)]
 
@@ -270,17 +270,14 @@ def test_frames_are_brought_to_a_size(params, shape, film, tmp_path):
     assert np.abs(picture[shape[0] // 2 - 3, shape[1] // 2 - 3].astype(int) - (255, 0, 0)).max() < 24
 
 
-@pytest.mark.parametrize(("size", "shown"), [((20, 21), (12, 9)), ((12, 9), (12, 9)), ((6, 20), (6, 4))])
-def test_a_small_frame_is_padded_and_not_enlarged(size, shown):
-    noise = np.random.default_rng(0).integers(1, 256, (9, 12, 3)).astype(np.uint8)
-    alpha = np.asarray(finished(Image.fromarray(noise), Want(size, "pad", keep_alpha=True)))[..., 3] > 0
-    rows, columns = alpha.any(1).nonzero()[0], alpha.any(0).nonzero()[0]
-    assert alpha.shape == size[::-1]
-    assert (len(columns), len(rows)) == shown
-    assert abs(rows[0] - (size[1] - 1 - rows[-1])) <= 1
-    if shown == (12, 9):
-        padded = finished(Image.fromarray(noise), Want(size, "pad"))
-        assert np.array_equal(padded[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], noise)
+@pytest.mark.parametrize("alpha", ["background", "keep"])
+def test_a_small_frame_is_padded_and_not_enlarged_and_no_other_than_a_picture_is(alpha, film, tmp_path):
+    whole = next(iter(read(film, tmp_path / "a", count=1)[0])).array[0]
+    padded = next(iter(read(film, tmp_path / "b", count=1, resolution=[70, 50], fit="pad", alpha=alpha, background="#0000ff")[0])).array[0]
+    assert np.array_equal(padded[1:49, 3:67, :3], whole)
+    assert np.array_equal(padded, from_array(whole, Want((70, 50), "pad", "#0000ff", alpha == "keep")))
+    cut = next(iter(read(film, tmp_path / "c", count=1, resolution=[30, 40])[0])).array[0]
+    assert np.array_equal(cut, from_array(whole, Want((30, 40))))
 
 
 # when
