@@ -270,7 +270,7 @@ def test_frames_are_brought_to_a_size(params, shape, film, tmp_path):
     assert np.abs(picture[shape[0] // 2 - 3, shape[1] // 2 - 3].astype(int) - (255, 0, 0)).max() < 24
 
 
-@pytest.mark.parametrize("alpha", ["background", "keep"])
+@pytest.mark.parametrize("alpha", ["drop", "keep"])
 def test_a_small_frame_is_padded_and_not_enlarged_and_no_other_than_a_picture_is(alpha, film, tmp_path):
     whole = next(iter(read(film, tmp_path / "a", count=1)[0])).array[0]
     padded = next(iter(read(film, tmp_path / "b", count=1, resolution=[70, 50], fit="pad", alpha=alpha, background="#0000ff")[0])).array[0]
