@@ -193,6 +193,8 @@ def _inverse_rms(x: Tensor) -> Tensor:
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Bring the feature vector of each place to unit mean square: (N, C, ...) to the same (Karras et al. 2018, section 4.2)."""
+    if x.ndim == 2:  # vectors are few, and torch.func may go through them
+        return x * _inverse_rms(x)
     y: Tensor = _PixelNorm.apply(x)
     return y
 
