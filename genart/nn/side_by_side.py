@@ -64,6 +64,7 @@ def side_by_side(make: Callable[[T], U], given: Iterable[T], workers: int) -> It
         return
     source, numbers, reading = iter(given), itertools.count(), threading.Lock()
     free, over = threading.Semaphore(2 * workers), threading.Event()
+    making = threading.Semaphore(workers)  # whoever makes something holds one
     done: queue.SimpleQueue[tuple[int, Future[U] | None]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -80,14 +81,19 @@ def side_by_side(make: Callable[[T], U], given: Iterable[T], workers: int) -> It
                     future.set_exception(error)
                     done.put((number, future))
                     return
-            try:
-                future.set_result(make(one))
-            except BaseException as error:
-                future.set_exception(error)
-            done.put((number, future))
+            with making:
+                if over.is_set():
+                    return
+                try:
+                    future.set_result(make(one))
+                except BaseException as error:
+                    future.set_exception(error)
+                done.put((number, future))
+                del one, future
 
-    for _ in range(workers):  # never waited for: one may be reading what never comes
-        threading.Thread(target=work, daemon=True).start()
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
     waiting: dict[int, Future[U] | None] = {}
     try:
         for wanted in itertools.count():
@@ -96,9 +102,16 @@ def side_by_side(make: Callable[[T], U], given: Iterable[T], workers: int) -> It
                     number, future = done.get(timeout=LOOK_SEC)
                     waiting[number] = future
             if (made := waiting.pop(wanted)) is None:
-                return
+                break
             yield made.result()
             free.release()
     finally:
         over.set()
         free.release(workers)
+        # A thread that is in the midst of torch when the process ends would abort it. One that reads is not waited for: it may read what
+        # never comes, and makes nothing any more.
+        for _ in range(workers):
+            making.acquire()
+        making.release(workers)
+    for thread in threads:  # nothing is left to read
+        thread.join()

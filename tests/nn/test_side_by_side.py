@@ -108,6 +108,43 @@ def test_one_who_stops_reading_leaves_no_thread_behind() -> None:
     pytest.fail("a thread goes on")
 
 
+@pytest.mark.parametrize("reading", [False, True])
+def test_who_leaves_waits_for_what_is_being_made_and_not_for_what_is_read(reading: bool) -> None:
+    """A thread that is in the midst of torch when the process ends aborts it; one that reads may wait for ever."""
+    begun, comes = threading.Event(), threading.Event()
+    ended: list[int] = []
+
+    def given() -> Iterator[int]:
+        yield 0
+        yield 1
+        if reading:
+            comes.wait(60)
+        yield 2
+
+    def make(number: int) -> int:
+        if number:
+            begun.set()
+            time.sleep(0.3)
+            ended.append(number)
+        return number
+
+    results = side_by_side.side_by_side(make, given(), 2)
+    assert next(results) == 0
+    assert begun.wait(60)
+    results.close()
+    assert 1 in ended
+    count = len(ended)
+    comes.set()
+    time.sleep(0.5)
+    assert len(ended) == count, "nothing is begun any more"
+
+
+def test_all_threads_have_ended_when_all_is_made() -> None:
+    before = set(threading.enumerate())
+    assert list(side_by_side.side_by_side(lambda number: number, iter(range(9)), 2)) == list(range(9))
+    assert set(threading.enumerate()) <= before
+
+
 @pytest.mark.parametrize(
     ("side", "resolution", "at_once"),
     [(1024, None, True), (1025, None, False), (1025, 512, False), (64, 4096, True), (64, 4100, False)],
