@@ -91,9 +91,7 @@ def side_by_side(make: Callable[[T], U], given: Iterable[T], workers: int) -> It
                 done.put((number, future))
                 del one, future
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
+    threads = _started(work, workers)
     waiting: dict[int, Future[U] | None] = {}
     try:
         for wanted in itertools.count():
@@ -108,10 +106,23 @@ def side_by_side(make: Callable[[T], U], given: Iterable[T], workers: int) -> It
     finally:
         over.set()
         free.release(workers)
-        # A thread that is in the midst of torch when the process ends would abort it. One that reads is not waited for: it may read what
-        # never comes, and makes nothing any more.
-        for _ in range(workers):
-            making.acquire()
-        making.release(workers)
+        _wait(making, workers)
     for thread in threads:  # nothing is left to read
         thread.join()
+
+
+def _started(work: Callable[[], None], count: int) -> list[threading.Thread]:
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _wait(making: threading.Semaphore, count: int) -> None:
+    """Wait until nobody makes anything: a thread in the midst of torch when the process ends would abort it.
+
+    One that reads is not waited for: it may read what never comes, and makes nothing any more.
+    """
+    for _ in range(count):
+        making.acquire()
+    making.release(count)
