@@ -92,15 +92,8 @@ def side_by_side(make: Callable[[T], U], given: Iterable[T], workers: int) -> It
                 del one, future
 
     threads = _started(work, workers)
-    waiting: dict[int, Future[U] | None] = {}
     try:
-        for wanted in itertools.count():
-            while wanted not in waiting:
-                with suppress(queue.Empty):  # a signal may reach another thread, and then wakes nobody here
-                    number, future = done.get(timeout=LOOK_SEC)
-                    waiting[number] = future
-            if (made := waiting.pop(wanted)) is None:
-                break
+        for made in _in_order(done):
             yield made.result()
             free.release()
     finally:
@@ -116,6 +109,19 @@ def _started(work: Callable[[], None], count: int) -> list[threading.Thread]:
     for thread in threads:
         thread.start()
     return threads
+
+
+def _in_order(done: queue.SimpleQueue[tuple[int, Future[U] | None]]) -> Iterator[Future[U]]:
+    """Yield what is done in the order of its numbers, up to the None that is the end."""
+    waiting: dict[int, Future[U] | None] = {}
+    for wanted in itertools.count():
+        while wanted not in waiting:
+            with suppress(queue.Empty):  # a signal may reach another thread, and then wakes nobody here
+                number, future = done.get(timeout=LOOK_SEC)
+                waiting[number] = future
+        if (made := waiting.pop(wanted)) is None:
+            return
+        yield made
 
 
 def _wait(making: threading.Semaphore, count: int) -> None:
